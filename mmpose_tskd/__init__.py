@@ -1,0 +1,33 @@
+"""Two-stage knowledge distillation for MMPose.
+
+Importing the package registers its models, losses and hooks with MMPose; in a config, write
+``custom_imports = dict(imports=['mmpose_tskd'])``.
+"""
+
+__version__ = '0.1.0'
+
+
+def _check_environment() -> None:
+    """Says in one sentence what is wrong with an OpenMMLab installation that cannot be imported, and what mends it."""
+    try:
+        import mmcv.ops  # noqa: F401
+        import mmpose  # noqa: F401
+        import xtcocotools.mask  # noqa: F401
+    except Exception as error:
+        raise ImportError(
+            f'mmpose_tskd needs a working MMPose, and importing it failed with: {error}\n'
+            '- "mmcv._ext": mmcv was built without its operators; reinstall it where torch is installed:\n'
+            '    pip install --no-build-isolation --force-reinstall --no-deps "mmcv==2.1.0"\n'
+            '- "numpy.dtype size changed" from xtcocotools: it was built for another numpy; rebuild it:\n'
+            '    pip install --no-build-isolation --no-binary xtcocotools --force-reinstall --no-deps xtcocotools\n'
+            '- "No module named ...": install that package, or use `make env` in the source tree'
+        ) from error
+
+
+_check_environment()
+
+from . import engine, models  # noqa: E402
+from .errors import UserError  # noqa: E402
+from .structures import PoseOutputs  # noqa: E402
+
+__all__ = ['PoseOutputs', 'UserError', 'engine', 'models']

@@ -1,0 +1,75 @@
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
+from mmpose.registry import HOOKS
+
+
+def to_plain(value: Any) -> Any:
+    """The same nested value without NumPy: arrays become lists, scalars become numbers."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (dict, OrderedDict):
+        return type(value)((to_plain(k), to_plain(v)) for k, v in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(to_plain(v) for v in value)
+    return value
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """Keeps what is saved loadable by ``torch.load(weights_only=True)``, and a distiller's own state beside the student's.
+
+    MMEngine puts history buffers and NumPy arrays into its checkpoints, which torch >= 2.6 refuses to load in its
+    default, safe mode: resume and test fail on the run's own files. Here they are stored as lists and numbers and
+    restored on loading.
+
+    ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        hub = checkpoint.get('message_hub')
+        if hub is not None:
+            hub['log_scalars'] = {
+                name: dict(log=[float(v) for v in buffer.data[0]], count=[int(c) for c in buffer.data[1]])
+                for name, buffer in hub['log_scalars'].items()
+            }
+            hub['runtime_info'].pop('cfg', None)
+        for key in ('meta', 'message_hub', 'param_schedulers'):
+            if key in checkpoint:
+                checkpoint[key] = to_plain(checkpoint[key])
+        model = _unwrapped(runner)
+        if hasattr(model, 'distill_state_dict'):
+            checkpoint['distill'] = model.distill_state_dict()
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        hub = checkpoint.get('message_hub')
+        if hub is not None:
+            for name, entry in hub['log_scalars'].items():
+                if isinstance(entry, dict):
+                    hub['log_scalars'][name] = HistoryBuffer(entry['log'], entry['count'])
+        _restore_arrays(checkpoint.get('meta', {}).get('dataset_meta'), getattr(runner, 'train_dataloader', None))
+        model = _unwrapped(runner)
+        if 'distill' in checkpoint and hasattr(model, 'load_distill_state_dict'):
+            model.load_distill_state_dict(checkpoint['distill'])
+
+
+def _unwrapped(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _restore_arrays(saved: Any, train_dataloader: Any) -> None:
+    """Gives the saved metainfo's lists the types of the training set's, which MMEngine compares by their pickles."""
+    current = getattr(getattr(train_dataloader, 'dataset', None), 'metainfo', None)
+    if not isinstance(saved, dict) or not isinstance(current, dict):
+        return
+    for name, value in current.items():
+        if isinstance(value, np.ndarray) and isinstance(saved.get(name), list):
+            saved[name] = np.array(saved[name], dtype=value.dtype)

@@ -1,0 +1,3 @@
+from .multi_branch_hrnet import MultiBranchHRNet
+
+__all__ = ['MultiBranchHRNet']

@@ -1,0 +1,189 @@
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from mmpose.models.heads.base_head import BaseHead
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...skeleton import load_skeleton
+from ...structures import build_reader, labelled_coords, labelled_joints, replay_forward
+from ..layers import FeatureAdaption, GraphBlock, JointBatchNorm, SemGraphConv
+from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
+
+
+class RefinedOutput(NamedTuple):
+    """What :class:`IGPGCNHead` answers: the progressive poses (each N×K×2, input pixels), and its base head's output."""
+
+    refined: Tuple[Tensor, ...]
+    base: Any
+
+
+@MODELS.register_module()
+class IGPGCNHead(BaseHead):
+    """Image-guided progressive graph network: refines the pose of another head in steps, coarse to fine.
+
+    The base head's pose P_init and scores are the nodes (x, y, score), x and y in [-1, 1]. After an input layer and a
+    block without image, each step reads one feature map at the joints, coarse to fine, and puts out a pose. From
+    `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C uses it.
+
+    Args:
+        base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
+        metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
+        in_channels: Channels of the feature maps to read, coarse to fine; one a step.
+        in_indices: Which of the backbone's maps these are.
+        feat_channels: Channels of the image feature that each step adds to its joints.
+        hidden_channels: Width of the input layer, and twice that between a block's two convolutions.
+        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by itself,
+            which is far lighter.
+        output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they put
+            out coordinates, as in OPEC-Net.
+        resample: Read each step's features at the last step's pose instead of at P_init.
+        refine_score_thr: Refine only joints whose score is below this; None refines all.
+        stage_weights: λ of Eq. 7, for :meth:`loss`.
+
+    Raises:
+        UserError: The base head has another number of key points than the metainfo, or the lists above differ in length.
+    """
+
+    def __init__(
+        self,
+        base_head: dict,
+        metainfo: Union[str, dict],
+        in_channels: Sequence[int] = (128, 64, 32),
+        in_indices: Sequence[int] = (0, 1, 2),
+        feat_channels: Sequence[int] = (256, 128, 128),
+        hidden_channels: int = 128,
+        feature_adaption: bool = True,
+        output: str = 'offset',
+        resample: bool = False,
+        refine_score_thr: Optional[float] = None,
+        stage_weights: Sequence[float] = (0.3, 0.5, 1.0),
+        init_cfg: Optional[dict] = None,
+    ):
+        super().__init__(init_cfg)
+        if not len(in_channels) == len(in_indices) == len(feat_channels) == len(stage_weights):
+            raise UserError(
+                'IGPGCNHead takes one entry a step in each of in_channels, in_indices, feat_channels and stage_weights, got '
+                f'{len(in_channels)}, {len(in_indices)}, {len(feat_channels)} and {len(stage_weights)}'
+            )
+        if output not in ('offset', 'absolute'):
+            raise UserError(f'IGPGCNHead.output is "offset" or "absolute", not {output!r}')
+        self.base_head = MODELS.build(base_head)
+        self.base_reader = build_reader(self.base_head)
+        self.decoder = self.base_head.decoder
+        self.input_size = self.base_reader.input_size
+        self.in_indices = tuple(in_indices)
+        self.output = output
+        self.resample = resample
+        self.refine_score_thr = refine_score_thr
+        self.stage_weights = tuple(stage_weights)
+
+        skeleton = load_skeleton(metainfo)
+        if self.base_head.out_channels != skeleton.num_keypoints:
+            raise UserError(
+                f'IGPGCNHead.base_head.out_channels is {self.base_head.out_channels}, '
+                f'but the metainfo has {skeleton.num_keypoints} key points'
+            )
+        adjacency = skeleton.adjacency()
+        if feature_adaption:
+            self.feature_adaption = FeatureAdaption(in_channels, feat_channels)
+            self.projections = None
+        else:
+            self.feature_adaption = None
+            self.projections = nn.ModuleList(nn.Linear(i, o) for i, o in zip(in_channels, feat_channels))
+        self.input_layer = SemGraphConv(3, hidden_channels, adjacency)
+        self.input_norm = JointBatchNorm(hidden_channels)
+        self.blocks = nn.ModuleList([GraphBlock(hidden_channels, 0, hidden_channels // 2, adjacency)])
+        self.output_layers = nn.ModuleList()
+        for channels in feat_channels:
+            block = GraphBlock(self.blocks[-1].out_channels, channels, hidden_channels // 2, adjacency)
+            self.blocks.append(block)
+            self.output_layers.append(SemGraphConv(block.out_channels, 2, adjacency, zero_init=output == 'offset'))
+
+    def refine(self, feats: Sequence[Tensor], coords: Tensor, scores: Tensor) -> Tuple[Tensor, ...]:
+        """Refines a pose.
+
+        Args:
+            feats: The backbone's feature maps, each N×C×h×w.
+            coords: P_init, N×K×2, input pixels.
+            scores: Its scores, N×K.
+
+        Returns:
+            The progressive poses, coarse to fine, each N×K×2, input pixels, fp32.
+        """
+        maps = [feats[i] for i in self.in_indices]
+        if self.feature_adaption is not None:
+            maps = self.feature_adaption(maps)
+        # In half precision a coordinate would be rounded to half a pixel, and the graph network costs next to nothing.
+        with torch.autocast(coords.device.type, enabled=False):
+            start = pose = normalize_coords(coords.float(), self.input_size)
+            x = torch.cat([start, scores.float().unsqueeze(-1)], dim=-1)
+            x = self.blocks[0](self.input_norm(self.input_layer(x)).relu())
+            poses = []
+            for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
+                feat = sample_at(maps[step].float(), pose.detach() if self.resample else start)
+                if self.projections is not None:
+                    feat = self.projections[step](feat)
+                x = block(x, feat)
+                pose = output_layer(x) + (start if self.output == 'offset' else 0)
+                poses.append(denormalize_coords(pose, self.input_size))
+        return tuple(poses)
+
+    def forward(self, feats: Sequence[Tensor]) -> RefinedOutput:
+        """Feature maps to the base head's output and its refined poses; a frozen base head stores no activations."""
+        trained = any(p.requires_grad for p in self.base_head.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            base = self.base_head.forward(feats)
+        initial = self.base_reader(feats, base)
+        return RefinedOutput(self.refine(feats, initial.peaks, initial.scores), base)
+
+    def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
+        """Eq. 7 against the labels, and the base head's own loss where it is trained along.
+
+        Raises:
+            UserError: The batch holds no key points in input pixels.
+        """
+        output = self.forward(feats)
+        device = output.refined[-1].device
+        target, mask = labelled_coords(batch_data_samples, device), labelled_joints(batch_data_samples, device)
+        loss = progressive_pose_loss(output.refined, target, mask, self.input_size, self.stage_weights)
+        losses = dict(loss_refine=loss)
+        if any(p.requires_grad for p in self.base_head.parameters()):
+            with replay_forward(self.base_head, (feats, output.base)):
+                losses.update(self.base_head.loss(feats, batch_data_samples, train_cfg=train_cfg))
+        return losses
+
+    def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
+        """As the base head's ``predict``, its key points refined and its scores kept.
+
+        With ``test_cfg.flip_test`` each view is refined from its own initial pose; the mirrored one is mirrored back and
+        the two are averaged.
+        """
+        views = feats if test_cfg.get('flip_test', False) else [feats]
+        outputs = [self.forward(view) for view in views]
+        with replay_forward(self.base_head, *((view, output.base) for view, output in zip(views, outputs))):
+            base = self.base_head.predict(feats, batch_data_samples, test_cfg)
+        coords = outputs[0].refined[-1]
+        if len(views) == 2:
+            mirrored = outputs[1].refined[-1][:, batch_data_samples[0].metainfo['flip_indices']]
+            width = self.input_size[0]
+            mirrored = torch.stack([width - 1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+            coords = (coords + mirrored) / 2
+        instances = base[0] if isinstance(base, tuple) else base
+        for instance, refined in zip(instances, coords.float().cpu().numpy()):
+            if self.refine_score_thr is None:
+                instance.keypoints = refined[None]
+            else:
+                low = instance.keypoint_scores[..., None] < self.refine_score_thr
+                instance.keypoints = np.where(low, refined[None], instance.keypoints)
+        return base
+
+
+def sample_at(feat: Tensor, coords: Tensor) -> Tensor:
+    """Bilinear samples of a map N×C×h×w at coordinates N×K×2 in [-1, 1] (corners aligned): N×K×C."""
+    grid = coords.unsqueeze(2).to(feat.dtype)
+    return F.grid_sample(feat, grid, align_corners=True, padding_mode='border').squeeze(-1).transpose(1, 2)

@@ -1,0 +1,111 @@
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmpose.models.heads import SimCCHead
+from mmpose.models.utils.tta import flip_vectors
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ...errors import UserError
+from ...structures import simcc_peaks, simcc_scores
+
+
+def merge_flipped_simcc(
+    simcc: Tuple[Tensor, Tensor], flipped: Optional[Tuple[Tensor, Tensor]], smoothing_type: str
+) -> Tuple[Tensor, Tensor]:
+    """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
+
+    The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
+    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored picture lies
+    one bin right of its counterpart.
+
+    Args:
+        simcc: Logits, N×K×Wx and N×K×Wy.
+        flipped: Those of the mirrored picture, already mirrored back, or None.
+        smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
+
+    Returns:
+        Probabilities of the same shapes, fp32.
+    """
+    x, y = (v.float() for v in simcc)
+    if flipped is None:
+        return x.softmax(-1), y.softmax(-1)
+    flipped_x, flipped_y = (v.float() for v in flipped)
+    flipped_x = torch.cat([flipped_x[..., 1:], flipped_x[..., -1:]], dim=-1)
+    if smoothing_type == 'standard':
+        return (x.softmax(-1) + flipped_x.softmax(-1)) / 2, (y.softmax(-1) + flipped_y.softmax(-1)) / 2
+    return ((x + flipped_x) / 2).softmax(-1), ((y + flipped_y) / 2).softmax(-1)
+
+
+@MODELS.register_module()
+class OfficialSimCCHead(SimCCHead):
+    """:class:`SimCCHead` that decodes as the official SimCC code does.
+
+    The stock head averages raw logits, does not move the mirrored vector, scores a joint by the smaller raw logit and
+    drops it when that is not positive; published SimCC results come from the decode here. Parameters and their names
+    are the stock head's.
+
+    Args:
+        decode: ``'official'``, or ``'mmpose'`` for the stock head's decode.
+        kwargs: Of :class:`SimCCHead`; ``loss`` defaults to :class:`SimCCKLLoss`.
+
+    Raises:
+        UserError: ``decode`` is neither, or no codec is given as ``decoder``.
+    """
+
+    def __init__(self, *args, decode: str = 'official', loss: dict = dict(type='SimCCKLLoss'), **kwargs):
+        super().__init__(*args, loss=loss, **kwargs)
+        if decode not in ('official', 'mmpose'):
+            raise UserError(f'head.decode is "official" or "mmpose", not {decode!r}')
+        if self.decoder is None:
+            raise UserError('head.decoder is not set: give it the codec, dict(type="SimCCLabel", ...)')
+        self.decode_rule = decode
+
+    def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
+        """The key-point loss, and the share of joints within 5 % of the input size, without leaving the device."""
+        pred = self.forward(feats)
+        labels = [s.gt_instance_labels for s in batch_data_samples]
+        target = tuple(torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy')
+        weight = torch.cat([s.keypoint_weights for s in labels])
+        return dict(
+            loss_kpt=self.loss_module(pred, target, weight),
+            acc_pose=self.accuracy(pred, target, weight > 0),
+        )
+
+    def accuracy(self, pred: Sequence[Tensor], target: Sequence[Tensor], mask: Tensor, thr: float = 0.05) -> Tensor:
+        """Scalar in [0, 1]: the share of the masked joints whose decode lies within ``thr`` of the input size."""
+        size = mask.new_tensor(self.input_size, dtype=torch.float)
+        with torch.no_grad():
+            error = simcc_peaks(*pred, self.simcc_split_ratio) - simcc_peaks(*target, self.simcc_split_ratio)
+            close = (error / size).norm(dim=-1) < thr
+            return (close & mask).sum() / mask.sum().clamp(min=1)
+
+    def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
+        """As :meth:`SimCCHead.predict`, scores in [0, 1]."""
+        if self.decode_rule == 'mmpose':
+            return super().predict(feats, batch_data_samples, test_cfg)
+        prob_x, prob_y = self.predict_probabilities(feats, batch_data_samples, test_cfg)
+        coords = simcc_peaks(prob_x, prob_y, self.simcc_split_ratio)
+        preds = pack_instances(coords, simcc_scores(prob_x, prob_y, self.decoder.smoothing_type))
+        if not test_cfg.get('output_heatmaps', False):
+            return preds
+        return preds, [PixelData(heatmaps=y[:, :, None] * x[:, None, :]) for x, y in zip(prob_x, prob_y)]
+
+    def predict_probabilities(self, feats, batch_data_samples: Sequence, test_cfg: dict) -> Tuple[Tensor, Tensor]:
+        """N×K×Wx and N×K×Wy; with ``test_cfg.flip_test``, ``feats`` are the picture's and its mirror image's."""
+        smoothing_type = self.decoder.smoothing_type
+        if not test_cfg.get('flip_test', False):
+            return merge_flipped_simcc(self.forward(feats), None, smoothing_type)
+        feats, mirrored = feats
+        flip_indices = batch_data_samples[0].metainfo['flip_indices']
+        flipped = flip_vectors(*self.forward(mirrored), flip_indices=flip_indices)
+        return merge_flipped_simcc(self.forward(feats), flipped, smoothing_type)
+
+
+def pack_instances(coords: Tensor, scores: Tensor) -> List[InstanceData]:
+    """One :class:`InstanceData` a person, as MMPose's heads return them (NumPy, 1×K×2 and 1×K)."""
+    return [
+        InstanceData(keypoints=xy[None], keypoint_scores=score[None])
+        for xy, score in zip(coords.float().cpu().numpy(), scores.float().cpu().numpy())
+    ]

@@ -1,0 +1,107 @@
+"""Graph layers over the joints of a skeleton; every tensor is N×K×C (people, joints, channels)."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+
+class SemGraphConv(nn.Module):
+    r"""Semantic graph convolution: each edge of the skeleton has a learnable weight.
+
+    .. math::
+        Y = (A \odot I) X W_0 + (A \odot (1 - I)) X W_1 + b
+
+    with :math:`A` the row-wise softmax of the edges' weights, which are 1 at first and :math:`-\infty` where there is
+    no edge. From `Semantic Graph Convolutional Networks for 3D Human Pose Regression
+    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        adjacency: K×K, bool, with self-loops.
+        zero_init: Start with an output of zero.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, adjacency: Tensor, zero_init: bool = False):
+        super().__init__()
+        self.out_channels = out_channels
+        self.weight = nn.Parameter(torch.empty(2, in_channels, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        rows, cols = adjacency.nonzero(as_tuple=True)
+        self.edge_weight = nn.Parameter(torch.ones(len(rows)))
+        no_edge = torch.zeros(adjacency.shape).masked_fill(~adjacency, float('-inf'))
+        self.register_buffer('no_edge', no_edge, persistent=False)
+        self.register_buffer('edges', torch.stack([rows, cols]), persistent=False)
+        if zero_init:
+            nn.init.zeros_(self.weight)
+        else:
+            for matrix in self.weight:
+                nn.init.xavier_uniform_(matrix, gain=1.414)
+
+    def attention(self) -> Tensor:
+        """K×K: A, its rows summing to 1."""
+        rows, cols = self.edges
+        return self.no_edge.index_put((rows, cols), self.edge_weight).softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×K×C_in to N×K×C_out."""
+        attention = self.attention()
+        own, neighbours = self.weight
+        diagonal = attention.diagonal()
+        return diagonal[:, None] * (x @ own) + (attention - diagonal.diag()) @ (x @ neighbours) + self.bias
+
+
+class JointBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of N×K×C over people and joints."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+class JointAttention(nn.Module):
+    r"""Weighs each joint by the pose as a whole: :math:`x_k \leftarrow x_k + a_k x_k`.
+
+    :math:`a = \sigma(W_2\, \mathrm{relu}(W_1 \bar x))` with :math:`\bar x` the mean over the joints.
+
+    Args:
+        channels: C.
+        num_joints: K.
+    """
+
+    def __init__(self, channels: int, num_joints: int):
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // 4)
+        self.excite = nn.Linear(channels // 4, num_joints)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×K×C to N×K×C."""
+        weight = self.excite(self.squeeze(x.mean(dim=1)).relu()).sigmoid()
+        return x + x * weight[..., None]
+
+
+class GraphBlock(nn.Module):
+    """A residual block of IGP-GCN: two graph convolutions over the joints and the image features at them.
+
+    Args:
+        in_channels: C of the joints' features.
+        feat_channels: D of the image features, 0 for a block without image.
+        hidden_channels: Width between the two convolutions.
+        adjacency: K×K, bool, with self-loops.
+    """
+
+    def __init__(self, in_channels: int, feat_channels: int, hidden_channels: int, adjacency: Tensor):
+        super().__init__()
+        self.out_channels = in_channels + feat_channels
+        self.conv1 = SemGraphConv(self.out_channels, hidden_channels, adjacency)
+        self.norm1 = JointBatchNorm(hidden_channels)
+        self.conv2 = SemGraphConv(hidden_channels, self.out_channels, adjacency)
+        self.norm2 = JointBatchNorm(self.out_channels)
+        self.attention = JointAttention(self.out_channels, len(adjacency))
+
+    def forward(self, x: Tensor, feat: Optional[Tensor] = None) -> Tensor:
+        """N×K×C and N×K×D to N×K×(D+C)."""
+        if feat is not None:
+            x = torch.cat([feat, x], dim=-1)
+        out = self.conv2(self.norm1(self.conv1(x)).relu())
+        return self.attention(self.norm2(x + out).relu())

@@ -1,0 +1,97 @@
+from typing import Sequence, Tuple
+
+import torch
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...structures import PoseOutputs, labelled_joints
+
+
+def normalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:
+    """Input pixels to [-1, 1] across the input: (x / (W-1))·2 - 1, (y / (H-1))·2 - 1."""
+    return coords * (2 / (coords.new_tensor(input_size) - 1)) - 1
+
+
+def denormalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:
+    """[-1, 1] across the input to input pixels, the inverse of :func:`normalize_coords`."""
+    return (coords + 1) * ((coords.new_tensor(input_size) - 1) / 2)
+
+
+def progressive_pose_loss(
+    preds: Sequence[Tensor],
+    target: Tensor,
+    mask: Tensor,
+    input_size: Tuple[int, int],
+    stage_weights: Sequence[float] = (0.3, 0.5, 1.0),
+) -> Tensor:
+    r"""Weighted sum of the L1 distances of the progressive poses to one target (Eq. 6 and 7 of the paper).
+
+    .. math::
+        L_{s2} = \sum_i \lambda_i L_i, \qquad
+        L_i = \frac{1}{N} \sum_n \sum_k M_{nk} \left\| P_{nk} - \hat P^i_{nk} \right\|_1
+
+    with both poses normalised to [-1, 1] and :math:`M` 1 for joints with a label.
+
+    Args:
+        preds: The poses, coarse to fine, each N×K×2 in input pixels.
+        target: N×K×2, input pixels.
+        mask: N×K.
+        input_size: (W, H) in pixels.
+        stage_weights: :math:`\lambda_i`, one a pose.
+
+    Returns:
+        Scalar, fp32.
+    """
+    target = normalize_coords(target.float(), input_size)
+    total = target.new_zeros(())
+    for weight, pred in zip(stage_weights, preds):
+        distance = (target - normalize_coords(pred.float(), input_size)).abs().sum(-1)
+        total = total + weight * (distance * mask).sum() / len(mask)
+    return total
+
+
+@MODELS.register_module()
+class ProgressivePoseLoss(nn.Module):
+    """:func:`progressive_pose_loss` of a refiner against the teacher's decoded pose.
+
+    Args:
+        stage_weights: λ of Eq. 7, coarse to fine.
+        labelled_only: Eq. 6's mask M. False teaches every joint.
+        loss_weight: Factor on the sum.
+    """
+
+    def __init__(
+        self,
+        stage_weights: Sequence[float] = (0.3, 0.5, 1.0),
+        labelled_only: bool = True,
+        loss_weight: float = 1.0,
+    ):
+        super().__init__()
+        self.stage_weights = tuple(stage_weights)
+        self.labelled_only = labelled_only
+        self.loss_weight = loss_weight
+
+    def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
+        """Scalar.
+
+        Raises:
+            UserError: The student's head refines no pose, or the stages and their weights differ in number.
+        """
+        self.check_stages(student.refined)
+        mask = self.mask(data_samples, teacher.peaks)
+        return self.loss_weight * progressive_pose_loss(
+            student.refined, teacher.peaks, mask, student.input_size, self.stage_weights
+        )
+
+    def mask(self, data_samples: Sequence, coords: Tensor) -> Tensor:
+        if self.labelled_only:
+            return labelled_joints(data_samples, coords.device)
+        return torch.ones_like(coords[..., 0])
+
+    def check_stages(self, refined: Sequence[Tensor]) -> None:
+        if len(refined) != len(self.stage_weights):
+            raise UserError(
+                f'ProgressivePoseLoss weighs {len(self.stage_weights)} poses, the student refines {len(refined)}: '
+                'its head must be an IGPGCNHead, and stage_weights hold one number for each of in_channels'
+            )

@@ -1,0 +1,123 @@
+import json
+from typing import Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...skeleton import Skeleton, load_skeleton
+from ...structures import PoseOutputs
+
+
+def structure_loss(student: Tensor, teacher: Tensor, edges: Tensor, edge_weights: Tensor, edge_form: str) -> Tensor:
+    r"""Difference of two poses' limbs (Eq. 3 of the paper), taken limb by limb and person by person, averaged over the batch.
+
+    .. math::
+        L_{cst} = \frac{1}{N} \sum_n \sum_{(i,j) \in E} \omega_{ij}
+        \left| \| P^t_{ni} - P^t_{nj} \|_2 - \| P^s_{ni} - P^s_{nj} \|_2 \right|
+
+    ``edge_form='vector'`` compares the limbs themselves, direction included, by their L1 distance.
+
+    Args:
+        student: N×K×2, input pixels.
+        teacher: N×K×2, input pixels.
+        edges: 2×E, int64: the two ends of each limb.
+        edge_weights: E, ω.
+        edge_form: ``'length'`` or ``'vector'``.
+
+    Returns:
+        Scalar, fp32, pixels.
+    """
+    first, second = edges
+    limbs_student, limbs_teacher = ((p[:, first] - p[:, second]).float() for p in (student, teacher))
+    if edge_form == 'length':
+        difference = (limbs_student.norm(dim=-1) - limbs_teacher.norm(dim=-1)).abs()
+    else:
+        difference = (limbs_student - limbs_teacher).abs().sum(-1)
+    return (difference * edge_weights).sum(-1).mean()
+
+
+@MODELS.register_module()
+class StructureLoss(nn.Module):
+    """:func:`structure_loss` between the student's and the teacher's ``coords``, over a dataset's limbs.
+
+    Args:
+        metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
+        edge_form: ``'length'`` (Eq. 3) or ``'vector'``.
+        edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the joints' OKS sigmas; ``'length_std'``, 1 over the
+            standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All but the
+            numbers are scaled to a mean of 1.
+        ann_file: COCO-format labels, for ``'length_std'``.
+        hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
+        loss_weight: β of Eq. 5.
+
+    Raises:
+        UserError: An option has no such value, or the numbers are not one a limb.
+    """
+
+    def __init__(
+        self,
+        metainfo: Union[str, dict],
+        edge_form: str = 'length',
+        edge_weights: Union[str, Sequence[float]] = 'uniform',
+        ann_file: Optional[str] = None,
+        hard_teacher: bool = False,
+        loss_weight: float = 0.1,
+    ):
+        super().__init__()
+        if edge_form not in ('length', 'vector'):
+            raise UserError(f'StructureLoss.edge_form is "length" or "vector", not {edge_form!r}')
+        skeleton = load_skeleton(metainfo)
+        self.edge_form = edge_form
+        self.hard_teacher = hard_teacher
+        self.loss_weight = loss_weight
+        self.register_buffer('edges', skeleton.edges(), persistent=False)
+        weights = make_edge_weights(skeleton, edge_weights, ann_file)
+        self.register_buffer('edge_weights', weights, persistent=False)
+
+    def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
+        """Scalar."""
+        target = teacher.peaks if self.hard_teacher else teacher.coords
+        return self.loss_weight * structure_loss(
+            student.coords, target, self.edges, self.edge_weights, self.edge_form
+        )
+
+
+def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann_file: Optional[str] = None) -> Tensor:
+    """ω of Eq. 3, E numbers; the arguments are :class:`StructureLoss`'s."""
+    if not isinstance(kind, str):
+        if len(kind) != len(skeleton.links):
+            raise UserError(f'StructureLoss.edge_weights holds {len(kind)} numbers for {len(skeleton.links)} limbs')
+        return torch.tensor(kind, dtype=torch.float)
+    if kind == 'uniform':
+        weights = torch.ones(len(skeleton.links))
+    elif kind == 'sigma':
+        weights = 1 / torch.tensor(skeleton.sigmas)[skeleton.edges()].sum(0)
+    elif kind == 'length_std':
+        if ann_file is None:
+            raise UserError('StructureLoss.edge_weights="length_std" needs the training labels: set ann_file')
+        weights = 1 / _length_std(skeleton, ann_file)
+    else:
+        raise UserError(
+            f'StructureLoss.edge_weights is "uniform", "sigma", "length_std" or one number a limb, not {kind!r}'
+        )
+    return weights / weights.mean()
+
+
+def _length_std(skeleton: Skeleton, ann_file: str) -> Tensor:
+    """E numbers: the standard deviation of each limb's length, as a share of the longer side of the person's box."""
+    with open(ann_file) as file:
+        people = [a for a in json.load(file)['annotations'] if max(a['bbox'][2:]) > 0 and any(a['keypoints'][2::3])]
+    joints = np.array([a['keypoints'] for a in people], dtype=np.float64).reshape(-1, skeleton.num_keypoints, 3)
+    joints[..., :2] /= np.array([max(a['bbox'][2:]) for a in people])[:, None, None]
+    spread = []
+    for first, second in skeleton.links:
+        seen = (joints[:, first, 2] > 0) & (joints[:, second, 2] > 0)
+        if seen.sum() < 2:
+            names = f'{skeleton.names[first]}-{skeleton.names[second]}'
+            raise UserError(f'{ann_file} labels the limb {names} in fewer than two people: its spread is unknown')
+        limbs = joints[seen, first, :2] - joints[seen, second, :2]
+        spread.append(np.linalg.norm(limbs, axis=-1).std())
+    return torch.tensor(spread, dtype=torch.float)

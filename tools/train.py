@@ -1,0 +1,6 @@
+"""Trains a model: MMPose's own training tool, with this package's modules registered and readable errors."""
+
+from mmpose_tskd.apis.tools import run_mmpose_tool
+
+if __name__ == '__main__':
+    run_mmpose_tool('train')

@@ -1,1 +1,4 @@
-from . import backbones, heads, losses  # noqa: F401
+from . import backbones, distillers, heads, losses  # noqa: F401
+from .teacher import FrozenTeacher
+
+__all__ = ['FrozenTeacher']

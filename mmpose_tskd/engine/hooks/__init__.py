@@ -1,4 +1,5 @@
 from .channels_last_hook import ChannelsLastHook
+from .distill_weight_decay_hook import DistillWeightDecayHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
-__all__ = ['ChannelsLastHook', 'SafeCheckpointHook']
+__all__ = ['ChannelsLastHook', 'DistillWeightDecayHook', 'SafeCheckpointHook']

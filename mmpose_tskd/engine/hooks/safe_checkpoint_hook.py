@@ -7,6 +7,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmpose.registry import HOOKS
 
+from ...errors import UserError
+
 
 def to_plain(value: Any) -> Any:
     """The same nested value without NumPy: arrays become lists, scalars become numbers."""
@@ -57,7 +59,12 @@ class SafeCheckpointHook(Hook):
                     hub['log_scalars'][name] = HistoryBuffer(entry['log'], entry['count'])
         _restore_arrays(checkpoint.get('meta', {}).get('dataset_meta'), getattr(runner, 'train_dataloader', None))
         model = _unwrapped(runner)
-        if 'distill' in checkpoint and hasattr(model, 'load_distill_state_dict'):
+        if runner._resume and hasattr(model, 'load_distill_state_dict'):
+            if 'distill' not in checkpoint:
+                raise UserError(
+                    'the checkpoint to resume from has no "distill" entry with the adapters of model.distill_losses: '
+                    'it was written without SafeCheckpointHook in custom_hooks, or by another model'
+                )
             model.load_distill_state_dict(checkpoint['distill'])
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import MODELS
+from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -134,10 +135,8 @@ class IGPGCNHead(BaseHead):
         return tuple(poses)
 
     def forward(self, feats: Sequence[Tensor]) -> RefinedOutput:
-        """Feature maps to the base head's output and its refined poses; a frozen base head stores no activations."""
-        trained = any(p.requires_grad for p in self.base_head.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            base = self.base_head.forward(feats)
+        """Feature maps to the base head's output and its refined poses; P_init and its scores carry no gradient."""
+        base = self.base_head.forward(feats)
         initial = self.base_reader(feats, base)
         return RefinedOutput(self.refine(feats, initial.peaks, initial.scores), base)
 
@@ -174,7 +173,7 @@ class IGPGCNHead(BaseHead):
             mirrored = torch.stack([width - 1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
             coords = (coords + mirrored) / 2
         instances = base[0] if isinstance(base, tuple) else base
-        for instance, refined in zip(instances, coords.float().cpu().numpy()):
+        for instance, refined in zip(instances, to_numpy(coords.float())):
             if self.refine_score_thr is None:
                 instance.keypoints = refined[None]
             else:

@@ -5,6 +5,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads import SimCCHead
 from mmpose.models.utils.tta import flip_vectors
 from mmpose.registry import MODELS
+from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
 from ...errors import UserError
@@ -107,5 +108,5 @@ def pack_instances(coords: Tensor, scores: Tensor) -> List[InstanceData]:
     """One :class:`InstanceData` a person, as MMPose's heads return them (NumPy, 1×K×2 and 1×K)."""
     return [
         InstanceData(keypoints=xy[None], keypoint_scores=score[None])
-        for xy, score in zip(coords.float().cpu().numpy(), scores.float().cpu().numpy())
+        for xy, score in zip(to_numpy(coords.float()), to_numpy(scores.float()))
     ]

@@ -70,6 +70,7 @@ class StructureLoss(nn.Module):
         if edge_form not in ('length', 'vector'):
             raise UserError(f'StructureLoss.edge_form is "length" or "vector", not {edge_form!r}')
         skeleton = load_skeleton(metainfo)
+        self.num_keypoints = skeleton.num_keypoints
         self.edge_form = edge_form
         self.hard_teacher = hard_teacher
         self.loss_weight = loss_weight

@@ -1,0 +1,105 @@
+"""Loading weights that somebody else wrote: tensors only, strictly, and with errors that say which file."""
+
+import pickle
+from pathlib import Path
+from typing import Dict, Iterable, Optional
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from .errors import UserError
+
+
+def find_checkpoint(source: str) -> str:
+    """The checkpoint that a path means.
+
+    Args:
+        source: A file, a URL, or the work folder of a run: its best checkpoint, else its last.
+
+    Raises:
+        UserError: There is none.
+    """
+    if source.startswith(('http://', 'https://')):
+        return source
+    path = Path(source)
+    if path.is_file():
+        return str(path)
+    if not path.is_dir():
+        raise UserError(f'there is no checkpoint or work folder {source}')
+    best = sorted(path.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+    if best:
+        return str(best[-1])
+    last = path / 'last_checkpoint'
+    if last.is_file():
+        return find_checkpoint(str(path / Path(last.read_text().strip()).name))
+    raise UserError(f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?')
+
+
+def load_weights(source: str) -> Dict[str, Tensor]:
+    """The ``state_dict`` of a checkpoint, on the CPU, loaded without running code from it.
+
+    Args:
+        source: A file or a URL.
+
+    Raises:
+        UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
+    """
+    try:
+        if source.startswith(('http://', 'https://')):
+            checkpoint = torch.hub.load_state_dict_from_url(source, map_location='cpu', weights_only=True)
+        else:
+            checkpoint = torch.load(source, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f'there is no checkpoint {source}') from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f'the checkpoint {source} is not loaded, since it holds more than tensors and plain values and could run code '
+            f'({str(error).splitlines()[0]}). If you trust it, save its weights alone: '
+            "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f'the checkpoint {source} cannot be read ({str(error).splitlines()[0]}): get it again') from error
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f'the checkpoint {source} holds no state_dict: it is not the file of a model')
+    return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
+
+
+def load_strictly(
+    module: nn.Module, weights: Dict[str, Tensor], source: str, what: str, only: Optional[Iterable[str]] = None
+) -> None:
+    """Fills a module with weights that must fit it key for key and shape for shape.
+
+    Args:
+        module: The module.
+        weights: By name.
+        source: Where they come from, for the messages.
+        what: What they fill, for the messages.
+        only: The module's entries to fill; all of them when None.
+
+    Raises:
+        UserError: An entry is missing, left over, of another shape or not finite.
+    """
+    own = module.state_dict()
+    wanted = set(own if only is None else only)
+    given = {name: value for name, value in weights.items() if not name.startswith('data_preprocessor.')}
+    missing = sorted(name for name in wanted - set(given) if not name.endswith('num_batches_tracked'))
+    left_over = sorted(set(given) - wanted)
+    shapes = sorted(
+        f'{name} ({tuple(given[name].shape)} in the file, {tuple(own[name].shape)} in the model)'
+        for name in wanted & set(given)
+        if given[name].shape != own[name].shape
+    )
+    problems = [
+        f'{len(names)} {kind}: {", ".join(names[:5])}{", ..." if len(names) > 5 else ""}'
+        for kind, names in (('missing', missing), ('left over', left_over), ('of another shape', shapes))
+        if names
+    ]
+    if problems:
+        raise UserError(f'{source} does not fit {what}; {"; ".join(problems)}. Is it the checkpoint of this config?')
+    damaged = [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
+    if damaged:
+        raise UserError(f'{source} holds NaN or infinite weights ({damaged[0]}): its training has failed, take another')
+    module.load_state_dict(given, strict=False)
+    print_log(f'{what} ← {source}, {len(given)} keys, 0 missing', logger='current')

@@ -1,0 +1,214 @@
+import logging
+from typing import Any, Dict, Optional, Sequence, Union
+
+import torch
+from mmengine.logging import print_log
+from mmpose.models import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...errors import UserError
+from ...structures import PoseOutputs, SimCCReader, build_reader, replay_forward, simcc_peaks
+from ..teacher import FrozenTeacher
+
+
+@MODELS.register_module()
+class PoseDistiller(TopdownPoseEstimator):
+    r"""A pose estimator that learns from a teacher.
+
+    It *is* the student: ``backbone``, ``neck`` and ``head`` are its own, ``predict`` is the plain estimator's, and its
+    ``state_dict`` is the plain model's key for key. In training the losses are added up by name,
+
+    .. math::
+        L = L_{task} + \gamma \sum_i L_i(\text{student}, \text{teacher}),
+
+    with :math:`\gamma` 1 unless :class:`DistillWeightDecayHook` sets it.
+
+    Args:
+        backbone: The student's backbone.
+        head: The student's head.
+        teacher: A model dict, a config file or ``'mmpose::path'``. None trains without one, on the task loss alone.
+        teacher_checkpoint: The teacher's weights: a file, a URL, or a work folder (best checkpoint).
+        distill_losses: The losses that compare student and teacher, by name; MMEngine sums what has "loss" in its name.
+        task_loss: Add the head's own loss on the labels.
+        frozen: Modules of the student (``'backbone'``, ``'head.base_head'``) that keep their weights and their batch-norm
+            statistics.
+        student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
+            plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
+        temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
+        kwargs: Of :class:`TopdownPoseEstimator`.
+
+    Raises:
+        UserError: A loss's name or options are wrong, or there is no module to freeze.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        teacher: Union[str, dict, None] = None,
+        teacher_checkpoint: Optional[str] = None,
+        distill_losses: Optional[Dict[str, dict]] = None,
+        task_loss: bool = True,
+        frozen: Sequence[str] = (),
+        student_checkpoint: Optional[str] = None,
+        temperature: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(backbone=backbone, head=head, **kwargs)
+        if distill_losses and teacher is None:
+            raise UserError('model.distill_losses needs a model.teacher to compare with')
+        self.teacher = None if teacher is None else FrozenTeacher(teacher, teacher_checkpoint, temperature)
+        self.reader = build_reader(self.head, temperature)
+        self.task_loss = task_loss
+        self.student_checkpoint = student_checkpoint
+        self.frozen = tuple(frozen)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # the student's weights are the same with adapters and without
+            losses = {name: self._build_loss(name, cfg) for name, cfg in (distill_losses or {}).items()}
+        self.distill_losses = nn.ModuleDict(losses)
+        self.register_buffer('gamma', torch.ones(()), persistent=False)
+        self._teacher_checked = False
+        self._register_state_dict_hook(_drop_distill_keys)
+
+    def _build_loss(self, name: str, cfg: dict) -> nn.Module:
+        if 'loss' not in name:
+            raise UserError(f'model.distill_losses.{name}: a name must contain "loss", or MMEngine does not add it up')
+        try:
+            loss = MODELS.build(cfg)
+        except (TypeError, KeyError, UserError) as error:
+            raise UserError(f'model.distill_losses.{name}: {error}') from error
+        keypoints = getattr(self.head, 'base_head', self.head).out_channels
+        if getattr(loss, 'num_keypoints', keypoints) != keypoints:
+            raise UserError(
+                f'model.distill_losses.{name}.metainfo has {loss.num_keypoints} key points, the head {keypoints}'
+            )
+        return loss
+
+    def _frozen_modules(self):
+        for path in self.frozen:
+            try:
+                yield self.get_submodule(path)
+            except AttributeError as error:
+                raise UserError(f'model.frozen: the student has no module {path!r} ({error})') from error
+
+    def init_weights(self) -> None:
+        """Initialises the student, loads its checkpoint where one is given, and builds the teacher.
+
+        The Runner calls it when training starts, and not for testing.
+
+        Raises:
+            UserError: A file is missing or does not fit.
+        """
+        super().init_weights()
+        if self.student_checkpoint is not None:
+            self._load_student()
+        if self.teacher is not None and self.teacher.model is None:
+            self.teacher.build(self)
+
+    def _load_student(self) -> None:
+        try:
+            source = find_checkpoint(self.student_checkpoint)
+        except UserError as error:
+            raise UserError(
+                f'model.student_checkpoint: {error}. Train the student first (for stage 2, by stage 1), '
+                'and give its checkpoint or work folder by  --cfg-options model.student_checkpoint=...'
+            ) from error
+        weights = load_weights(source)
+        own = self.state_dict()
+        if not hasattr(self.head, 'base_head'):
+            load_strictly(self, weights, source, 'student')
+            return
+        if any(name.startswith('head.base_head.') for name in weights):
+            raise UserError(
+                f'model.student_checkpoint: {source} is a refined model already; give the plain student of stage 1, '
+                'or continue from the file as a whole by load_from or --resume'
+            )
+        weights = {f'head.base_head.{k[5:]}' if k.startswith('head.') else k: v for k, v in weights.items()}
+        only = [name for name in own if not name.startswith('head.') or name.startswith('head.base_head.')]
+        load_strictly(self, weights, source, 'student', only)
+
+    def train(self, mode: bool = True) -> 'PoseDistiller':
+        """Frozen modules stay in eval mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _apply(self, fn, *args, **kwargs):
+        super()._apply(fn, *args, **kwargs)
+        if self.teacher is not None:
+            self.teacher.apply(fn)
+        return self
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
+        """The named losses of one batch.
+
+        Args:
+            inputs: N×3×H×W, preprocessed.
+            data_samples: N samples with their labels.
+
+        Returns:
+            The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
+        """
+        feats = self.extract_feat(inputs)
+        output = self.head.forward(feats)
+        losses = {}
+        if self.task_loss:
+            with replay_forward(self.head, (feats, output)):
+                losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
+        if self.teacher is not None:
+            if self.teacher.model is None:
+                self.teacher.build(self)
+            student, teacher = self.reader(feats, output), self.teacher(inputs)
+            if not self._teacher_checked:
+                self._check_teacher(teacher, data_samples)
+            for name, loss in self.distill_losses.items():
+                losses[name] = self.gamma * loss(student, teacher, data_samples)
+            losses['distill_gamma'] = self.gamma
+        return losses
+
+    def _check_teacher(self, teacher: PoseOutputs, data_samples: Sequence, thr: float = 0.1, least: float = 0.3) -> None:
+        """Warns, at the first batch, of a teacher that does not find the labelled joints."""
+        self._teacher_checked = True
+        reader = getattr(self.reader, 'base', self.reader)
+        if not isinstance(reader, SimCCReader):
+            return
+        labels = [s.gt_instance_labels for s in data_samples]
+        target = [torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy']
+        mask = torch.cat([s.keypoint_weights for s in labels]) > 0
+        error = (simcc_peaks(*target, reader.split_ratio) - teacher.peaks).norm(dim=-1)
+        pck = ((error < thr * max(self.reader.input_size)) & mask).sum() / mask.sum().clamp(min=1)
+        if mask.any() and pck < least:
+            print_log(
+                f'The teacher ({self.teacher.checkpoint}) places {pck:.0%} of the first batch\'s labelled joints within '
+                f'{thr:.0%} of the input\'s longer side. Is it trained for this data, input size and order of joints?',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def distill_state_dict(self) -> Dict[str, Any]:
+        """What the distiller itself has learnt: the losses' adapters, and γ."""
+        adapters = {name: value.cpu() for name, value in self.distill_losses.state_dict().items()}
+        return dict(adapters=adapters, gamma=float(self.gamma))
+
+    def load_distill_state_dict(self, state: Dict[str, Any]) -> None:
+        """Takes up :meth:`distill_state_dict`.
+
+        Raises:
+            UserError: The losses' adapters are others.
+        """
+        load_strictly(self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses')
+        self.gamma.fill_(state['gamma'])
+
+    def _load_state_dict_pre_hook(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
+        for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
+            state_dict.setdefault(name, value)
+
+
+def _drop_distill_keys(module: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    for name in [name for name in state_dict if name.startswith(f'{prefix}distill_losses.')]:
+        del state_dict[name]

@@ -1,0 +1,129 @@
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmpose.models import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ..checkpoint import find_checkpoint, load_strictly, load_weights
+from ..errors import UserError
+from ..structures import PoseOutputs, build_reader
+
+
+class FrozenTeacher:
+    """A trained pose estimator that answers and never changes.
+
+    It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
+    (EMA), and ``train()`` does not reach it, so its batch-norm statistics stay as they are. It is built by
+    :meth:`build`, so that a model made for testing needs none of the teacher's files.
+
+    Args:
+        config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
+        checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
+        temperature: See :func:`build_reader`.
+    """
+
+    def __init__(self, config: Union[str, dict], checkpoint: Optional[str], temperature: float = 1.0):
+        self.config = config
+        self.checkpoint = checkpoint
+        self.temperature = temperature
+        self.model: Optional[TopdownPoseEstimator] = None
+
+    def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
+        return self
+
+    def build(self, student: TopdownPoseEstimator) -> None:
+        """Builds the teacher and loads its weights, onto the student's device.
+
+        Args:
+            student: The model it is to teach.
+
+        Raises:
+            UserError: It has no weights or they do not fit, or its pose or its input are not the student's.
+        """
+        if self.checkpoint is None:
+            raise UserError(
+                'model.teacher_checkpoint is not set, and an untrained teacher teaches nothing: '
+                'give a checkpoint file, a URL or the work folder of the run that trained it'
+            )
+        try:
+            source = find_checkpoint(self.checkpoint)
+        except UserError as error:
+            raise UserError(f'model.teacher_checkpoint: {error}.\n{self._how_to_get()}') from error
+        with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
+            model = MODELS.build(load_model_config(self.config))
+        load_strictly(model, load_weights(source), source, 'teacher')
+        self._check_fit(model, student)
+        model.eval()
+        model.requires_grad_(False)
+        self.reader = build_reader(model.head, self.temperature)
+        self.model = model.to(next(student.parameters()).device)
+
+    def _how_to_get(self) -> str:
+        config = self.config if isinstance(self.config, str) else 'TEACHER_CONFIG.py'
+        return (
+            'To train the teacher:\n'
+            f'    python tools/train.py {config} --work-dir work_dirs/teacher\n'
+            'and add  --cfg-options model.teacher_checkpoint=work_dirs/teacher  to this command. Or, for a SimCC HRNet '
+            'checkpoint of the official SimCC code:\n'
+            f'    python tools/convert_simcc_checkpoint.py model_best.pth {self.checkpoint}'
+        )
+
+    def _check_fit(self, model: TopdownPoseEstimator, student: TopdownPoseEstimator) -> None:
+        reader, own = build_reader(model.head), build_reader(student.head)
+        keypoints = [_head_keypoints(m.head) for m in (model, student)]
+        if keypoints[0] != keypoints[1]:
+            raise UserError(f'model.teacher has {keypoints[0]} key points, the student {keypoints[1]}: they must agree')
+        if reader.input_size != own.input_size:
+            raise UserError(
+                f'model.teacher takes pictures of {reader.input_size} (width, height), the student of {own.input_size}: '
+                'they must agree'
+            )
+        for name in ('mean', 'std', '_channel_conversion'):
+            theirs, ours = (getattr(m.data_preprocessor, name, None) for m in (model, student))
+            same = torch.equal(theirs.cpu(), ours.cpu()) if isinstance(theirs, Tensor) else theirs == ours
+            if not same:
+                raise UserError(
+                    f'model.teacher and the student normalise pictures differently (data_preprocessor.{name.lstrip("_")}): '
+                    'they must agree'
+                )
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""
+        if self.model is not None:
+            self.model._apply(fn)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> PoseOutputs:
+        """N×3×H×W, preprocessed, to the teacher's outputs, without gradient."""
+        feats = self.model.extract_feat(inputs)
+        return self.reader(feats, self.model.head.forward(feats))
+
+
+def load_model_config(config: Union[str, dict]) -> dict:
+    """The model part of a config given as a dict, a file or ``'package::path'``.
+
+    Raises:
+        UserError: There is no such file, or it has no ``model``.
+    """
+    if isinstance(config, str):
+        if '::' in config:
+            config = get_config(config)
+        elif Path(config).is_file():
+            config = Config.fromfile(config)
+        else:
+            raise UserError(
+                f'model.teacher: there is no config file {config}; a path is relative to the current folder, '
+                'or, written as {{ fileDirname }}/..., to the config that names it'
+            )
+    model = config.get('model', config)
+    if 'backbone' not in model:
+        raise UserError('model.teacher: the config has no model with a backbone')
+    return model
+
+
+def _head_keypoints(head: torch.nn.Module) -> int:
+    return getattr(head, 'base_head', head).out_channels

@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -36,11 +36,12 @@ def find_checkpoint(source: str) -> str:
     raise UserError(f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?')
 
 
-def load_weights(source: str) -> Dict[str, Tensor]:
-    """The ``state_dict`` of a checkpoint, on the CPU, loaded without running code from it.
+def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
+    """The weights in a checkpoint, on the CPU, loaded without running code from it.
 
     Args:
         source: A file or a URL.
+        entries: Names that they may stand under, the first one there wins; without any, the file is the weights.
 
     Raises:
         UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
@@ -60,9 +61,11 @@ def load_weights(source: str) -> Dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f'the checkpoint {source} cannot be read ({str(error).splitlines()[0]}): get it again') from error
-    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f'the checkpoint {source} holds no state_dict: it is not the file of a model')
+    weights = checkpoint
+    if isinstance(checkpoint, dict):
+        weights = next((checkpoint[name] for name in entries if name in checkpoint), checkpoint)
+    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f'the checkpoint {source} holds no weights: it is not the file of a model')
     return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
 
 

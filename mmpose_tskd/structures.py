@@ -144,7 +144,9 @@ class SimCCReader:
 class HeatmapReader:
     """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
 
-    Heatmaps are trained by regression, not by softmax: ``coords`` is the mean position under ``relu(h) / Σ relu(h)``.
+    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts the
+    Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the peak x0,
+    ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the 3σ rows round the peak; y alike.
     ``peaks`` is the highest pixel moved a quarter of a pixel towards its higher neighbour, in x and in y.
     """
 
@@ -152,6 +154,7 @@ class HeatmapReader:
         codec = head.decoder
         self.input_size = tuple(codec.input_size)
         self.scale_factor = tuple(float(s) for s in codec.scale_factor)
+        self.sigma = float(codec.sigma)
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
         return PoseOutputs(feats=feats, reader=self, heatmaps=output)
@@ -161,17 +164,29 @@ class HeatmapReader:
 
     def coords(self, outputs: PoseOutputs) -> Tensor:
         heat = outputs.heatmaps.float().clamp(min=0)
-        heat = heat / heat.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         h, w = heat.shape[-2:]
-        x = (heat.sum(-2) * torch.arange(w, device=heat.device)).sum(-1)
-        y = (heat.sum(-1) * torch.arange(h, device=heat.device)).sum(-1)
+        index = heat.flatten(2).argmax(-1)
+        peak_x, peak_y = index % w, index // w
+        x = self._centre((heat * self._near(peak_y, h)[..., None]).sum(-2), peak_x)
+        y = self._centre((heat * self._near(peak_x, w)[..., None, :]).sum(-1), peak_y)
         return self._to_input(torch.stack([x, y], dim=-1))
+
+    def _near(self, peak: Tensor, size: int) -> Tensor:
+        """N×K to N×K×size: True within 3σ of the peak."""
+        return (torch.arange(size, device=peak.device) - peak[..., None]).abs() <= 3 * self.sigma
+
+    def _centre(self, marginal: Tensor, peak: Tensor) -> Tensor:
+        """N×K×size and the peak's index N×K to the Gaussian's centre, at most 1.5 pixels from it."""
+        inside = peak.clamp(1, marginal.shape[-1] - 2)[..., None]
+        log = marginal.clamp(min=1e-6).log()
+        slope = (log.gather(-1, inside + 1) - log.gather(-1, inside - 1)) / 2
+        return (inside + (self.sigma**2 * slope).clamp(-1.5, 1.5)).squeeze(-1)
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:
         heat = outputs.heatmaps.float()
         h, w = heat.shape[-2:]
         index = heat.flatten(2).argmax(-1)
-        x, y = index % w, index.div(w, rounding_mode='floor')
+        x, y = index % w, index // w
 
         def at(x, y):
             return heat.flatten(2).gather(-1, (y * w + x).unsqueeze(-1)).squeeze(-1)

@@ -35,14 +35,11 @@ class FrozenTeacher:
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
         return self
 
-    def build(self, student: TopdownPoseEstimator) -> None:
-        """Builds the teacher and loads its weights, onto the student's device.
-
-        Args:
-            student: The model it is to teach.
+    def find_checkpoint(self) -> str:
+        """The file or URL of its weights.
 
         Raises:
-            UserError: It has no weights or they do not fit, or its pose or its input are not the student's.
+            UserError: None is given, or there is none; with the commands that make one.
         """
         if self.checkpoint is None:
             raise UserError(
@@ -50,9 +47,20 @@ class FrozenTeacher:
                 'give a checkpoint file, a URL or the work folder of the run that trained it'
             )
         try:
-            source = find_checkpoint(self.checkpoint)
+            return find_checkpoint(self.checkpoint)
         except UserError as error:
             raise UserError(f'model.teacher_checkpoint: {error}.\n{self._how_to_get()}') from error
+
+    def build(self, student: TopdownPoseEstimator, source: str) -> None:
+        """Builds the teacher and loads its weights, onto the student's device.
+
+        Args:
+            student: The model it is to teach.
+            source: The file or URL of the weights.
+
+        Raises:
+            UserError: The weights do not fit, or the teacher's pose or its input are not the student's.
+        """
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
             model = MODELS.build(load_model_config(self.config))
         load_strictly(model, load_weights(source), source, 'teacher')

@@ -102,22 +102,35 @@ class PoseDistiller(TopdownPoseEstimator):
         Raises:
             UserError: A file is missing or does not fit.
         """
+        sources = self._find_checkpoints()
         super().init_weights()
         if self.student_checkpoint is not None:
-            self._load_student()
+            self._load_student(sources['student'])
         if self.teacher is not None and self.teacher.model is None:
-            self.teacher.build(self)
+            self.teacher.build(self, sources['teacher'])
 
-    def _load_student(self) -> None:
+    def _find_checkpoints(self) -> Dict[str, str]:
+        """The files to start from, looked for together so that one error names all that are missing."""
+        sources, problems = {}, []
         try:
-            source = find_checkpoint(self.student_checkpoint)
+            if self.student_checkpoint is not None:
+                sources['student'] = find_checkpoint(self.student_checkpoint)
         except UserError as error:
-            raise UserError(
-                f'model.student_checkpoint: {error}. Train the student first (for stage 2, by stage 1), '
-                'and give its checkpoint or work folder by  --cfg-options model.student_checkpoint=...'
-            ) from error
+            problems.append(
+                f'model.student_checkpoint: {error}.\nTrain the student first (for stage 2, by the config of stage 1) and '
+                'add  --cfg-options model.student_checkpoint=ITS_WORK_FOLDER_OR_CHECKPOINT'
+            )
+        try:
+            if self.teacher is not None:
+                sources['teacher'] = self.teacher.find_checkpoint()
+        except UserError as error:
+            problems.append(str(error))
+        if problems:
+            raise UserError('\n'.join(problems))
+        return sources
+
+    def _load_student(self, source: str) -> None:
         weights = load_weights(source)
-        own = self.state_dict()
         if not hasattr(self.head, 'base_head'):
             load_strictly(self, weights, source, 'student')
             return
@@ -127,6 +140,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 'or continue from the file as a whole by load_from or --resume'
             )
         weights = {f'head.base_head.{k[5:]}' if k.startswith('head.') else k: v for k, v in weights.items()}
+        own = self.state_dict()
         only = [name for name in own if not name.startswith('head.') or name.startswith('head.base_head.')]
         load_strictly(self, weights, source, 'student', only)
 
@@ -161,7 +175,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
         if self.teacher is not None:
             if self.teacher.model is None:
-                self.teacher.build(self)
+                self.teacher.build(self, self.teacher.find_checkpoint())
             student, teacher = self.reader(feats, output), self.teacher(inputs)
             if not self._teacher_checked:
                 self._check_teacher(teacher, data_samples)

@@ -1,0 +1,35 @@
+# Everything is brought into this folder: uv into .uv, the environment into .venv.
+PYTHON ?= python3
+UV := .uv/bin/uv
+RUN := .venv/bin/python
+
+.PHONY: env test lint format wheel clean
+
+env: .venv/.ready
+
+$(UV):
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
+
+.venv/.ready: pyproject.toml | $(UV)
+	$(UV) sync
+	$(RUN) -c "import mmpose_tskd"
+	touch $@
+
+test: env
+	$(RUN) -m pytest
+
+lint: env
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check mmpose_tskd tools tests
+	.venv/bin/mypy
+
+format: env
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format mmpose_tskd tools tests
+
+wheel: env
+	$(UV) build --wheel --out-dir dist
+
+clean:
+	rm -rf .venv .uv dist uv.lock

@@ -1,0 +1,66 @@
+from pathlib import Path
+from typing import Dict, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ..checkpoint import load_strictly, load_weights
+from ..errors import UserError
+
+HEAD_LAYERS = ('final_layer', 'mlp_head_x', 'mlp_head_y')
+
+
+def config_folder() -> Path:
+    """Where the configs lie: in the source tree, or in the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[str]] = None) -> str:
+    """Turns a checkpoint of the official SimCC (SimDR) code's HRNet into one of MMPose.
+
+    The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone.
+
+    Args:
+        source: ``model_best.pth`` (bare weights) or ``checkpoint.pth`` (weights under ``best_state_dict`` or
+            ``state_dict``), a file or a URL.
+        out: Where to write it: weights and metainfo, loadable tensors-only.
+        configs: Config files that it may fit; all our SimCC HRNet baselines when None.
+
+    Returns:
+        The config that it fits.
+
+    Raises:
+        UserError: The file cannot be read safely, fits no config, or ``out`` exists.
+    """
+    if Path(out).exists():
+        raise UserError(f'{out} exists: remove it or name another file')
+    weights = {
+        f'head.{name}' if name.startswith(HEAD_LAYERS) else f'backbone.{name}': value
+        for name, value in load_weights(source, ('best_state_dict', 'state_dict')).items()
+    }
+    if configs is None:
+        configs = sorted(str(path) for path in config_folder().glob('baseline/simcc_hrnet-w??_*.py'))
+    init_default_scope('mmpose')
+    problems = []
+    for config in configs:
+        cfg = Config.fromfile(config)
+        model = MODELS.build(cfg.model)
+        try:
+            load_strictly(model, weights, source, Path(config).name)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        _write(model.state_dict(), cfg, source, out)
+        return config
+    raise UserError(f'{source} fits none of the configs tried:\n' + '\n'.join(problems))
+
+
+def _write(weights: Dict[str, Tensor], cfg: Config, source: str, out: str) -> None:
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    meta = dict(dataset_name=cfg.dataset_type, config=cfg.pretty_text, converted_from=source)
+    torch.save(dict(meta=meta, state_dict=weights), out)

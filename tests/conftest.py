@@ -1,0 +1,167 @@
+"""Toy-sized versions of the real configs, and a made-up data set for them."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpose.registry import MODELS
+
+import mmpose_tskd  # noqa: F401
+
+REPO = Path(__file__).parents[1]
+INPUT_SIZE = (64, 96)  # HRNet needs multiples of 32
+
+
+@pytest.fixture(autouse=True)
+def _mmpose_scope():
+    init_default_scope('mmpose')
+    torch.manual_seed(0)
+
+
+def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:
+    """COCO layout: each picture shows one person as coloured dots, one a joint."""
+    rng = np.random.default_rng(0)
+    (folder / 'images').mkdir(parents=True)
+    images, annotations = [], []
+    for i in range(1, num_people + 1):
+        points = rng.uniform([20, 20], [76, 108], size=(num_keypoints, 2))
+        picture = rng.integers(0, 60, size=(128, 96, 3), dtype=np.uint8)
+        for k, (x, y) in enumerate(points):
+            cv2.circle(picture, (int(x), int(y)), 4, (255, 12 * k, 255 - 12 * k), -1)
+        cv2.imwrite(str(folder / 'images' / f'{i}.png'), picture)
+        keypoints = np.concatenate([points, np.full((num_keypoints, 1), 2)], axis=1)
+        keypoints[0] = 0  # one joint has no label
+        images.append(dict(id=i, file_name=f'{i}.png', width=96, height=128, crowdIndex=0.0))
+        annotations.append(
+            dict(
+                id=i,
+                image_id=i,
+                category_id=1,
+                iscrowd=0,
+                bbox=[12, 12, 72, 104],
+                area=72 * 104 * 0.5,
+                num_keypoints=num_keypoints - 1,
+                keypoints=keypoints.flatten().tolist(),
+            )
+        )
+    categories = [dict(id=1, name='person', keypoints=[str(k) for k in range(num_keypoints)], skeleton=[])]
+    (folder / 'labels.json').write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def toy_data(tmp_path_factory) -> Path:
+    return write_toy_data(tmp_path_factory.mktemp('data') / 'toy')
+
+
+def shrink_model(cfg, width: int) -> None:
+    """Makes every HRNet, SimCC head and codec inside a config toy-sized, in place."""
+    if isinstance(cfg, dict):
+        kind = cfg.get('type')
+        widths = [width * 2**i for i in range(4)]
+        if kind in ('HRNet', 'MultiBranchHRNet'):
+            extra = {}
+            for stage in range(1, 5):
+                channels = [8] if stage == 1 else widths[:stage]
+                block = 'BOTTLENECK' if stage == 1 else 'BASIC'
+                extra[f'stage{stage}'] = dict(
+                    num_modules=1,
+                    num_branches=len(channels),
+                    block=block,
+                    num_blocks=[1] * len(channels),
+                    num_channels=channels,
+                )
+            cfg['extra'] = ConfigDict(extra)
+            cfg['init_cfg'] = None
+        elif kind == 'OfficialSimCCHead':
+            cfg.update(in_channels=width, input_size=INPUT_SIZE, in_featuremap_size=(16, 24))
+        elif kind == 'IGPGCNHead':
+            cfg.update(in_channels=(4 * width, 2 * width, width), feat_channels=(16, 8, 8), hidden_channels=16)
+        elif kind in ('SimCCLabel', 'TopdownAffine'):
+            cfg['input_size'] = INPUT_SIZE
+        elif kind == 'FeatureMSELoss':
+            cfg.update(student_channels=8, teacher_channels=12)
+        for value in cfg.values():
+            shrink_model(value, width)
+    elif isinstance(cfg, (list, tuple)):
+        for value in cfg:
+            shrink_model(value, width)
+
+
+def toy_config(name: str, data: Path, work_dir: Path, width: int = 8, **options) -> Config:
+    """A config of the project at toy size, on toy data, two epochs of three steps."""
+    cfg = Config.fromfile(REPO / 'configs' / name)
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg[key]
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        loader.dataset.update(data_root=str(data), ann_file='labels.json', data_prefix=dict(img='images/'))
+        loader.dataset.pop('bbox_file', None)
+    cfg.val_evaluator = cfg.test_evaluator = dict(
+        type='CocoMetric', ann_file=str(data / 'labels.json'), keypoint_score_thr=0.01
+    )
+    cfg.train_cfg.update(max_epochs=2, val_interval=1)
+    cfg.param_scheduler = [
+        dict(type='LinearLR', begin=0, end=2, start_factor=0.5, by_epoch=False),
+        dict(type='MultiStepLR', milestones=[1], gamma=0.5, by_epoch=True),
+    ]
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1, save_best='coco/AP')
+    cfg.default_hooks.logger.interval = 1
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=0)
+    cfg.env_cfg.mp_cfg = dict(mp_start_method='fork', opencv_num_threads=1)
+    cfg.experiment_name = f'toy_{work_dir.name}_{np.random.default_rng().integers(1 << 40)}'
+    shrink_model(cfg._cfg_dict, width)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def toy_teacher() -> dict:
+    """The teacher's model config at toy size, wider than the student."""
+    cfg = Config.fromfile(REPO / 'configs/baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py')
+    shrink_model(cfg._cfg_dict, 12)
+    return cfg.model
+
+
+@pytest.fixture(scope='session')
+def teacher_checkpoint(tmp_path_factory) -> str:
+    init_default_scope('mmpose')
+    torch.manual_seed(1)
+    model = MODELS.build(toy_teacher())
+    model.init_weights()
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+@pytest.fixture
+def make_config(toy_data, tmp_path, teacher_checkpoint):
+    """``make_config('stage1_structure.py', **options)``: a toy config with its teacher at hand."""
+
+    def make(name: str, work_dir: str = 'work', **options) -> Config:
+        cfg = toy_config(name, toy_data, tmp_path / work_dir)
+        if 'teacher' in cfg.model:
+            cfg.model.update(teacher=toy_teacher(), teacher_checkpoint=teacher_checkpoint)
+        cfg.merge_from_dict(options)
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def batch(make_config):
+    """A training batch of two people, and the function that preprocesses it for a model."""
+    cfg = make_config('stage1_structure.py')
+    data = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    return lambda model: model.data_preprocessor(data, True)
+
+
+def train(cfg: Config) -> Runner:
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import torch
+from mmpose.registry import MODELS
+
+from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.heads.igp_gcn_head import sample_at
+
+SIZE, STEPS = (64, 96), (16, 8, 4)
+BASE = dict(
+    type='OfficialSimCCHead',
+    in_channels=4,
+    out_channels=17,
+    input_size=SIZE,
+    in_featuremap_size=(16, 24),
+    deconv_out_channels=None,
+    decoder=dict(type='SimCCLabel', input_size=SIZE, smoothing_type='standard', label_smooth_weight=0.1),
+)
+
+
+def make_head(**options):
+    cfg = dict(
+        type='IGPGCNHead',
+        base_head=BASE,
+        metainfo='CocoDataset',
+        in_channels=STEPS,
+        feat_channels=(16, 8, 8),
+        hidden_channels=16,
+    )
+    head = MODELS.build({**cfg, **options})
+    head.init_weights()
+    return head.eval()
+
+
+def make_feats(people=2):
+    return tuple(torch.randn(people, c, 24 // s, 16 // s) for c, s in zip((*STEPS, 4), (4, 2, 1, 1)))
+
+
+def train_a_little(head, feats):
+    """Moves the output layers off zero."""
+    for layer in head.output_layers:
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    return head
+
+
+@pytest.mark.parametrize('feature_adaption', [True, False])
+def test_the_untrained_offset_head_leaves_the_pose_where_it_is(feature_adaption):
+    head, feats = make_head(feature_adaption=feature_adaption), make_feats()
+    output = head(feats)
+    peaks = head.base_reader(feats, output.base).peaks
+    assert len(output.refined) == 3
+    for pose in output.refined:
+        assert torch.allclose(pose, peaks, atol=1e-4)
+
+
+def test_absolute_output_does_not_start_at_the_pose():
+    head, feats = make_head(output='absolute'), make_feats()
+    output = head(feats)
+    assert not torch.allclose(output.refined[-1], head.base_reader(feats, output.base).peaks, atol=1.0)
+
+
+def test_features_are_read_at_the_joints_with_aligned_corners():
+    feat = torch.arange(12.0).view(1, 1, 3, 4)
+    coords = torch.tensor([[[-1.0, -1.0], [1.0, 1.0], [1 / 3, 0.0], [0.0, 0.0]]])
+    assert sample_at(feat, coords).flatten().tolist() == pytest.approx([0.0, 11.0, 6.0, 5.5])
+
+
+def test_each_step_reads_its_own_map_and_later_steps_follow():
+    head = train_a_little(make_head(feature_adaption=False), make_feats())
+    feats = make_feats()
+    poses = head(feats).refined
+    for step in range(3):
+        changed = [f + 1 if i == step else f for i, f in enumerate(feats)]
+        new = head(tuple(changed)).refined
+        same = [torch.equal(a, b) for a, b in zip(poses, new)]
+        assert same == [i < step for i in range(3)]
+
+
+def test_gradients_reach_the_refiner_and_not_its_initial_pose():
+    head, feats = train_a_little(make_head(), make_feats()).train(), make_feats()
+    sum(p.sum() for p in head(feats).refined).backward()
+    own = {n: p for n, p in head.named_parameters() if not n.startswith('base_head.')}
+    assert [n for n, p in own.items() if p.grad is None] == []
+    assert all(p.grad is None for p in head.base_head.parameters())
+
+
+def samples(people=2):
+    from mmpose.datasets.datasets import CocoDataset
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    from mmpose.structures import PoseDataSample
+
+    indices = parse_pose_metainfo(CocoDataset.METAINFO)['flip_indices']
+    return [PoseDataSample(metainfo=dict(flip_indices=indices)) for _ in range(people)]
+
+
+def test_flip_test_averages_the_views_after_mirroring_back():
+    head, views = train_a_little(make_head(), None), [make_feats(), make_feats()]
+    preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
+    straight, mirrored = (head(v).refined[-1].detach().numpy() for v in views)
+    mirrored = mirrored[:, samples()[0].metainfo['flip_indices']]
+    mirrored[..., 0] = 63 - mirrored[..., 0]
+    assert np.allclose(preds, (straight + mirrored) / 2, atol=1e-4)
+
+
+def test_scores_are_the_base_heads():
+    head, feats = train_a_little(make_head(), None), make_feats()
+    refined, base = head.predict(feats, samples()), head.base_head.predict(feats, samples())
+    assert np.allclose([p.keypoint_scores for p in refined], [p.keypoint_scores for p in base])
+    assert not np.allclose([p.keypoints for p in refined], [p.keypoints for p in base])
+
+
+def test_only_joints_of_low_score_are_refined_when_asked():
+    feats = make_feats()
+    head = train_a_little(make_head(), None)
+    scores = np.concatenate([p.keypoint_scores for p in head.predict(feats, samples())])
+    head.refine_score_thr = float(np.median(scores))
+    base = np.concatenate([p.keypoints for p in head.base_head.predict(feats, samples())])
+    preds = np.concatenate([p.keypoints for p in head.predict(feats, samples())])
+    kept = scores >= head.refine_score_thr
+    assert 0 < kept.sum() < kept.size
+    assert np.array_equal(preds[kept], base[kept])
+    assert not np.allclose(preds[~kept], base[~kept])
+
+
+def test_coordinates_keep_full_precision_under_autocast():
+    head, feats = train_a_little(make_head(), None), make_feats()
+    with torch.no_grad():
+        expected = head.refine(feats, torch.full((2, 17, 2), 30.0), torch.full((2, 17), 0.5))[-1]
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            refined = head.refine(feats, torch.full((2, 17, 2), 30.0), torch.full((2, 17), 0.5))[-1]
+    assert refined.dtype == torch.float32
+    assert (refined - expected).abs().max() < 0.1  # bf16 itself would round 95 pixels to half a pixel
+
+
+def test_resampling_reads_later_steps_at_the_refined_pose():
+    feats = make_feats()
+    head = train_a_little(make_head(), None)
+    fixed = head(feats).refined
+    head.resample = True
+    moved = head(feats).refined
+    assert torch.equal(fixed[0], moved[0])
+    assert not torch.equal(fixed[2], moved[2])
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(metainfo='CrowdPoseDataset'), 'out_channels is 17, but the metainfo has 14'),
+        (dict(in_channels=(8, 4)), 'one entry a step'),
+        (dict(output='both'), 'IGPGCNHead.output'),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        make_head(**options)

@@ -1,0 +1,184 @@
+"""Each formula against values worked out by hand."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmpose.registry import MODELS
+
+from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.losses import (
+    FeatureMSELoss,
+    PoseL1Loss,
+    ProgressivePoseLoss,
+    StructureLoss,
+    feature_mse_loss,
+    pose_l1_loss,
+    progressive_pose_loss,
+    simcc_kl_loss,
+    structure_loss,
+)
+
+LINE = dict(
+    dataset_name='line',
+    keypoint_info={
+        k: dict(name=name, id=k, color=[0, 0, 0], type='', swap='') for k, name in enumerate(['a', 'b', 'c'])
+    },
+    skeleton_info={0: dict(link=('a', 'b'), id=0), 1: dict(link=('b', 'c'), id=1)},
+    joint_weights=[1.0] * 3,
+    sigmas=[0.1, 0.1, 0.3],
+)
+
+
+def poses(coords=None, peaks=None, feats=(), refined=(), input_size=(101, 201)):
+    return SimpleNamespace(coords=coords, peaks=peaks, feats=feats, refined=refined, input_size=input_size)
+
+
+def test_simcc_kl_sums_over_bins_and_joints_and_averages_over_the_batch():
+    # two people, two joints, two bins; the prediction is uniform, the target 0.75 / 0.25 in x and certain in y
+    pred = (torch.zeros(2, 2, 2), torch.zeros(2, 2, 2))
+    target = (torch.tensor([0.75, 0.25]).expand(2, 2, 2), torch.tensor([1.0, 0.0]).expand(2, 2, 2))
+    one = 0.75 * math.log(0.75 * 2) + 0.25 * math.log(0.25 * 2) + math.log(2)
+    assert simcc_kl_loss(pred, target, torch.ones(2, 2)).item() == pytest.approx(2 * one, abs=1e-6)
+    weight = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
+    assert simcc_kl_loss(pred, target, weight).item() == pytest.approx(0.75 * one, abs=1e-6)
+
+
+def test_simcc_kl_of_the_target_itself_is_zero():
+    target = torch.rand(2, 3, 8).softmax(-1)
+    assert simcc_kl_loss((target.log(),) * 2, (target,) * 2, torch.ones(2, 3)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_feature_mse_in_both_reductions():
+    student, teacher = torch.zeros(2, 3, 4, 5), torch.full((2, 3, 4, 5), 2.0)
+    assert feature_mse_loss(student, teacher, 'sum').item() == 4 * 60
+    assert feature_mse_loss(student, teacher, 'mean').item() == 4
+
+
+def test_feature_mse_adapts_the_students_channels():
+    loss = FeatureMSELoss(student_channels=1, teacher_channels=2, loss_weight=0.5)
+    torch.nn.init.ones_(loss.adapter.weight)
+    loss.adapter.bias.data = torch.tensor([0.0, 1.0])
+    student, teacher = torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2)
+    # the adapter answers 1 and 2: 4 · (1 + 4), halved
+    assert loss(poses(feats=(student,)), poses(feats=(teacher,)), None).item() == 10
+
+
+def test_feature_mse_names_the_maps_that_do_not_fit():
+    loss = FeatureMSELoss(student_channels=1, teacher_channels=2)
+    with pytest.raises(UserError, match=r'1 channels of 2×2.*2 channels of 4×4.*student_index'):
+        loss(poses(feats=(torch.ones(1, 1, 2, 2),)), poses(feats=(torch.ones(1, 2, 4, 4),)), None)
+
+
+def test_pose_l1_sums_joints_and_averages_people():
+    student = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    teacher = torch.tensor([[[3.0, -4.0], [1.0, 2.0]], [[0.0, 0.0], [2.0, 0.0]]])
+    assert pose_l1_loss(student, teacher).item() == (7 + 1 + 2) / 2
+    assert pose_l1_loss(student, teacher, torch.tensor([[1.0, 0.0], [1.0, 1.0]])).item() == (7 + 2) / 2
+
+
+def test_pose_l1_module_weighs_and_chooses_the_target():
+    student = poses(coords=torch.zeros(1, 1, 2))
+    teacher = poses(coords=torch.ones(1, 1, 2), peaks=torch.full((1, 1, 2), 3.0))
+    assert PoseL1Loss()(student, teacher, None).item() == pytest.approx(0.2)
+    assert PoseL1Loss(hard_teacher=True)(student, teacher, None).item() == pytest.approx(0.6)
+    sample = SimpleNamespace(gt_instance_labels=SimpleNamespace(keypoint_weights=torch.zeros(1, 1)))
+    assert PoseL1Loss(use_target_weight=True)(student, teacher, [sample]).item() == 0
+
+
+def test_structure_loss_compares_lengths_person_by_person():
+    edges, ones = torch.tensor([[0, 1], [1, 2]]), torch.ones(2)
+    teacher = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]] * 2)  # limbs of 5 and 0
+    # first person: limbs of 10 and 0; second: 0 and 0. Errors of opposite sign do not cancel.
+    student = torch.tensor([[[0.0, 0.0], [6.0, 8.0], [6.0, 8.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    assert structure_loss(student, teacher, edges, ones, 'length').item() == (5 + 5) / 2
+    assert structure_loss(student, teacher, edges, torch.tensor([2.0, 7.0]), 'length').item() == 10
+    assert structure_loss(student, teacher, edges, ones, 'vector').item() == (7 + 7) / 2
+
+
+def test_structure_loss_sees_direction_only_as_vector():
+    edges, ones = torch.tensor([[0], [1]]), torch.ones(1)
+    student, teacher = torch.tensor([[[0.0, 0.0], [5.0, 0.0]]]), torch.tensor([[[0.0, 0.0], [0.0, 5.0]]])
+    assert structure_loss(student, teacher, edges, ones, 'length').item() == 0
+    assert structure_loss(student, teacher, edges, ones, 'vector').item() == 10
+
+
+def test_structure_loss_has_a_gradient_where_a_limb_has_no_length():
+    student = torch.zeros(1, 2, 2, requires_grad=True)
+    structure_loss(student, torch.ones(1, 2, 2), torch.tensor([[0], [1]]), torch.ones(1), 'length').backward()
+    assert student.grad.isfinite().all()
+
+
+def test_structure_loss_takes_edges_and_weights_from_metainfo(tmp_path):
+    assert StructureLoss(LINE).edges.tolist() == [[0, 1], [1, 2]]
+    assert StructureLoss(LINE).edge_weights.tolist() == [1, 1]
+    # 1 / 0.2 and 1 / 0.4, scaled to a mean of 1
+    assert StructureLoss(LINE, edge_weights='sigma').edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
+    assert StructureLoss(LINE, edge_weights=[1, 5]).edge_weights.tolist() == [1, 5]
+    # limb a-b: 0.1 and 0.3 of the box's longer side, b-c: 0.1 and 0.5, so standard deviations of 0.1 and 0.2
+    people = [
+        dict(bbox=[0, 0, 50, 100], keypoints=[0, 0, 2, 10, 0, 2, 20, 0, 2]),
+        dict(bbox=[0, 0, 200, 100], keypoints=[0, 0, 2, 60, 0, 2, 160, 0, 1]),
+        dict(bbox=[0, 0, 200, 100], keypoints=[0, 0, 0, 60, 0, 0, 99, 0, 2]),
+    ]
+    ann_file = tmp_path / 'labels.json'
+    ann_file.write_text(json.dumps(dict(annotations=people)))
+    loss = StructureLoss(LINE, edge_weights='length_std', ann_file=str(ann_file))
+    assert loss.edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(edge_form='angle'), 'edge_form'),
+        (dict(edge_weights='learnt'), 'edge_weights'),
+        (dict(edge_weights=[1.0]), '1 numbers for 2 limbs'),
+        (dict(edge_weights='length_std'), 'ann_file'),
+    ],
+)
+def test_structure_loss_refuses_unknown_options(options, message):
+    with pytest.raises(UserError, match=message):
+        StructureLoss(LINE, **options)
+
+
+def test_progressive_loss_weighs_stages_and_masks_joints():
+    # 101×201 pixels: 50 pixels are 1 in x, 100 pixels are 1 in y
+    target = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]])
+    preds = [torch.tensor([[[50.0, 0.0], [100.0, 200.0]]]), torch.tensor([[[0.0, 100.0], [0.0, 0.0]]])]
+    mask = torch.tensor([[1.0, 0.0]])
+    assert progressive_pose_loss(preds, target, mask, (101, 201), (0.3, 0.5)).item() == pytest.approx(0.3 + 0.5)
+    assert progressive_pose_loss(preds, target, mask + 1, (101, 201), (0.3, 0.5)).item() == pytest.approx(
+        0.3 * (2 * 1 + 4) + 0.5 * 2
+    )
+
+
+def test_progressive_module_masks_what_has_no_label():
+    sample = SimpleNamespace(gt_instances=SimpleNamespace(keypoints_visible=torch.tensor([[1.0, 0.0]]).numpy()))
+    student = poses(refined=[torch.full((1, 2, 2), 50.0)] * 3)
+    teacher = poses(peaks=torch.zeros(1, 2, 2))
+    # x is off by 1 and y by 0.5, times 0.3 + 0.5 + 1
+    assert ProgressivePoseLoss()(student, teacher, [sample]).item() == pytest.approx(1.5 * 1.8)
+    assert ProgressivePoseLoss(labelled_only=False)(student, teacher, [sample]).item() == pytest.approx(3 * 1.8)
+
+
+def test_progressive_module_wants_a_refiner():
+    with pytest.raises(UserError, match='IGPGCNHead'):
+        ProgressivePoseLoss()(poses(), poses(peaks=torch.zeros(1, 2, 2)), None)
+
+
+def test_losses_are_registered_with_the_papers_weights():
+    assert MODELS.build(dict(type='FeatureMSELoss', student_channels=1, teacher_channels=1)).loss_weight == 5e-5
+    assert MODELS.build(dict(type='PoseL1Loss')).loss_weight == 0.1
+    assert MODELS.build(dict(type='StructureLoss', metainfo='CocoDataset')).loss_weight == 0.1
+    assert MODELS.build(dict(type='ProgressivePoseLoss')).stage_weights == (0.3, 0.5, 1.0)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_losses_are_fp32_for_half_precision(dtype):
+    x, y = torch.zeros(1, 2, 3, dtype=dtype), torch.zeros(1, 2, 3, dtype=dtype)
+    target = torch.full((1, 2, 3), 1 / 3)
+    assert simcc_kl_loss((x, y), (target, target), torch.ones(1, 2)).dtype == torch.float32
+    feats = torch.full((1, 200, 64, 64), 2.0, dtype=dtype)  # the sum exceeds fp16's range
+    assert feature_mse_loss(feats, feats * 0, 'sum').item() == 4 * 200 * 64 * 64

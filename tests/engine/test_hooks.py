@@ -1,0 +1,78 @@
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import train
+from mmengine.logging import HistoryBuffer, MessageHub
+
+from mmpose_tskd.engine.hooks import DistillWeightDecayHook, SafeCheckpointHook
+from mmpose_tskd.engine.hooks.safe_checkpoint_hook import to_plain
+from mmpose_tskd.errors import UserError
+
+
+def test_linear_decay_is_equation_4():
+    """γ(t) = 1 - (t - 1) / T for t = 1 .. T."""
+    hook = DistillWeightDecayHook()
+    assert [hook.weight(t - 1, 4) for t in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_other_schedules():
+    assert [DistillWeightDecayHook('cosine').weight(e, 4) for e in (0, 2, 4)] == pytest.approx([1.0, 0.5, 0.0])
+    assert [DistillWeightDecayHook('stop').weight(e, 2) for e in (0, 1, 2, 3)] == [1.0, 1.0, 0.0, 0.0]
+    assert DistillWeightDecayHook('linear').weight(9, 4) == 0.0
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_gamma_is_set_behind_a_wrapper_from_the_epoch_or_iteration_alone(by_epoch):
+    hook = DistillWeightDecayHook(end=4, by_epoch=by_epoch)
+    model = SimpleNamespace(gamma=torch.ones(()))
+    runner = SimpleNamespace(model=model, epoch=1, iter=3, max_epochs=100, max_iters=100)
+    hook.before_train_epoch(runner)
+    hook.before_train_iter(runner, 0)
+    assert float(model.gamma) == (0.75 if by_epoch else 0.25)
+
+
+def test_gamma_falls_in_a_run_and_is_logged(make_config):
+    runner = train(make_config('stage1_structure.py'))
+    assert runner.message_hub.get_scalar('train/distill_gamma').data[0].tolist() == [1.0] * 3 + [0.5] * 3
+
+
+def test_a_run_without_a_distiller_is_told_so(make_config):
+    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg.custom_hooks.append(dict(type='DistillWeightDecayHook'))
+    with pytest.raises(UserError, match='needs a distiller, but model.type is TopdownPoseEstimator'):
+        train(cfg)
+
+
+@pytest.mark.parametrize('options', [dict(schedule='step'), dict(end=0)])
+def test_unknown_schedules_are_refused(options):
+    with pytest.raises(UserError, match='DistillWeightDecayHook'):
+        DistillWeightDecayHook(**options)
+
+
+def test_to_plain_leaves_no_numpy_and_keeps_the_rest():
+    value = dict(a=np.arange(3), b=(np.float32(1.5), [np.int64(2)]), c=torch.ones(1), d='text', e=None)
+    plain = to_plain(OrderedDict(value))
+    assert plain == OrderedDict(a=[0, 1, 2], b=(1.5, [2]), c=plain['c'], d='text', e=None)
+    assert plain['c'] is value['c']
+    assert type(plain['b'][0]) is float
+
+
+def test_message_hub_survives_a_tensors_only_file(tmp_path):
+    hub = MessageHub.get_instance('toy_hub')
+    for value in (3.0, np.float32(4.0), 5):
+        hub.update_scalar('train/loss', value)
+    hub.update_info('best_score', np.float64(0.5))
+    checkpoint = dict(meta=dict(dataset_meta=dict(sigmas=np.ones(2))), message_hub=hub.state_dict())
+    runner = SimpleNamespace(model=torch.nn.Linear(1, 1), _resume=False)
+    SafeCheckpointHook().before_save_checkpoint(runner, checkpoint)
+    torch.save(checkpoint, tmp_path / 'c.pth')
+    loaded = torch.load(tmp_path / 'c.pth', weights_only=True)
+    SafeCheckpointHook().after_load_checkpoint(runner, loaded)
+    other = MessageHub.get_instance('other_hub')
+    other.load_state_dict(loaded['message_hub'])
+    assert isinstance(other.get_scalar('train/loss'), HistoryBuffer)
+    assert other.get_scalar('train/loss').data[0].tolist() == [3, 4, 5]
+    assert other.get_info('best_score') == 0.5

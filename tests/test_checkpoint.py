@@ -1,0 +1,54 @@
+import pickle
+
+import pytest
+import torch
+
+from mmpose_tskd.checkpoint import find_checkpoint, load_weights
+from mmpose_tskd.errors import UserError
+
+
+class Malicious:
+    def __reduce__(self):
+        return (exec, ("import pathlib; pathlib.Path('was_run').touch()",))
+
+
+def test_weights_are_found_bare_nested_and_behind_ddp(tmp_path):
+    for name, content in dict(bare={'a': torch.ones(1)}, nested={'state_dict': {'module.a': torch.ones(1)}}).items():
+        torch.save(content, tmp_path / name)
+        assert load_weights(str(tmp_path / name)) == {'a': torch.ones(1)}
+    torch.save(dict(state_dict={'a': torch.ones(1)}, best_state_dict={'a': torch.zeros(1)}), tmp_path / 'both')
+    assert load_weights(str(tmp_path / 'both'), ('best_state_dict', 'state_dict'))['a'] == 0
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict={'a': torch.ones(1)}, extra=Malicious()), 'bad.pth')
+    with pytest.raises(UserError, match='bad.pth is not loaded.*could run code'):
+        load_weights('bad.pth')
+    with open('old.pth', 'wb') as file:
+        pickle.dump(Malicious(), file)
+    with pytest.raises(UserError, match='old.pth'):
+        load_weights('old.pth')
+    assert not (tmp_path / 'was_run').exists()
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    torch.save({'a': torch.ones(1000)}, tmp_path / 'cut.pth')
+    data = (tmp_path / 'cut.pth').read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match='cut.pth cannot be read'):
+        load_weights(str(tmp_path / 'cut.pth'))
+
+
+@pytest.mark.parametrize('content', [{}, [1, 2], {'meta': 'x'}, {'state_dict': {}}])
+def test_a_file_without_weights_is_named(tmp_path, content):
+    torch.save(content, tmp_path / 'none.pth')
+    with pytest.raises(UserError, match='none.pth holds no weights'):
+        load_weights(str(tmp_path / 'none.pth'))
+
+
+def test_a_missing_file_and_an_empty_work_folder_are_named(tmp_path):
+    with pytest.raises(UserError, match='no checkpoint or work folder'):
+        find_checkpoint(str(tmp_path / 'gone'))
+    with pytest.raises(UserError, match='no best_.*has its run saved anything'):
+        find_checkpoint(str(tmp_path))

@@ -1,0 +1,139 @@
+"""Both stages through MMEngine's Runner: what is saved, what comes back, what never moves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import train
+from mmengine.runner import Runner
+from mmpose.registry import MODELS
+
+from mmpose_tskd.errors import UserError
+
+STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
+REFINED = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+
+
+def load(path):
+    """Tensors-only, as torch >= 2.6 loads by default."""
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def test_stage1_file_is_the_plain_students_and_loads_safely(make_config, tmp_path):
+    cfg = make_config('stage1_structure.py')
+    cfg.custom_hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.5))
+    runner = train(cfg)
+    files = sorted(p.name for p in (tmp_path / 'work').glob('*.pth'))
+    assert [name for name in files if name.startswith('epoch')] == ['epoch_1.pth', 'epoch_2.pth']
+    assert any(name.startswith('best_coco_AP') for name in files)
+    for name in files:
+        checkpoint = load(tmp_path / 'work' / name)
+        plain = MODELS.build(make_config(STUDENT).model)
+        plain.load_state_dict(checkpoint['state_dict'], strict=True)
+        assert set(checkpoint['distill']['adapters']) == {'loss_feat.adapter.weight', 'loss_feat.adapter.bias'}
+    assert not any('teacher' in key for key in checkpoint['ema_state_dict'])
+    adapter = load(tmp_path / 'work/epoch_2.pth')['distill']['adapters']['loss_feat.adapter.weight']
+    assert torch.equal(adapter, runner.model.distill_losses['loss_feat'].adapter.weight)
+
+
+def test_teacher_is_bit_identical_after_training_and_validation(make_config, teacher_checkpoint):
+    runner = train(make_config('stage1_structure.py'))
+    trained_with = runner.model.teacher.model
+    for name, value in load(teacher_checkpoint)['state_dict'].items():
+        assert torch.equal(trained_with.state_dict()[name], value), name
+    assert not trained_with.training
+
+
+def weights(runner):
+    """All that is learnt: the student, the adapters, and the optimiser's state."""
+    optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
+    return {
+        **runner.model.state_dict(),
+        **runner.model.distill_losses.state_dict(),
+        **{f'{i}.{k}': torch.as_tensor(v) for i, state in optimizer.items() for k, v in state.items()},
+    }
+
+
+@pytest.mark.parametrize('stage', ['stage1_structure.py', 'stage2_igpgcn.py'])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make_config, tmp_path, stage):
+    options = {'model.student_checkpoint': student_file(make_config, tmp_path)} if 'stage2' in stage else {}
+
+    def config(work_dir, **changes):
+        cfg = make_config(stage, work_dir, **options, **changes)
+        # without augmentation: MMEngine does not restore the state of NumPy's generator
+        dataset = cfg.train_dataloader.dataset
+        dataset.pipeline = [t for t in dataset.pipeline if not t['type'].startswith('Random')]
+        return cfg
+
+    expected = train(config('whole'))
+    resumed = train(config('resumed', resume=True, load_from=str(tmp_path / 'whole/epoch_1.pth')))
+    assert resumed.epoch == 2 and resumed.iter == 6
+    assert float(resumed.model.gamma) == float(expected.model.gamma) == (0.5 if 'stage1' in stage else 1.0)
+    for name, value in weights(expected).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):
+    first = train(make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1}))
+    cfg = make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1, 'resume': True})
+    again = Runner.from_cfg(cfg)
+    again.train()  # nothing left to do
+    for name, value in weights(first).items():
+        assert torch.equal(value, weights(again)[name]), name
+    assert float(again.model.gamma) == float(first.model.gamma) == 1.0
+    history = again.message_hub.get_scalar('train/loss')
+    assert np.allclose(history.data[0], first.message_hub.get_scalar('train/loss').data[0])
+
+
+def test_resume_without_the_adapters_is_refused(make_config, tmp_path):
+    train(make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1}))
+    path = tmp_path / 'work/epoch_1.pth'
+    checkpoint = load(path)
+    del checkpoint['distill']
+    torch.save(checkpoint, path)
+    cfg = make_config('stage1_structure.py', **{'resume': True})
+    with pytest.raises(UserError, match='SafeCheckpointHook'):
+        train(cfg)
+
+
+def student_file(make_config, tmp_path):
+    model = MODELS.build(make_config(STUDENT).model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'student.pth')
+    return str(tmp_path / 'student.pth')
+
+
+def test_stage2_takes_stage1s_work_folder_and_gives_a_plain_refined_model(make_config, tmp_path):
+    train(make_config('stage1_structure.py', 'stage1', **{'train_cfg.max_epochs': 1}))
+    cfg = make_config('stage2_igpgcn.py', 'stage2', **{'model.student_checkpoint': str(tmp_path / 'stage1')})
+    runner = train(cfg)
+    student = load(next((tmp_path / 'stage1').glob('best_*.pth')))['state_dict']
+    checkpoint = load(tmp_path / 'stage2/epoch_2.pth')
+    refined = MODELS.build(make_config(REFINED).model)
+    refined.load_state_dict(checkpoint['state_dict'], strict=True)
+    for name, value in student.items():
+        name = name.replace('head.', 'head.base_head.', 1)
+        assert torch.equal(checkpoint['state_dict'][name], value), name
+    parameters = dict(enumerate(runner.model.parameters()))
+    with_state = set(runner.optim_wrapper.optimizer.state_dict()['state'])
+    assert with_state == {i for i, p in parameters.items() if p.requires_grad}
+
+
+@pytest.mark.parametrize('config', [STUDENT, 'stage1_structure.py', REFINED])
+def test_a_checkpoint_is_tested_by_the_stock_runner(make_config, tmp_path, config):
+    """The file of a distilled run, in its own config and in the plain one, gives one and the same result."""
+    stage = 'stage2_igpgcn.py' if config == REFINED else 'stage1_structure.py'
+    options = {'model.student_checkpoint': student_file(make_config, tmp_path)} if config == REFINED else {}
+    own = train(make_config(stage, **options))
+    expected = own.val_loop.run()
+    path = str(tmp_path / 'work/epoch_2.pth')
+    metrics = Runner.from_cfg(make_config(config, 'test', load_from=path)).test()
+    assert metrics == expected
+    assert 'coco/AP' in metrics
+
+
+def test_a_run_from_another_folder_and_with_spaces_in_its_path(make_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(make_config('stage1_structure.py', 'a folder äöü', **{'train_cfg.max_epochs': 1}))
+    assert Path('a folder äöü/epoch_1.pth').is_file()

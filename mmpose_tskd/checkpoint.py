@@ -33,7 +33,9 @@ def find_checkpoint(source: str) -> str:
     last = path / 'last_checkpoint'
     if last.is_file():
         return find_checkpoint(str(path / Path(last.read_text().strip()).name))
-    raise UserError(f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?')
+    raise UserError(
+        f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?'
+    )
 
 
 def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
@@ -55,12 +57,14 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         raise UserError(f'there is no checkpoint {source}') from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f'the checkpoint {source} is not loaded, since it holds more than tensors and plain values and could run code '
+            f'the checkpoint {source} is not loaded: it holds more than tensors and plain values, which could run code '
             f'({str(error).splitlines()[0]}). If you trust it, save its weights alone: '
             "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(f'the checkpoint {source} cannot be read ({str(error).splitlines()[0]}): get it again') from error
+        raise UserError(
+            f'the checkpoint {source} cannot be read ({str(error).splitlines()[0]}): get it again'
+        ) from error
     weights = checkpoint
     if isinstance(checkpoint, dict):
         weights = next((checkpoint[name] for name in entries if name in checkpoint), checkpoint)

@@ -1,6 +1,6 @@
 """The joints and limbs of a dataset, read from its metainfo."""
 
-from typing import List, NamedTuple, Tuple, Union
+from typing import Any, List, NamedTuple, Tuple, Union
 
 import torch
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
@@ -49,10 +49,11 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
             dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``.
 
     Raises:
-        UserError: The dataset is unknown, or the metainfo is incomplete, has no links, has one twice, or has one between
-            joints that it does not have.
+        UserError: The dataset is unknown, or the metainfo is incomplete, has no links, has one twice, or has one
+            between joints that it does not have.
     """
     where = f'metainfo {metainfo!r}' if isinstance(metainfo, str) else 'the metainfo given'
+    raw: Any = metainfo
     if isinstance(metainfo, str):
         dataset = DATASETS.get(metainfo)
         if dataset is None or not getattr(dataset, 'METAINFO', None):
@@ -60,13 +61,13 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
                 f'{where} is not a dataset class of MMPose with metainfo of its own: '
                 'name one such as "CocoDataset" or "CrowdPoseDataset", or give the metainfo dict'
             )
-        metainfo = dataset.METAINFO
+        raw = dataset.METAINFO
     try:
-        parsed = parse_pose_metainfo(dict(metainfo))
+        parsed = parse_pose_metainfo(dict(raw))
     except (AssertionError, FileNotFoundError) as error:
         raise UserError(
-            f'{where} cannot be read ({error}): it takes dataset_name, keypoint_info, skeleton_info, joint_weights and sigmas, '
-            'or from_file'
+            f'{where} cannot be read ({error}): it takes dataset_name, keypoint_info, skeleton_info, joint_weights and '
+            'sigmas, or from_file'
         ) from error
     except KeyError as error:
         raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error

@@ -7,11 +7,11 @@ Coordinates are (x, y) in pixels of the network's input image.
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import UserError
 
@@ -30,8 +30,8 @@ class PoseOutputs:
 
     feats: Tuple[Tensor, ...]
     reader: 'Reader'
-    simcc: Optional[Tuple[Tensor, Tensor]] = None
-    heatmaps: Optional[Tensor] = None
+    simcc: Any = None
+    heatmaps: Any = None
     refined: Tuple[Tensor, ...] = ()
 
     @cached_property
@@ -89,18 +89,19 @@ def simcc_scores(prob_x: Tensor, prob_y: Tensor, smoothing_type: str) -> Tensor:
 class SimCCReader:
     """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
 
-    A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target) answers, when perfect,
-    with that distribution, whose mean lies between the joint and the picture's centre. The floor is therefore taken off
-    before the mean: ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``, exact for the target itself.
+    A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
+    answers, when perfect, with that distribution, whose mean lies between the joint and the picture's centre. The floor
+    is therefore taken off before the mean, which is then exact for the target itself:
+    ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
 
     Args:
-        head: The head; its ``decoder`` (codec), and ``loss_module.beta`` and ``loss_module.label_softmax`` where it has them, are read.
+        head: The head; its ``decoder`` (codec) is read, and ``beta`` and ``label_softmax`` of its ``loss_module``.
         temperature: Divides the logits before the softmax of ``coords``.
     """
 
-    def __init__(self, head: nn.Module, temperature: float = 1.0):
+    def __init__(self, head: Any, temperature: float = 1.0):
         codec, loss = head.decoder, head.loss_module
-        self.input_size = tuple(codec.input_size)
+        self.input_size: Tuple[int, int] = tuple(codec.input_size)
         self.split_ratio = codec.simcc_split_ratio
         self.smoothing_type = codec.smoothing_type
         self.beta = getattr(loss, 'beta', 1.0)
@@ -109,7 +110,7 @@ class SimCCReader:
         target = codec.encode(centre)
         self.floors = [self._floor(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy']
 
-    def _floor(self, target: np.ndarray, loss: nn.Module) -> float:
+    def _floor(self, target: np.ndarray, loss: Any) -> float:
         prob = torch.from_numpy(target).double().flatten()
         if getattr(loss, 'label_softmax', False):
             prob = (prob * getattr(loss, 'label_beta', self.beta)).softmax(0)
@@ -135,7 +136,8 @@ class SimCCReader:
         return torch.stack(means, dim=-1) / self.split_ratio
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:
-        return simcc_peaks(*outputs.simcc, self.split_ratio)
+        x, y = outputs.simcc
+        return simcc_peaks(x, y, self.split_ratio)
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
         return simcc_scores(*self.probabilities(outputs), self.smoothing_type)
@@ -144,15 +146,16 @@ class SimCCReader:
 class HeatmapReader:
     """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
 
-    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts the
-    Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the peak x0,
-    ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the 3σ rows round the peak; y alike.
+    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts
+    the Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the
+    peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
+    rows within 3σ of the peak; y alike.
     ``peaks`` is the highest pixel moved a quarter of a pixel towards its higher neighbour, in x and in y.
     """
 
-    def __init__(self, head: nn.Module):
+    def __init__(self, head: Any):
         codec = head.decoder
-        self.input_size = tuple(codec.input_size)
+        self.input_size: Tuple[int, int] = tuple(codec.input_size)
         self.scale_factor = tuple(float(s) for s in codec.scale_factor)
         self.sigma = float(codec.sigma)
 
@@ -204,9 +207,9 @@ class HeatmapReader:
 class RefinerReader:
     """Reads :class:`IGPGCNHead`: the pose is the last refined one, the confidence its base head's."""
 
-    def __init__(self, head: nn.Module, temperature: float = 1.0):
-        self.base = build_reader(head.base_head, temperature)
-        self.input_size = self.base.input_size
+    def __init__(self, head: Any, temperature: float = 1.0):
+        self.base: Any = build_reader(head.base_head, temperature)
+        self.input_size: Tuple[int, int] = self.base.input_size
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
         refined, base_output = output
@@ -226,7 +229,7 @@ class RefinerReader:
 Reader = Union[SimCCReader, HeatmapReader, RefinerReader]
 
 
-def build_reader(head: nn.Module, temperature: float = 1.0) -> Reader:
+def build_reader(head: Any, temperature: float = 1.0) -> Reader:
     """The reader for a head, chosen by its codec.
 
     Args:
@@ -250,7 +253,7 @@ def build_reader(head: nn.Module, temperature: float = 1.0) -> Reader:
 
 
 @contextmanager
-def replay_forward(head: nn.Module, *known: Tuple[Any, Any]) -> Iterator[None]:
+def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
     """Lets a head's ``loss`` or ``predict`` use outputs that are worked out already.
 
     MMPose's heads call ``self.forward`` inside both, so a head whose output is needed elsewhere would run twice.

@@ -12,7 +12,9 @@ HAND = dict(
         k: dict(name=name, id=k, color=[0, 0, 0], type='', swap='')
         for k, name in enumerate(['wrist', 'thumb', 'index', 'middle', 'little'])
     },
-    skeleton_info={k: dict(link=('wrist', name), id=k) for k, name in enumerate(['thumb', 'index', 'middle', 'little'])},
+    skeleton_info={
+        k: dict(link=('wrist', name), id=k) for k, name in enumerate(['thumb', 'index', 'middle', 'little'])
+    },
     joint_weights=[1.0] * 5,
     sigmas=[0.05] * 5,
 )

@@ -128,7 +128,9 @@ def test_labelled_joints_count_those_outside_the_crop(batch):
 
     visible = np.ones((1, 17), dtype=np.float32)
     visible[0, 0] = 0
-    samples = [SimpleNamespace(gt_instances=SimpleNamespace(keypoints_visible=v)) for v in (visible, visible[..., None])]
+    samples = [
+        SimpleNamespace(gt_instances=SimpleNamespace(keypoints_visible=v)) for v in (visible, visible[..., None])
+    ]
     mask = labelled_joints(samples[:1], torch.device('cpu'))
     assert mask.tolist() == [[0.0] + [1.0] * 16]
     assert labelled_joints(samples[1:], torch.device('cpu')).tolist() == mask.tolist()

@@ -25,7 +25,7 @@ def run_mmpose_tool(name: str) -> None:
         sys.exit(f'error: {error}')
     except pickle.UnpicklingError as error:
         sys.exit(
-            f'error: a checkpoint holds more than tensors and plain values, and loading it could run code from it: {error}\n'
+            f'error: a checkpoint holds more than tensors and plain values; loading it could run its code: {error}\n'
             'A file that mmpose_tskd wrote loads as it is. If you trust where this one came from, set '
             'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for this run.'
         )

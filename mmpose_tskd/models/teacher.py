@@ -1,10 +1,9 @@
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor
 
@@ -30,7 +29,7 @@ class FrozenTeacher:
         self.config = config
         self.checkpoint = checkpoint
         self.temperature = temperature
-        self.model: Optional[TopdownPoseEstimator] = None
+        self.model: Any = None
 
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
         return self
@@ -51,7 +50,7 @@ class FrozenTeacher:
         except UserError as error:
             raise UserError(f'model.teacher_checkpoint: {error}.\n{self._how_to_get()}') from error
 
-    def build(self, student: TopdownPoseEstimator, source: str) -> None:
+    def build(self, student: Any, source: str) -> None:
         """Builds the teacher and loads its weights, onto the student's device.
 
         Args:
@@ -80,23 +79,21 @@ class FrozenTeacher:
             f'    python tools/convert_simcc_checkpoint.py model_best.pth {self.checkpoint}'
         )
 
-    def _check_fit(self, model: TopdownPoseEstimator, student: TopdownPoseEstimator) -> None:
+    def _check_fit(self, model: Any, student: Any) -> None:
         reader, own = build_reader(model.head), build_reader(student.head)
-        keypoints = [_head_keypoints(m.head) for m in (model, student)]
+        keypoints = [num_keypoints(m.head) for m in (model, student)]
         if keypoints[0] != keypoints[1]:
             raise UserError(f'model.teacher has {keypoints[0]} key points, the student {keypoints[1]}: they must agree')
         if reader.input_size != own.input_size:
             raise UserError(
-                f'model.teacher takes pictures of {reader.input_size} (width, height), the student of {own.input_size}: '
+                f'model.teacher takes pictures of {reader.input_size} (w, h), the student of {own.input_size}; '
                 'they must agree'
             )
         for name in ('mean', 'std', '_channel_conversion'):
-            theirs, ours = (getattr(m.data_preprocessor, name, None) for m in (model, student))
-            same = torch.equal(theirs.cpu(), ours.cpu()) if isinstance(theirs, Tensor) else theirs == ours
-            if not same:
+            theirs, ours = (_as_list(getattr(m.data_preprocessor, name, None)) for m in (model, student))
+            if theirs != ours:
                 raise UserError(
-                    f'model.teacher and the student normalise pictures differently (data_preprocessor.{name.lstrip("_")}): '
-                    'they must agree'
+                    f'model.teacher and the student differ in data_preprocessor.{name.lstrip("_")}: they must agree'
                 )
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
@@ -111,20 +108,21 @@ class FrozenTeacher:
         return self.reader(feats, self.model.head.forward(feats))
 
 
-def load_model_config(config: Union[str, dict]) -> dict:
+def load_model_config(source: Union[str, dict]) -> dict:
     """The model part of a config given as a dict, a file or ``'package::path'``.
 
     Raises:
         UserError: There is no such file, or it has no ``model``.
     """
-    if isinstance(config, str):
-        if '::' in config:
-            config = get_config(config)
-        elif Path(config).is_file():
-            config = Config.fromfile(config)
+    config: Any = source
+    if isinstance(source, str):
+        if '::' in source:
+            config = get_config(source)
+        elif Path(source).is_file():
+            config = Config.fromfile(source)
         else:
             raise UserError(
-                f'model.teacher: there is no config file {config}; a path is relative to the current folder, '
+                f'model.teacher: there is no config file {source}; a path is relative to the current folder, '
                 'or, written as {{ fileDirname }}/..., to the config that names it'
             )
     model = config.get('model', config)
@@ -133,5 +131,10 @@ def load_model_config(config: Union[str, dict]) -> dict:
     return model
 
 
-def _head_keypoints(head: torch.nn.Module) -> int:
+def num_keypoints(head: Any) -> int:
+    """K of a head, or of the head that it refines."""
     return getattr(head, 'base_head', head).out_channels
+
+
+def _as_list(value: Any) -> Any:
+    return value.tolist() if isinstance(value, Tensor) else value

@@ -69,7 +69,9 @@ def test_stage1_terms_are_those_of_the_formulas(stage1, batch):
     student = model.reader(feats := model.extract_feat(inputs['inputs']), model.head(feats))
     teacher = model.teacher(inputs['inputs'])
     feat = model.distill_losses['loss_feat'].adapter(feats[-1])
-    assert losses['loss_feat'].item() == pytest.approx(5e-5 * (feat - teacher.feats[-1]).square().sum().item() / 2, rel=1e-5)
+    assert losses['loss_feat'].item() == pytest.approx(
+        5e-5 * (feat - teacher.feats[-1]).square().sum().item() / 2, rel=1e-5
+    )
     offset = (student.coords - teacher.coords).abs().sum().item() / 2
     assert losses['loss_pose'].item() == pytest.approx(0.1 * offset, rel=1e-4)
 
@@ -232,7 +234,10 @@ def tampered(path, tmp_path, change):
             lambda w: w.update({'head.mlp_head_x.bias': torch.ones(3)}),
             r'1 of another shape: head.base_head.mlp_head_x.bias \(\(3,\) in the file, \(128,\) in the model\)',
         ),
-        (lambda w: w['backbone.conv1.weight'].fill_(float('nan')), r'NaN or infinite weights \(backbone.conv1.weight\)'),
+        (
+            lambda w: w['backbone.conv1.weight'].fill_(float('nan')),
+            r'NaN or infinite weights \(backbone.conv1.weight\)',
+        ),
     ],
 )
 def test_stage2_refuses_a_student_that_does_not_fit(stage2, student_checkpoint, tmp_path, change, message):

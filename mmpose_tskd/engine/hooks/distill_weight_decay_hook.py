@@ -46,10 +46,10 @@ class DistillWeightDecayHook(Hook):
         return float(progress < 1)
 
     def before_train(self, runner) -> None:
-        if not hasattr(self._model(runner), 'gamma'):
-            raise UserError(
-                f'custom_hooks: DistillWeightDecayHook needs a distiller, but model.type is {type(self._model(runner)).__name__}'
-            )
+        model = self._model(runner)
+        if not hasattr(model, 'gamma'):
+            kind = type(model).__name__
+            raise UserError(f'custom_hooks: DistillWeightDecayHook needs a distiller, but model.type is {kind}')
 
     def before_train_epoch(self, runner) -> None:
         if self.by_epoch:

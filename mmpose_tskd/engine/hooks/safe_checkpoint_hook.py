@@ -25,7 +25,7 @@ def to_plain(value: Any) -> Any:
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Keeps what is saved loadable by ``torch.load(weights_only=True)``, and a distiller's own state beside the student's.
+    """Keeps checkpoints loadable by ``torch.load(weights_only=True)``, a distiller's own state beside the student's.
 
     MMEngine puts history buffers and NumPy arrays into its checkpoints, which torch >= 2.6 refuses to load in its
     default, safe mode: resume and test fail on the run's own files. Here they are stored as lists and numbers and

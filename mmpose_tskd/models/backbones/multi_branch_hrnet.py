@@ -10,11 +10,11 @@ class MultiBranchHRNet(HRNet):
     """:class:`HRNet` that also hands out the branches of its last module, before they are fused.
 
     IGP-GCN reads feature maps at several resolutions. ``multiscale_output=True`` would offer fused ones, but through
-    layers that a single-output checkpoint does not have; the branches before the fusion are trained with it. Parameters,
-    their names and the last output are those of :class:`HRNet`.
+    layers that a single-output checkpoint does not have; the branches before the fusion are trained with it.
+    Parameters, their names and the last output are those of :class:`HRNet`.
 
     Args:
-        branches: Which of the last module's branches to hand out, in this order; 0 is the 1/4 resolution, 1 the 1/8, ...
+        branches: Which of the last module's branches to hand out, in this order; 0 is at 1/4 resolution, 1 at 1/8, ...
         kwargs: Of :class:`HRNet`.
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...checkpoint import find_checkpoint, load_strictly, load_weights
 from ...errors import UserError
 from ...structures import PoseOutputs, SimCCReader, build_reader, replay_forward, simcc_peaks
-from ..teacher import FrozenTeacher
+from ..teacher import FrozenTeacher, num_keypoints
 
 
 @MODELS.register_module()
@@ -32,8 +32,8 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_checkpoint: The teacher's weights: a file, a URL, or a work folder (best checkpoint).
         distill_losses: The losses that compare student and teacher, by name; MMEngine sums what has "loss" in its name.
         task_loss: Add the head's own loss on the labels.
-        frozen: Modules of the student (``'backbone'``, ``'head.base_head'``) that keep their weights and their batch-norm
-            statistics.
+        frozen: Modules of the student (``'backbone'``, ``'head.base_head'``) that keep their weights and their
+            batch-norm statistics.
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
@@ -59,7 +59,7 @@ class PoseDistiller(TopdownPoseEstimator):
         super().__init__(backbone=backbone, head=head, **kwargs)
         if distill_losses and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
-        self.teacher = None if teacher is None else FrozenTeacher(teacher, teacher_checkpoint, temperature)
+        self.teacher: Any = None if teacher is None else FrozenTeacher(teacher, teacher_checkpoint, temperature)
         self.reader = build_reader(self.head, temperature)
         self.task_loss = task_loss
         self.student_checkpoint = student_checkpoint
@@ -80,7 +80,7 @@ class PoseDistiller(TopdownPoseEstimator):
             loss = MODELS.build(cfg)
         except (TypeError, KeyError, UserError) as error:
             raise UserError(f'model.distill_losses.{name}: {error}') from error
-        keypoints = getattr(self.head, 'base_head', self.head).out_channels
+        keypoints = num_keypoints(self.head)
         if getattr(loss, 'num_keypoints', keypoints) != keypoints:
             raise UserError(
                 f'model.distill_losses.{name}.metainfo has {loss.num_keypoints} key points, the head {keypoints}'
@@ -117,7 +117,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 sources['student'] = find_checkpoint(self.student_checkpoint)
         except UserError as error:
             problems.append(
-                f'model.student_checkpoint: {error}.\nTrain the student first (for stage 2, by the config of stage 1) and '
+                f"model.student_checkpoint: {error}.\nTrain the student first (stage 2's by the config of stage 1) and "
                 'add  --cfg-options model.student_checkpoint=ITS_WORK_FOLDER_OR_CHECKPOINT'
             )
         try:
@@ -184,7 +184,9 @@ class PoseDistiller(TopdownPoseEstimator):
             losses['distill_gamma'] = self.gamma
         return losses
 
-    def _check_teacher(self, teacher: PoseOutputs, data_samples: Sequence, thr: float = 0.1, least: float = 0.3) -> None:
+    def _check_teacher(
+        self, teacher: PoseOutputs, data_samples: Sequence, thr: float = 0.1, least: float = 0.3
+    ) -> None:
         """Warns, at the first batch, of a teacher that does not find the labelled joints."""
         self._teacher_checked = True
         reader = getattr(self.reader, 'base', self.reader)
@@ -193,12 +195,12 @@ class PoseDistiller(TopdownPoseEstimator):
         labels = [s.gt_instance_labels for s in data_samples]
         target = [torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy']
         mask = torch.cat([s.keypoint_weights for s in labels]) > 0
-        error = (simcc_peaks(*target, reader.split_ratio) - teacher.peaks).norm(dim=-1)
+        error = (simcc_peaks(target[0], target[1], reader.split_ratio) - teacher.peaks).norm(dim=-1)
         pck = ((error < thr * max(self.reader.input_size)) & mask).sum() / mask.sum().clamp(min=1)
         if mask.any() and pck < least:
             print_log(
-                f'The teacher ({self.teacher.checkpoint}) places {pck:.0%} of the first batch\'s labelled joints within '
-                f'{thr:.0%} of the input\'s longer side. Is it trained for this data, input size and order of joints?',
+                f"The teacher ({self.teacher.checkpoint}) places {pck:.0%} of the first batch's labelled joints within "
+                f"{thr:.0%} of the input's longer side. Is it trained for this data, input size and order of joints?",
                 logger='current',
                 level=logging.WARNING,
             )
@@ -214,7 +216,9 @@ class PoseDistiller(TopdownPoseEstimator):
         Raises:
             UserError: The losses' adapters are others.
         """
-        load_strictly(self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses')
+        load_strictly(
+            self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses'
+        )
         self.gamma.fill_(state['gamma'])
 
     def _load_state_dict_pre_hook(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:

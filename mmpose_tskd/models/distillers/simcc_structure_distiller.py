@@ -16,9 +16,10 @@ class SimCCStructureDistiller(PoseDistiller):
     (Eq. 4).
 
     Args:
-        distill_losses: Options of the paper's losses, ``loss_feat`` (:class:`FeatureMSELoss`, needs ``student_channels`` and
-            ``teacher_channels``), ``loss_pose`` (:class:`PoseL1Loss`) and ``loss_structure`` (:class:`StructureLoss`,
-            needs ``metainfo``). None instead of options leaves one out; further names with a ``type`` add losses.
+        distill_losses: Options of the paper's losses, ``loss_feat`` (:class:`FeatureMSELoss`, needs
+            ``student_channels`` and ``teacher_channels``), ``loss_pose`` (:class:`PoseL1Loss`) and ``loss_structure``
+            (:class:`StructureLoss`, needs ``metainfo``). None instead of options
+            leaves one out; further names with a ``type`` add losses.
         kwargs: Of :class:`PoseDistiller`.
     """
 
@@ -28,9 +29,11 @@ class SimCCStructureDistiller(PoseDistiller):
         loss_structure=dict(type='StructureLoss', loss_weight=0.1),
     )
 
-    def __init__(self, *args, distill_losses: Optional[Dict[str, Optional[dict]]] = None, **kwargs):
+    def __init__(self, distill_losses: Optional[Dict[str, Optional[dict]]] = None, **kwargs):
         options = {**dict.fromkeys(self.paper_losses, {}), **(distill_losses or {})}
         losses = {
-            name: {**self.paper_losses.get(name, {}), **option} for name, option in options.items() if option is not None
+            name: {**self.paper_losses.get(name, {}), **option}
+            for name, option in options.items()
+            if option is not None
         }
-        super().__init__(*args, distill_losses=losses, **kwargs)
+        super().__init__(distill_losses=losses, **kwargs)

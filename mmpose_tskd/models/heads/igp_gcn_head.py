@@ -17,7 +17,7 @@ from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords,
 
 
 class RefinedOutput(NamedTuple):
-    """What :class:`IGPGCNHead` answers: the progressive poses (each N×K×2, input pixels), and its base head's output."""
+    """What :class:`IGPGCNHead` answers: its poses (each N×K×2, input pixels), and its base head's output."""
 
     refined: Tuple[Tensor, ...]
     base: Any
@@ -38,16 +38,16 @@ class IGPGCNHead(BaseHead):
         in_indices: Which of the backbone's maps these are.
         feat_channels: Channels of the image feature that each step adds to its joints.
         hidden_channels: Width of the input layer, and twice that between a block's two convolutions.
-        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by itself,
-            which is far lighter.
-        output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they put
-            out coordinates, as in OPEC-Net.
+        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by
+            itself, which is far lighter.
+        output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
+            put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
         refine_score_thr: Refine only joints whose score is below this; None refines all.
         stage_weights: λ of Eq. 7, for :meth:`loss`.
 
     Raises:
-        UserError: The base head has another number of key points than the metainfo, or the lists above differ in length.
+        UserError: The base head and the metainfo differ in their key points, or the lists above in their length.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IGPGCNHead(BaseHead):
         super().__init__(init_cfg)
         if not len(in_channels) == len(in_indices) == len(feat_channels) == len(stage_weights):
             raise UserError(
-                'IGPGCNHead takes one entry a step in each of in_channels, in_indices, feat_channels and stage_weights, got '
+                'IGPGCNHead takes one entry a step in in_channels, in_indices, feat_channels and stage_weights, got '
                 f'{len(in_channels)}, {len(in_indices)}, {len(feat_channels)} and {len(stage_weights)}'
             )
         if output not in ('offset', 'absolute'):
@@ -90,20 +90,19 @@ class IGPGCNHead(BaseHead):
                 f'but the metainfo has {skeleton.num_keypoints} key points'
             )
         adjacency = skeleton.adjacency()
-        if feature_adaption:
-            self.feature_adaption = FeatureAdaption(in_channels, feat_channels)
-            self.projections = None
-        else:
-            self.feature_adaption = None
+        self.feature_adaption = FeatureAdaption(in_channels, feat_channels) if feature_adaption else None
+        self.projections = None
+        if not feature_adaption:
             self.projections = nn.ModuleList(nn.Linear(i, o) for i, o in zip(in_channels, feat_channels))
         self.input_layer = SemGraphConv(3, hidden_channels, adjacency)
         self.input_norm = JointBatchNorm(hidden_channels)
         self.blocks = nn.ModuleList([GraphBlock(hidden_channels, 0, hidden_channels // 2, adjacency)])
         self.output_layers = nn.ModuleList()
+        width = hidden_channels
         for channels in feat_channels:
-            block = GraphBlock(self.blocks[-1].out_channels, channels, hidden_channels // 2, adjacency)
-            self.blocks.append(block)
-            self.output_layers.append(SemGraphConv(block.out_channels, 2, adjacency, zero_init=output == 'offset'))
+            self.blocks.append(GraphBlock(width, channels, hidden_channels // 2, adjacency))
+            width += channels
+            self.output_layers.append(SemGraphConv(width, 2, adjacency, zero_init=output == 'offset'))
 
     def refine(self, feats: Sequence[Tensor], coords: Tensor, scores: Tensor) -> Tuple[Tensor, ...]:
         """Refines a pose.
@@ -134,13 +133,13 @@ class IGPGCNHead(BaseHead):
                 poses.append(denormalize_coords(pose, self.input_size))
         return tuple(poses)
 
-    def forward(self, feats: Sequence[Tensor]) -> RefinedOutput:
+    def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
         """Feature maps to the base head's output and its refined poses; P_init and its scores carry no gradient."""
         base = self.base_head.forward(feats)
         initial = self.base_reader(feats, base)
         return RefinedOutput(self.refine(feats, initial.peaks, initial.scores), base)
 
-    def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
+    def loss(self, feats: Tuple[Tensor, ...], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
         """Eq. 7 against the labels, and the base head's own loss where it is trained along.
 
         Raises:
@@ -159,8 +158,8 @@ class IGPGCNHead(BaseHead):
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
         """As the base head's ``predict``, its key points refined and its scores kept.
 
-        With ``test_cfg.flip_test`` each view is refined from its own initial pose; the mirrored one is mirrored back and
-        the two are averaged.
+        With ``test_cfg.flip_test`` each view is refined from its own initial pose; the mirrored one is mirrored back
+        and the two are averaged.
         """
         views = feats if test_cfg.get('flip_test', False) else [feats]
         outputs = [self.forward(view) for view in views]

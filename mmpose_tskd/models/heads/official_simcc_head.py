@@ -78,11 +78,12 @@ class OfficialSimCCHead(SimCCHead):
         """Scalar in [0, 1]: the share of the masked joints whose decode lies within ``thr`` of the input size."""
         size = mask.new_tensor(self.input_size, dtype=torch.float)
         with torch.no_grad():
-            error = simcc_peaks(*pred, self.simcc_split_ratio) - simcc_peaks(*target, self.simcc_split_ratio)
+            error = simcc_peaks(pred[0], pred[1], self.simcc_split_ratio)
+            error = error - simcc_peaks(target[0], target[1], self.simcc_split_ratio)
             close = (error / size).norm(dim=-1) < thr
             return (close & mask).sum() / mask.sum().clamp(min=1)
 
-    def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
+    def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}):
         """As :meth:`SimCCHead.predict`, scores in [0, 1]."""
         if self.decode_rule == 'mmpose':
             return super().predict(feats, batch_data_samples, test_cfg)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class FeatureAdaption(nn.Module):
     """Cascaded feature adaption: brings a frozen backbone's maps, coarse to fine, to what the graph network reads.
 
-    The coarsest map, where convolutions are cheap, goes through three 3×3 convolutions. Each finer one is projected, and
-    takes in the adapted coarser one, upsampled and weighed by a channel gate that sees both.
+    The coarsest map, where convolutions are cheap, goes through three 3×3 convolutions. Each finer one is projected
+    and takes in the adapted coarser one, upsampled and weighed by a channel gate that sees both.
 
     Args:
         in_channels: Channels of the maps, coarse to fine.

@@ -23,9 +23,11 @@ class SemGraphConv(nn.Module):
         zero_init: Start with an output of zero.
     """
 
+    no_edge: Tensor
+    edges: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, adjacency: Tensor, zero_init: bool = False):
         super().__init__()
-        self.out_channels = out_channels
         self.weight = nn.Parameter(torch.empty(2, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         rows, cols = adjacency.nonzero(as_tuple=True)
@@ -41,8 +43,7 @@ class SemGraphConv(nn.Module):
 
     def attention(self) -> Tensor:
         """K×K: A, its rows summing to 1."""
-        rows, cols = self.edges
-        return self.no_edge.index_put((rows, cols), self.edge_weight).softmax(dim=-1)
+        return self.no_edge.index_put(tuple(self.edges), self.edge_weight).softmax(dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×K×C_in to N×K×C_out."""
@@ -92,12 +93,12 @@ class GraphBlock(nn.Module):
 
     def __init__(self, in_channels: int, feat_channels: int, hidden_channels: int, adjacency: Tensor):
         super().__init__()
-        self.out_channels = in_channels + feat_channels
-        self.conv1 = SemGraphConv(self.out_channels, hidden_channels, adjacency)
+        width = in_channels + feat_channels
+        self.conv1 = SemGraphConv(width, hidden_channels, adjacency)
         self.norm1 = JointBatchNorm(hidden_channels)
-        self.conv2 = SemGraphConv(hidden_channels, self.out_channels, adjacency)
-        self.norm2 = JointBatchNorm(self.out_channels)
-        self.attention = JointAttention(self.out_channels, len(adjacency))
+        self.conv2 = SemGraphConv(hidden_channels, width, adjacency)
+        self.norm2 = JointBatchNorm(width)
+        self.attention = JointAttention(width, len(adjacency))
 
     def forward(self, x: Tensor, feat: Optional[Tensor] = None) -> Tensor:
         """N×K×C and N×K×D to N×K×(D+C)."""

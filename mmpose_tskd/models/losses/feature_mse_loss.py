@@ -72,7 +72,7 @@ class FeatureMSELoss(nn.Module):
             raise UserError(
                 f'FeatureMSELoss compares student map {self.student_index}, {_size(feat)}, with teacher map '
                 f'{self.teacher_index}, {_size(target)}, but is set to student_channels={wanted[0]}, '
-                f'teacher_channels={wanted[1]} and maps of one size: choose other maps by student_index and teacher_index'
+                f'teacher_channels={wanted[1]} and one size: choose other maps by student_index and teacher_index'
             )
         return self.loss_weight * feature_mse_loss(self.adapter(feat), target, self.reduction)
 

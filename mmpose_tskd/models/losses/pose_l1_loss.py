@@ -32,8 +32,8 @@ class PoseL1Loss(nn.Module):
     """:func:`pose_l1_loss` between the student's and the teacher's ``coords``.
 
     Args:
-        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. The paper does not: the teacher's guess for
-            a hidden joint is what is to be learnt.
+        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. The paper does not: the teacher's guess
+            for a hidden joint is what is to be learnt.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
     """

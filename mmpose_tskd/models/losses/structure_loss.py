@@ -12,7 +12,7 @@ from ...structures import PoseOutputs
 
 
 def structure_loss(student: Tensor, teacher: Tensor, edges: Tensor, edge_weights: Tensor, edge_form: str) -> Tensor:
-    r"""Difference of two poses' limbs (Eq. 3 of the paper), taken limb by limb and person by person, averaged over the batch.
+    r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb and person by person, averaged over people.
 
     .. math::
         L_{cst} = \frac{1}{N} \sum_n \sum_{(i,j) \in E} \omega_{ij}
@@ -46,9 +46,9 @@ class StructureLoss(nn.Module):
     Args:
         metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
         edge_form: ``'length'`` (Eq. 3) or ``'vector'``.
-        edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the joints' OKS sigmas; ``'length_std'``, 1 over the
-            standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All but the
-            numbers are scaled to a mean of 1.
+        edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the joints' OKS sigmas; ``'length_std'``, 1 over
+            the standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All but
+            the numbers are scaled to a mean of 1.
         ann_file: COCO-format labels, for ``'length_std'``.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
@@ -56,6 +56,9 @@ class StructureLoss(nn.Module):
     Raises:
         UserError: An option has no such value, or the numbers are not one a limb.
     """
+
+    edges: Tensor
+    edge_weights: Tensor
 
     def __init__(
         self,
@@ -81,9 +84,7 @@ class StructureLoss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         target = teacher.peaks if self.hard_teacher else teacher.coords
-        return self.loss_weight * structure_loss(
-            student.coords, target, self.edges, self.edge_weights, self.edge_form
-        )
+        return self.loss_weight * structure_loss(student.coords, target, self.edges, self.edge_weights, self.edge_form)
 
 
 def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann_file: Optional[str] = None) -> Tensor:

@@ -101,9 +101,7 @@ def test_loss_and_accuracy_of_a_batch():
     head = make_head()
     encoded = head.decoder.encode(np.array([[[1.5, 1.0], [3.0, 2.0]]]), np.array([[1.0, 0.0]]))
     labels = SimpleNamespace(**{k: torch.from_numpy(v).float() for k, v in encoded.items()})
-    perfect = tuple(
-        getattr(labels, f'keypoint_{axis}_labels').clamp(min=1e-20).log().requires_grad_() for axis in 'xy'
-    )
+    perfect = tuple(getattr(labels, f'keypoint_{axis}_labels').clamp(min=1e-20).log().requires_grad_() for axis in 'xy')
     head.forward = lambda feats: feats
     losses = head.loss(perfect, [SimpleNamespace(gt_instance_labels=labels)])
     assert losses['loss_kpt'].item() == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,42 @@
+"""A stage-2 checkpoint with its plain config: key points on a picture, with no teacher's file anywhere."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import train
+from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
+from mmpose.registry import MODELS
+
+PLAIN = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+
+
+@pytest.fixture
+def deployed(make_config, tmp_path):
+    """The plain refined config as a file, and what a run of stage 2 saved."""
+    student = MODELS.build(make_config('stage1_structure.py').model)
+    torch.save(dict(state_dict=student.state_dict()), tmp_path / 'student.pth')
+    options = {'train_cfg.max_epochs': 1, 'model.student_checkpoint': str(tmp_path / 'student.pth')}
+    train(make_config('stage2_igpgcn.py', **options))
+    make_config(PLAIN).dump(tmp_path / 'plain.py')
+    return str(tmp_path / 'plain.py'), str(tmp_path / 'work/epoch_1.pth')
+
+
+@pytest.fixture
+def picture(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, size=(120, 80, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'picture.jpg'), image)
+    return str(tmp_path / 'picture.jpg')
+
+
+def test_init_model_and_inferencer_return_key_points(deployed, picture, tmp_path):
+    model = init_model(*deployed, device='cpu')
+    assert type(model).__name__ == 'TopdownPoseEstimator'
+    pred = inference_topdown(model, picture)[0].pred_instances
+    assert pred.keypoints.shape == (1, 17, 2)
+    assert np.isfinite(pred.keypoints).all()
+    inferencer = MMPoseInferencer(*deployed, device='cpu', det_model='whole_image')
+    result = next(inferencer(picture, vis_out_dir=str(tmp_path / 'out')))
+    person = result['predictions'][0][0]
+    assert np.allclose(person['keypoints'], pred.keypoints[0], atol=1e-3)
+    assert (tmp_path / 'out/picture.jpg').is_file()

@@ -11,14 +11,14 @@ from ..errors import UserError
 def run_mmpose_tool(name: str) -> None:
     """Runs one of the tools that MMPose ships, with the command line as it stands.
 
-    A :class:`UserError` ends it with its message alone; a checkpoint that safe loading refuses, with what to do.
+    A :class:`UserError`, a missing file and a checkpoint that safe loading refuses end it with a message alone.
 
     Args:
         name: The tool's file name without its ending: ``'train'`` or ``'test'``.
     """
     tool = Path(mmpose.__file__).parent / '.mim' / 'tools' / f'{name}.py'
     if not tool.is_file():
-        sys.exit(f'MMPose\'s own {name} tool is not at {tool}: reinstall mmpose ("mim install mmpose")')
+        sys.exit(f'error: MMPose\'s own {name} tool is not at {tool}: reinstall mmpose ("mim install mmpose")')
     try:
         runpy.run_path(str(tool), run_name='__main__')
     except UserError as error:
@@ -28,4 +28,12 @@ def run_mmpose_tool(name: str) -> None:
             f'error: a checkpoint holds more than tensors and plain values; loading it could run its code: {error}\n'
             'A file that mmpose_tskd wrote loads as it is. If you trust where this one came from, set '
             'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for this run.'
+        )
+    except (AssertionError, FileNotFoundError) as error:  # MMPose asserts that annotation files exist
+        if 'does not exist' not in str(error) and not isinstance(error, FileNotFoundError):
+            raise
+        sys.exit(
+            f'error: {error}\nPaths are relative to the current folder. The data sets\' are data_root, ann_file, '
+            'data_prefix and bbox_file of each dataloader.dataset, and ann_file of the evaluators: change them in the '
+            'config or by --cfg-options.'
         )

@@ -1,0 +1,69 @@
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPO
+from mmpose.registry import MODELS
+
+from mmpose_tskd.apis import tools
+
+
+@pytest.fixture
+def run_tool(monkeypatch, tmp_path, capsys):
+    """Runs a tool in this process; returns its exit message, None after success."""
+
+    def run(name, *args):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+        try:
+            tools.run_mmpose_tool(name)
+        except SystemExit as end:
+            return end.code
+        return None
+
+    return run
+
+
+@pytest.fixture
+def student(make_config, tmp_path):
+    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg.dump(tmp_path / 'student.py')
+    return tmp_path / 'student.py', MODELS.build(cfg.model)
+
+
+def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
+    config, _ = student
+    assert run_tool('train', config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=1') is None
+    assert run_tool('train', config, '--work-dir', 'run', '--resume', '--cfg-options', 'experiment_name=again') is None
+    options = ['--cfg-options', 'experiment_name=test']
+    assert run_tool('test', config, 'run/epoch_2.pth', '--work-dir', 'test', '--out', 'out.json', *options) is None
+    assert 'coco/AP' in (tmp_path / 'out.json').read_text()
+
+
+def test_a_missing_config_and_missing_data_are_named(run_tool, student):
+    assert 'no/config.py' in run_tool('train', 'no/config.py')
+    message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.data_root=gone')
+    assert 'gone/labels.json' in message and 'data_root' in message
+
+
+def test_missing_weights_end_with_the_commands_that_make_them(run_tool, make_config, tmp_path):
+    cfg = make_config('stage2_igpgcn.py', **{'model.teacher_checkpoint': 'gone.pth'})
+    cfg.dump(tmp_path / 'stage2.py')
+    message = run_tool('train', tmp_path / 'stage2.py')
+    assert 'gone.pth' in message and 'work_dirs/stage1_structure' in message
+    assert 'convert_simcc_checkpoint.py' in message and 'tools/train.py' in message
+
+
+def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool, student, tmp_path):
+    config, model = student
+    torch.save(dict(state_dict=model.state_dict(), extra=pickle.Pickler), tmp_path / 'foreign.pth')
+    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in run_tool('test', config, 'foreign.pth')
+
+
+@pytest.mark.parametrize('name', ['test', 'convert_simcc_checkpoint'])
+def test_a_tool_runs_from_any_folder(name, tmp_path):
+    command = [sys.executable, REPO / f'tools/{name}.py', '--help']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and 'usage' in result.stdout

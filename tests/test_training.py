@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import train
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
@@ -13,6 +14,12 @@ from mmpose_tskd.errors import UserError
 
 STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
 REFINED = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+
+
+def assert_equal(first, second):
+    assert list(first) == list(second)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 def load(path):
@@ -35,6 +42,11 @@ def test_stage1_file_is_the_plain_students_and_loads_safely(make_config, tmp_pat
     assert not any('teacher' in key for key in checkpoint['ema_state_dict'])
     adapter = load(tmp_path / 'work/epoch_2.pth')['distill']['adapters']['loss_feat.adapter.weight']
     assert torch.equal(adapter, runner.model.distill_losses['loss_feat'].adapter.weight)
+    cfg.update(resume=True, load_from=str(tmp_path / 'work/epoch_2.pth'), experiment_name=f'{cfg.experiment_name}_again')
+    again = train(cfg)
+    assert_equal(runner.model.state_dict(), again.model.state_dict())
+    averages = (next(h for h in r.hooks if isinstance(h, EMAHook)).ema_model for r in (runner, again))
+    assert_equal(*(average.state_dict() for average in averages))
 
 
 def test_teacher_is_bit_identical_after_training_and_validation(make_config, teacher_checkpoint):
@@ -70,8 +82,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make_config, tmp_pat
     resumed = train(config('resumed', resume=True, load_from=str(tmp_path / 'whole/epoch_1.pth')))
     assert resumed.epoch == 2 and resumed.iter == 6
     assert float(resumed.model.gamma) == float(expected.model.gamma) == (0.5 if 'stage1' in stage else 1.0)
-    for name, value in weights(expected).items():
-        assert torch.equal(value, weights(resumed)[name]), name
+    assert_equal(weights(expected), weights(resumed))
 
 
 def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):
@@ -79,8 +90,7 @@ def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path
     cfg = make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1, 'resume': True})
     again = Runner.from_cfg(cfg)
     again.train()  # nothing left to do
-    for name, value in weights(first).items():
-        assert torch.equal(value, weights(again)[name]), name
+    assert_equal(weights(first), weights(again))
     assert float(again.model.gamma) == float(first.model.gamma) == 1.0
     history = again.message_hub.get_scalar('train/loss')
     assert np.allclose(history.data[0], first.message_hub.get_scalar('train/loss').data[0])
@@ -120,11 +130,11 @@ def test_stage2_takes_stage1s_work_folder_and_gives_a_plain_refined_model(make_c
     assert with_state == {i for i, p in parameters.items() if p.requires_grad}
 
 
-@pytest.mark.parametrize('config', [STUDENT, 'stage1_structure.py', REFINED])
+@pytest.mark.parametrize('config', [STUDENT, 'stage1_structure.py', REFINED, 'stage2_igpgcn.py'])
 def test_a_checkpoint_is_tested_by_the_stock_runner(make_config, tmp_path, config):
     """The file of a distilled run, in its own config and in the plain one, gives one and the same result."""
-    stage = 'stage2_igpgcn.py' if config == REFINED else 'stage1_structure.py'
-    options = {'model.student_checkpoint': student_file(make_config, tmp_path)} if config == REFINED else {}
+    stage = 'stage2_igpgcn.py' if config in (REFINED, 'stage2_igpgcn.py') else 'stage1_structure.py'
+    options = {'model.student_checkpoint': student_file(make_config, tmp_path)} if 'stage2' in stage else {}
     own = train(make_config(stage, **options))
     expected = own.val_loop.run()
     path = str(tmp_path / 'work/epoch_2.pth')

@@ -47,6 +47,10 @@ class OfficialSimCCHead(SimCCHead):
     drops it when that is not positive; published SimCC results come from the decode here. Parameters and their names
     are the stock head's.
 
+    Scores are probabilities: near 1 for a sharp label-smoothed prediction, but 1 / (σ·sqrt(2π)) at best with a Gaussian of
+    σ bins, 0.1 for σ = 4. Thresholds on them (``keypoint_score_thr`` of CocoMetric, ``kpt_thr`` of the inferencer) must
+    be chosen accordingly.
+
     Args:
         decode: ``'official'``, or ``'mmpose'`` for the stock head's decode.
         kwargs: Of :class:`SimCCHead`; ``loss`` defaults to :class:`SimCCKLLoss`.

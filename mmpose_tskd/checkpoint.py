@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 from typing import Dict, Iterable, Optional, Sequence
+from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import print_log
@@ -20,7 +21,7 @@ def find_checkpoint(source: str) -> str:
     Raises:
         UserError: There is none.
     """
-    if source.startswith(('http://', 'https://')):
+    if _is_url(source):
         return source
     path = Path(source)
     if path.is_file():
@@ -49,10 +50,8 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
     """
     try:
-        if source.startswith(('http://', 'https://')):
-            checkpoint = torch.hub.load_state_dict_from_url(source, map_location='cpu', weights_only=True)
-        else:
-            checkpoint = torch.load(source, map_location='cpu', weights_only=True)
+        file = _download(source) if _is_url(source) else source
+        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f'there is no checkpoint {source}') from error
     except pickle.UnpicklingError as error:
@@ -110,3 +109,16 @@ def load_strictly(
         raise UserError(f'{source} holds NaN or infinite weights ({damaged[0]}): its training has failed, take another')
     module.load_state_dict(given, strict=False)
     print_log(f'{what} ← {source}, {len(given)} keys, 0 missing', logger='current')
+
+
+def _is_url(source: str) -> bool:
+    return source.startswith(('http://', 'https://'))
+
+
+def _download(url: str) -> str:
+    """The file that a URL names, in torch's cache of checkpoints."""
+    file = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file))
+    return str(file)

@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -52,3 +53,22 @@ def test_a_missing_file_and_an_empty_work_folder_are_named(tmp_path):
         find_checkpoint(str(tmp_path / 'gone'))
     with pytest.raises(UserError, match='no best_.*has its run saved anything'):
         find_checkpoint(str(tmp_path))
+
+
+def test_a_url_is_downloaded_once_and_loaded_as_safely(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    torch.save({'a': torch.ones(1)}, tmp_path / 'good.pth')
+    torch.save({'a': Malicious()}, tmp_path / 'bad.pth')
+    downloads = []
+
+    def download(url, target):
+        downloads.append(url)
+        shutil.copy(tmp_path / url.rsplit('/', 1)[1], target)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    url = 'https://example.org/models/good.pth'
+    assert find_checkpoint(url) == url
+    assert load_weights(url) == load_weights(url) == {'a': torch.ones(1)}
+    assert downloads == [url]
+    with pytest.raises(UserError, match='bad.pth is not loaded'):
+        load_weights('https://example.org/bad.pth')

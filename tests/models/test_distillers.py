@@ -6,9 +6,11 @@ import logging
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.losses import progressive_pose_loss
 
 
 def build(cfg, initialised=True):
@@ -216,6 +218,43 @@ def test_stage2_of_a_work_folder_takes_the_best_checkpoint(stage2, student_check
     build(stage2)
     (folder / 'best_coco_AP_epoch_1.pth').rename(folder / 'epoch_1.pth')
     build(stage2)
+
+
+def labelled(cfg):
+    cfg.train_dataloader.dataset.pipeline[-1].pack_transformed = True
+    return next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+
+
+def test_a_frozen_student_is_refined_on_labels_without_a_teacher(make_config, student_checkpoint):
+    """Scheme 1 of the paper's ablation: Eq. 7 with the labels in the teacher's place."""
+    cfg = make_config('stage2_igpgcn.py', **{'model.student_checkpoint': student_checkpoint})
+    cfg.model.update(teacher=None, teacher_checkpoint=None, distill_losses=None, task_loss=True)
+    model = build(cfg)
+    inputs = model.data_preprocessor(labelled(cfg), True)
+    losses = model.loss(**inputs)
+    assert set(losses) == {'loss_refine'}
+    truth = [s.gt_instances for s in inputs['data_samples']]
+    coords = torch.cat([torch.from_numpy(t.transformed_keypoints) for t in truth]).float()
+    visible = torch.cat([torch.from_numpy(t.keypoints_visible) for t in truth])
+    poses = model.head(model.extract_feat(inputs['inputs'])).refined
+    expected = progressive_pose_loss(poses, coords, (visible > 0).float(), (64, 96))
+    assert visible[:, 0].sum() == 0 and losses['loss_refine'].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_refining_on_labels_that_are_not_packed_says_what_to_write(stage2, batch):
+    stage2.model.update(teacher=None, distill_losses=None, task_loss=True)
+    model = build(stage2)
+    with pytest.raises(UserError, match='pack_transformed=True'):
+        model.loss(**batch(model))
+
+
+def test_student_and_refiner_train_jointly_when_nothing_is_frozen(make_config):
+    cfg = make_config('baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py')
+    model = build(cfg)
+    losses = model.loss(**model.data_preprocessor(labelled(cfg), True))
+    assert set(losses) == {'loss_refine', 'loss_kpt', 'acc_pose'}
+    (losses['loss_refine'] + losses['loss_kpt']).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
 def tampered(path, tmp_path, change):

@@ -1,5 +1,6 @@
 """Loading weights that somebody else wrote: tensors only, strictly, and with errors that say which file."""
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Dict, Iterable, Optional, Sequence
@@ -50,7 +51,9 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
     """
     try:
-        file = _download(source) if _is_url(source) else source
+        file = source  # named in the messages below
+        if _is_url(source):
+            file = _download(source)
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f'there is no checkpoint {source}') from error
@@ -117,7 +120,8 @@ def _is_url(source: str) -> bool:
 
 def _download(url: str) -> str:
     """The file that a URL names, in torch's cache of checkpoints."""
-    file = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+    name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{Path(urlparse(url).path).name}'
+    file = Path(torch.hub.get_dir()) / 'checkpoints' / name
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(file))

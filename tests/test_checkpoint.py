@@ -70,5 +70,7 @@ def test_a_url_is_downloaded_once_and_loaded_as_safely(tmp_path, monkeypatch):
     assert find_checkpoint(url) == url
     assert load_weights(url) == load_weights(url) == {'a': torch.ones(1)}
     assert downloads == [url]
+    torch.save({'b': torch.ones(1)}, tmp_path / 'good.pth')
+    assert set(load_weights('https://example.org/others/good.pth')) == {'b'}  # another file of the same name
     with pytest.raises(UserError, match='bad.pth is not loaded'):
         load_weights('https://example.org/bad.pth')

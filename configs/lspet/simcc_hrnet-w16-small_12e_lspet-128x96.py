@@ -1,11 +1,12 @@
-# The student (1.6 M parameters), trained on labels alone: the baseline of the LSPET experiments.
+# The student (1.8 M parameters, 1.5 M of them in the backbone), trained on labels alone: the baseline on LSPET.
+# Faster on a CPU with bfloat16 instructions:  --cfg-options optim_wrapper.type=BF16OptimWrapper
 _base_ = ['../_base_/datasets/lspet_128x96.py']
 
 # runtime
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 
-optim_wrapper = dict(type='BF16OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01))
 
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=200, start_factor=0.001, by_epoch=False),  # warm-up

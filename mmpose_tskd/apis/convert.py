@@ -9,21 +9,17 @@ from torch import Tensor
 
 from ..checkpoint import load_strictly, load_weights
 from ..errors import UserError
+from ..paths import config_folder
 
 HEAD_LAYERS = ('final_layer', 'mlp_head_x', 'mlp_head_y')
-
-
-def config_folder() -> Path:
-    """Where the configs lie: in the source tree, or in the installed package."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / '.mim' / 'configs'
-    return installed if installed.is_dir() else package.parent / 'configs'
 
 
 def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[str]] = None) -> str:
     """Turns a checkpoint of the official SimCC (SimDR) code's HRNet into one of MMPose.
 
-    The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone.
+    The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone. The
+    weights do not tell how their targets were made: a checkpoint of the official Gaussian form ("sa-simdr") fits a
+    config of the label-smoothed form ("nmt"), but is decoded right only by one with that codec; give it as ``configs``.
 
     Args:
         source: ``model_best.pth`` (bare weights) or ``checkpoint.pth`` (weights under ``best_state_dict`` or

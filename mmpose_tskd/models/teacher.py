@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checkpoint import find_checkpoint, load_strictly, load_weights
 from ..errors import UserError
+from ..paths import tool_command
 from ..structures import PoseOutputs, build_reader
 
 
@@ -43,7 +44,7 @@ class FrozenTeacher:
         if self.checkpoint is None:
             raise UserError(
                 'model.teacher_checkpoint is not set, and an untrained teacher teaches nothing: '
-                'give a checkpoint file, a URL or the work folder of the run that trained it'
+                f'give a checkpoint file, a URL or the work folder of the run that trained it.\n{self._how_to_get()}'
             )
         try:
             return find_checkpoint(self.checkpoint)
@@ -62,21 +63,23 @@ class FrozenTeacher:
         """
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
             model = MODELS.build(load_model_config(self.config))
-        load_strictly(model, load_weights(source), source, 'teacher')
         self._check_fit(model, student)
+        load_strictly(model, load_weights(source), source, 'teacher')
         model.eval()
         model.requires_grad_(False)
         self.reader = build_reader(model.head, self.temperature)
         self.model = model.to(next(student.parameters()).device)
 
     def _how_to_get(self) -> str:
-        config = self.config if isinstance(self.config, str) else 'TEACHER_CONFIG.py'
+        is_file = isinstance(self.config, str) and '::' not in self.config
+        config = self.config if is_file else 'TEACHER_CONFIG.py'
+        target = self.checkpoint if self.checkpoint and self.checkpoint.endswith('.pth') else 'teacher.pth'
         return (
             'To train the teacher:\n'
-            f'    python tools/train.py {config} --work-dir work_dirs/teacher\n'
+            f'    {tool_command("train")} {config} --work-dir work_dirs/teacher\n'
             'and add  --cfg-options model.teacher_checkpoint=work_dirs/teacher  to this command. Or, for a SimCC HRNet '
             'checkpoint of the official SimCC code:\n'
-            f'    python tools/convert_simcc_checkpoint.py model_best.pth {self.checkpoint}'
+            f'    {tool_command("convert_simcc_checkpoint")} model_best.pth {target}'
         )
 
     def _check_fit(self, model: Any, student: Any) -> None:

@@ -25,9 +25,10 @@ def test_other_schedules():
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_gamma_is_set_behind_a_wrapper_from_the_epoch_or_iteration_alone(by_epoch):
+def test_gamma_is_set_from_the_epoch_or_iteration_alone(by_epoch):
     hook = DistillWeightDecayHook(end=4, by_epoch=by_epoch)
-    model = SimpleNamespace(gamma=torch.ones(()))
+    model = torch.nn.Module()
+    model.register_buffer('gamma', torch.ones(()))
     runner = SimpleNamespace(model=model, epoch=1, iter=3, max_epochs=100, max_iters=100)
     hook.before_train_epoch(runner)
     hook.before_train_iter(runner, 0)
@@ -37,6 +38,15 @@ def test_gamma_is_set_behind_a_wrapper_from_the_epoch_or_iteration_alone(by_epoc
 def test_gamma_falls_in_a_run_and_is_logged(make_config):
     runner = train(make_config('stage1_structure.py'))
     assert runner.message_hub.get_scalar('train/distill_gamma').data[0].tolist() == [1.0] * 3 + [0.5] * 3
+
+
+def test_a_run_by_iterations_is_told_to_count_them(make_config):
+    cfg = make_config('stage1_structure.py')
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3, val_interval=3)
+    cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+    cfg.param_scheduler = None
+    with pytest.raises(UserError, match='by_epoch=False'):
+        train(cfg)
 
 
 def test_a_run_without_a_distiller_is_told_so(make_config):

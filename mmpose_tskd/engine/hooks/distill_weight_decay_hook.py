@@ -2,10 +2,11 @@ import math
 from typing import Optional
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from mmpose.registry import HOOKS
 
 from ...errors import UserError
+from .utils import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -46,10 +47,15 @@ class DistillWeightDecayHook(Hook):
         return float(progress < 1)
 
     def before_train(self, runner) -> None:
-        model = self._model(runner)
+        model = unwrapped_model(runner)
         if not hasattr(model, 'gamma'):
             kind = type(model).__name__
             raise UserError(f'custom_hooks: DistillWeightDecayHook needs a distiller, but model.type is {kind}')
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise UserError(
+                'custom_hooks: DistillWeightDecayHook counts epochs, but train_cfg trains by iterations: '
+                'set by_epoch=False in the hook'
+            )
 
     def before_train_epoch(self, runner) -> None:
         if self.by_epoch:
@@ -60,8 +66,4 @@ class DistillWeightDecayHook(Hook):
             self._set(runner, runner.iter, self.end or runner.max_iters)
 
     def _set(self, runner, now: int, end: int) -> None:
-        self._model(runner).gamma.fill_(self.weight(now, end))
-
-    @staticmethod
-    def _model(runner):
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
+        unwrapped_model(runner).gamma.fill_(self.weight(now, end))

@@ -2,12 +2,13 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmpose.registry import HOOKS
 
 from ...errors import UserError
+from .utils import unwrapped_model
 
 
 def to_plain(value: Any) -> Any:
@@ -40,14 +41,14 @@ class SafeCheckpointHook(Hook):
         hub = checkpoint.get('message_hub')
         if hub is not None:
             hub['log_scalars'] = {
-                name: dict(log=[float(v) for v in buffer.data[0]], count=[int(c) for c in buffer.data[1]])
+                name: dict(zip(('log', 'count'), (torch.as_tensor(array) for array in buffer.data)))
                 for name, buffer in hub['log_scalars'].items()
             }
             hub['runtime_info'].pop('cfg', None)
         for key in ('meta', 'message_hub', 'param_schedulers'):
             if key in checkpoint:
                 checkpoint[key] = to_plain(checkpoint[key])
-        model = _unwrapped(runner)
+        model = unwrapped_model(runner)
         if hasattr(model, 'distill_state_dict'):
             checkpoint['distill'] = model.distill_state_dict()
 
@@ -56,10 +57,12 @@ class SafeCheckpointHook(Hook):
         if hub is not None:
             for name, entry in hub['log_scalars'].items():
                 if isinstance(entry, dict):
-                    hub['log_scalars'][name] = HistoryBuffer(entry['log'], entry['count'])
-        _restore_arrays(checkpoint.get('meta', {}).get('dataset_meta'), getattr(runner, 'train_dataloader', None))
-        model = _unwrapped(runner)
-        if runner._resume and hasattr(model, 'load_distill_state_dict'):
+                    hub['log_scalars'][name] = HistoryBuffer(entry['log'].tolist(), entry['count'].tolist())
+        if not runner._resume:
+            return
+        _restore_arrays(checkpoint['meta'].get('dataset_meta'), runner.train_dataloader.dataset)
+        model = unwrapped_model(runner)
+        if hasattr(model, 'load_distill_state_dict'):
             if 'distill' not in checkpoint:
                 raise UserError(
                     'the checkpoint to resume from has no "distill" entry with the adapters of model.distill_losses: '
@@ -68,13 +71,9 @@ class SafeCheckpointHook(Hook):
             model.load_distill_state_dict(checkpoint['distill'])
 
 
-def _unwrapped(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _restore_arrays(saved: Any, train_dataloader: Any) -> None:
+def _restore_arrays(saved: Any, dataset: Any) -> None:
     """Gives the saved metainfo's lists the types of the training set's, which MMEngine compares by their pickles."""
-    current = getattr(getattr(train_dataloader, 'dataset', None), 'metainfo', None)
+    current = getattr(dataset, 'metainfo', None)
     if not isinstance(saved, dict) or not isinstance(current, dict):
         return
     for name, value in current.items():

@@ -11,7 +11,7 @@ class BF16OptimWrapper(OptimWrapper):
     """:class:`OptimWrapper` whose forward pass runs under bfloat16 autocast, on a CPU too.
 
     MMEngine's ``AmpOptimWrapper`` refuses a CPU. bfloat16 has fp32's range, so no loss scaling is needed. On GPUs that
-    lack it, use ``AmpOptimWrapper`` (``--amp``).
+    lack it, use MMEngine's ``AmpOptimWrapper``.
     """
 
     @contextmanager

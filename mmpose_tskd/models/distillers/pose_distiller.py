@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...checkpoint import find_checkpoint, load_strictly, load_weights
 from ...errors import UserError
+from ...paths import tool_command
 from ...structures import PoseOutputs, SimCCReader, build_reader, replay_forward, simcc_peaks
 from ..teacher import FrozenTeacher, num_keypoints
 
@@ -117,8 +118,9 @@ class PoseDistiller(TopdownPoseEstimator):
                 sources['student'] = find_checkpoint(self.student_checkpoint)
         except UserError as error:
             problems.append(
-                f"model.student_checkpoint: {error}.\nTrain the student first (stage 2's by the config of stage 1) and "
-                'add  --cfg-options model.student_checkpoint=ITS_WORK_FOLDER_OR_CHECKPOINT'
+                f'model.student_checkpoint: {error}.\nTrain the student first, for stage 2 by the config of stage 1:\n'
+                f'    {tool_command("train")} configs/stage1_structure.py --work-dir work_dirs/stage1_structure\n'
+                'and add  --cfg-options model.student_checkpoint=WORK_FOLDER_OR_CHECKPOINT  to this command.'
             )
         try:
             if self.teacher is not None:

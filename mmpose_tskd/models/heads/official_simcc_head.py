@@ -47,9 +47,9 @@ class OfficialSimCCHead(SimCCHead):
     drops it when that is not positive; published SimCC results come from the decode here. Parameters and their names
     are the stock head's.
 
-    Scores are probabilities: near 1 for a sharp label-smoothed prediction, but 1 / (σ·sqrt(2π)) at best with a Gaussian of
-    σ bins, 0.1 for σ = 4. Thresholds on them (``keypoint_score_thr`` of CocoMetric, ``kpt_thr`` of the inferencer) must
-    be chosen accordingly.
+    Scores are probabilities: near 1 for a sharp label-smoothed prediction, but 1 / (σ·sqrt(2π)) at best with a Gaussian
+    of σ bins, 0.1 for σ = 4. Thresholds on them (``keypoint_score_thr`` of CocoMetric, ``kpt_thr`` of the inferencer)
+    must be chosen accordingly.
 
     Args:
         decode: ``'official'``, or ``'mmpose'`` for the stock head's decode.
@@ -67,6 +67,15 @@ class OfficialSimCCHead(SimCCHead):
             raise UserError('head.decoder is not set: give it the codec, dict(type="SimCCLabel", ...)')
         self.decode_rule = decode
 
+    def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        """As :meth:`SimCCHead.forward`, in fp32 under autocast too.
+
+        The highest bins of a wide peak differ by less than half precision resolves: they would tie, and the argmax fall
+        on the first of them, a quarter of a pixel off.
+        """
+        with torch.autocast(feats[-1].device.type, enabled=False):
+            return super().forward((feats[-1].float(),))
+
     def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
         """The key-point loss, and the share of joints within 5 % of the input size, without leaving the device."""
         pred = self.forward(feats)
@@ -80,11 +89,11 @@ class OfficialSimCCHead(SimCCHead):
 
     def accuracy(self, pred: Sequence[Tensor], target: Sequence[Tensor], mask: Tensor, thr: float = 0.05) -> Tensor:
         """Scalar in [0, 1]: the share of the masked joints whose decode lies within ``thr`` of the input size."""
-        size = mask.new_tensor(self.input_size, dtype=torch.float)
+        width, height = self.input_size
         with torch.no_grad():
             error = simcc_peaks(pred[0], pred[1], self.simcc_split_ratio)
             error = error - simcc_peaks(target[0], target[1], self.simcc_split_ratio)
-            close = (error / size).norm(dim=-1) < thr
+            close = torch.hypot(error[..., 0] / width, error[..., 1] / height) < thr
             return (close & mask).sum() / mask.sum().clamp(min=1)
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}):

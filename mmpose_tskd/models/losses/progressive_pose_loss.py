@@ -10,12 +10,14 @@ from ...structures import PoseOutputs, labelled_joints
 
 def normalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:
     """Input pixels to [-1, 1] across the input: (x / (W-1))·2 - 1, (y / (H-1))·2 - 1."""
-    return coords * (2 / (coords.new_tensor(input_size) - 1)) - 1
+    width, height = input_size
+    return torch.stack([coords[..., 0] * (2 / (width - 1)) - 1, coords[..., 1] * (2 / (height - 1)) - 1], dim=-1)
 
 
 def denormalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:
     """[-1, 1] across the input to input pixels, the inverse of :func:`normalize_coords`."""
-    return (coords + 1) * ((coords.new_tensor(input_size) - 1) / 2)
+    width, height = input_size
+    return torch.stack([(coords[..., 0] + 1) * ((width - 1) / 2), (coords[..., 1] + 1) * ((height - 1) / 2)], dim=-1)
 
 
 def progressive_pose_loss(

@@ -110,6 +110,15 @@ def test_loss_and_accuracy_of_a_batch():
     assert head.loss(wrong, [SimpleNamespace(gt_instance_labels=labels)])['acc_pose'].item() == 0
 
 
+def test_highest_bins_do_not_tie_under_autocast():
+    """In bf16 the bins 99, 100 and 101 of this peak would be one number, and the argmax the first."""
+    head = make_head()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        x, y = head.forward((torch.randn(1, 2, 2, 2, dtype=torch.bfloat16),))
+    assert x.dtype == y.dtype == torch.float32
+    assert not torch.equal(x, x.bfloat16().float())
+
+
 def test_parameters_are_the_stock_heads():
     stock = MODELS.build(
         dict(

@@ -1,6 +1,9 @@
+import os
 import pickle
+import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -18,7 +21,8 @@ def run_tool(monkeypatch, tmp_path, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
         try:
-            tools.run_mmpose_tool(name)
+            with mock.patch.dict(os.environ):
+                tools.run_mmpose_tool(name)
         except SystemExit as end:
             return end.code
         return None
@@ -54,6 +58,18 @@ def test_missing_weights_end_with_the_commands_that_make_them(run_tool, make_con
     message = run_tool('train', tmp_path / 'stage2.py')
     assert 'gone.pth' in message and 'work_dirs/stage1_structure' in message
     assert 'convert_simcc_checkpoint.py' in message and 'tools/train.py' in message
+
+
+def test_tools_load_tensors_only_from_urls_too(run_tool, student, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    config, model = student
+    torch.save(dict(state_dict=model.state_dict(), extra=pickle.Pickler), tmp_path / 'foreign.pth')
+
+    def download(url, target, *args, **kwargs):
+        shutil.copy(tmp_path / 'foreign.pth', target)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in run_tool('test', config, 'https://example.org/foreign.pth')
 
 
 def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool, student, tmp_path):

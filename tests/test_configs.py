@@ -1,0 +1,76 @@
+"""Every config as it stands: it loads, its model is built at full size and answers, its sizes are the known ones."""
+
+import pytest
+import torch
+from conftest import REPO, shrink_model, toy_config, train, write_toy_data
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+CONFIGS = sorted(str(path.relative_to(REPO / 'configs')) for path in REPO.glob('configs/**/*.py'))
+RUNNABLE = [name for name in CONFIGS if not name.startswith('_base_')]
+
+# Millions of parameters of the deployed model, counted once; those of COCO are the known sizes of SimCC HRNet.
+PARAMETERS = {
+    'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py': 31.290,
+    'baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py': 66.349,
+    'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py': 33.583,
+    'stage1_structure.py': 31.290,
+    'stage2_igpgcn.py': 33.583,
+    'lspet/simcc_hrnet-w16-small_12e_lspet-128x96.py': 1.806,
+    'lspet/simcc_hrnet-w32-small_26e_lspet-128x96.py': 6.337,
+    'lspet/simcc_hrnet-w16-small_igpgcn_lspet-128x96.py': 2.193,
+    'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_12e_lspet-128x96.py': 1.806,
+    'lspet/stage2_simcc_hrnet-w16-small_igpgcn_8e_lspet-128x96.py': 2.193,
+}
+
+
+def test_every_config_has_a_known_size():
+    assert sorted(PARAMETERS) == RUNNABLE
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_a_config_builds_its_model_at_full_size(name):
+    cfg = Config.fromfile(REPO / 'configs' / name)
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model).eval()
+    students = [p for n, p in model.named_parameters() if not n.startswith('distill_losses.')]
+    assert sum(p.numel() for p in students) / 1e6 == pytest.approx(PARAMETERS[name], abs=5e-4)
+    width, height = model.head.input_size
+    with torch.no_grad():
+        feats = model.extract_feat(torch.zeros(1, 3, height, width))
+        output = model.head.forward(feats)
+    if 'igpgcn' in name:
+        assert [f.shape[-1] for f in feats] == [width // 16, width // 8, width // 4, width // 4]
+        output = output.base
+    assert [o.shape[-1] for o in output] == [2 * width, 2 * height]
+    assert any(hook['type'] == 'SafeCheckpointHook' for hook in cfg.custom_hooks)
+    if 'stage1' in name:
+        teacher = Config.fromfile(cfg.model.teacher).model
+        adapter = model.distill_losses['loss_feat'].adapter
+        assert (adapter.in_channels, adapter.out_channels) == (cfg.model.head.in_channels, teacher.head.in_channels)
+
+
+def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):
+    """CrowdPose's joints, the Gaussian codec, and the options that make it fast on a CPU."""
+    data = write_toy_data(tmp_path / 'data', num_keypoints=14)
+    teacher = Config.fromfile(REPO / 'configs/lspet/simcc_hrnet-w32-small_26e_lspet-128x96.py').model
+    shrink_model(teacher, 12)
+    torch.save(MODELS.build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    options = {
+        'model.teacher_checkpoint': str(tmp_path / 'teacher.pth'),
+        'optim_wrapper.type': 'BF16OptimWrapper',
+        'train_cfg.max_epochs': 1,
+    }
+    name = 'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_12e_lspet-128x96.py'
+    cfg = toy_config(name, data, tmp_path / 'work', **options)
+    cfg.model.teacher = teacher
+    runner = train(cfg)
+    conv = runner.model.backbone.conv1.weight
+    assert conv.is_contiguous(memory_format=torch.channels_last) and conv.dtype == torch.float32
+    seen = []
+    runner.model.backbone.layer1.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    data_batch = next(iter(runner.train_dataloader))
+    with runner.optim_wrapper.optim_context(runner.model):
+        losses = runner.model(**runner.model.data_preprocessor(data_batch, True), mode='loss')
+    assert seen == [torch.bfloat16]
+    assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())

@@ -12,7 +12,7 @@ $(UV):
 	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
 
 .venv/.ready: pyproject.toml | $(UV)
-	$(UV) sync
+	$(UV) sync --python 3.11
 	$(RUN) -c "import mmpose_tskd"
 	touch $@
 

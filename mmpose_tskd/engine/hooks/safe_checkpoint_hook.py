@@ -44,7 +44,6 @@ class SafeCheckpointHook(Hook):
                 name: dict(zip(('log', 'count'), (torch.as_tensor(array) for array in buffer.data)))
                 for name, buffer in hub['log_scalars'].items()
             }
-            hub['runtime_info'].pop('cfg', None)
         for key in ('meta', 'message_hub', 'param_schedulers'):
             if key in checkpoint:
                 checkpoint[key] = to_plain(checkpoint[key])

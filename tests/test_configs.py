@@ -74,3 +74,17 @@ def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):
         losses = runner.model(**runner.model.data_preprocessor(data_batch, True), mode='loss')
     assert seen == [torch.bfloat16]
     assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())
+
+
+def test_the_papers_settings_are_in_the_configs():
+    stage1, stage2 = (Config.fromfile(REPO / f'configs/{name}.py') for name in ('stage1_structure', 'stage2_igpgcn'))
+    assert (stage1.train_cfg.max_epochs, stage2.train_cfg.max_epochs) == (210, 30)
+    for cfg in (stage1, stage2):
+        assert (cfg.optim_wrapper.optimizer.type, cfg.optim_wrapper.optimizer.lr) == ('Adam', 1e-3)
+    assert (stage1.train_dataloader.batch_size, stage1.auto_scale_lr.base_batch_size) == (32, 128)
+    assert stage1.param_scheduler[1].milestones == [170, 200]
+    losses = stage1.model.distill_losses
+    assert [losses[name].loss_weight for name in ('loss_feat', 'loss_pose', 'loss_structure')] == [5e-5, 0.1, 0.1]
+    assert stage1.model.head.decoder.label_smooth_weight == 0.1
+    assert stage2.model.distill_losses.loss_refine.stage_weights == (0.3, 0.5, 1.0)
+    assert stage2.model.frozen == ('backbone', 'head.base_head') and not stage2.model.task_loss

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -122,10 +124,8 @@ def test_replayed_forward_serves_what_is_known_and_is_taken_back():
     assert isinstance(head(feats), torch.Tensor)
 
 
-def test_labelled_joints_count_those_outside_the_crop(batch):
-    """The codec gives them no weight, the mask of Eq. 6 keeps them; the toy data's joint 0 has no label."""
-    from types import SimpleNamespace
-
+def test_labelled_joints_follow_the_label_and_not_the_codecs_weight():
+    """A joint outside the crop, to which the codec gives no weight, counts; one without a label does not."""
     visible = np.ones((1, 17), dtype=np.float32)
     visible[0, 0] = 0
     samples = [

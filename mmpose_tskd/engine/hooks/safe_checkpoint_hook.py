@@ -29,8 +29,8 @@ class SafeCheckpointHook(Hook):
     """Keeps checkpoints loadable by ``torch.load(weights_only=True)``, a distiller's own state beside the student's.
 
     MMEngine puts history buffers and NumPy arrays into its checkpoints, which torch >= 2.6 refuses to load in its
-    default, safe mode: resume and test fail on the run's own files. Here they are stored as lists and numbers and
-    restored on loading.
+    default, safe mode: resume and test fail on the run's own files. Here they are stored as tensors, lists and
+    numbers and restored on loading.
 
     ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``.
     """

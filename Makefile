@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/python
 
-.PHONY: env test lint format wheel clean
+.PHONY: env quickstart test lint format wheel clean
 
 env: .venv/.ready
 
@@ -15,6 +15,9 @@ $(UV):
 	$(UV) sync --python 3.11
 	$(RUN) -c "import mmpose_tskd"
 	touch $@
+
+quickstart: env
+	$(RUN) tools/quickstart.py
 
 test: env
 	$(RUN) -m pytest

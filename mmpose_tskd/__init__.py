@@ -26,8 +26,8 @@ def _check_environment() -> None:
 
 _check_environment()
 
-from . import engine, models  # noqa: E402
+from . import engine, evaluation, models  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .structures import PoseOutputs  # noqa: E402
 
-__all__ = ['PoseOutputs', 'UserError', 'engine', 'models']
+__all__ = ['PoseOutputs', 'UserError', 'engine', 'evaluation', 'models']

@@ -1,1 +1,1 @@
-from . import hooks, optim  # noqa: F401
+from . import atomic_backend, hooks, optim  # noqa: F401

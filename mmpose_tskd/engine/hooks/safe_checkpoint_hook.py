@@ -3,7 +3,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmpose.registry import HOOKS
 
@@ -32,10 +33,18 @@ class SafeCheckpointHook(Hook):
     default, safe mode: resume and test fail on the run's own files. Here they are stored as tensors, lists and
     numbers and restored on loading.
 
-    ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``.
+    ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``. A file on a
+    disk is written by :class:`AtomicLocalBackend`: whole, or not there.
     """
 
     priority = 'VERY_LOW'
+
+    def before_train(self, runner) -> None:
+        for hook in runner.hooks:
+            if not isinstance(hook, CheckpointHook) or hook.backend_args is not None:
+                continue
+            if isinstance(get_file_backend(hook.out_dir or runner.work_dir), LocalBackend):
+                hook.backend_args = dict(backend='AtomicLocalBackend')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         hub = checkpoint.get('message_hub')

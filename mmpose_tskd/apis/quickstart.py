@@ -1,0 +1,320 @@
+"""The whole method in minutes: data, teacher, plain student, both stages, and what came of it."""
+
+import gc
+import json
+import os
+import platform
+import sys
+import time
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+import mmcv
+import mmengine
+import mmpose
+import numpy
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import mmpose_tskd
+
+from ..datasets import generate_synthetic_crowd
+from ..errors import UserError
+from ..paths import config_folder
+from ..skeleton import load_skeleton
+from .complexity import model_complexity
+from .report import draw_comparison, draw_curves, print_table
+
+CONFIGS = dict(
+    teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
+    baseline='simcc_hrnet-w8-tiny_8e_synthetic-crowd-96x64.py',
+    stage1='stage1_simcc_hrnet-w32-tiny-to-w8-tiny_8e_synthetic-crowd-96x64.py',
+    stage2='stage2_simcc_hrnet-w8-tiny_igpgcn_5e_synthetic-crowd-96x64.py',
+)
+REFINED = 'simcc_hrnet-w8-tiny_igpgcn_synthetic-crowd-96x64.py'
+PLAIN = dict(teacher=CONFIGS['teacher'], baseline=CONFIGS['baseline'], stage1=CONFIGS['baseline'], stage2=REFINED)
+METRICS = dict(
+    AP='coco/AP',
+    AP50='coco/AP .5',
+    AR='coco/AR',
+    AP_hidden='coco_hidden/AP',
+    AP_easy='crowd/AP(E)',
+    AP_medium='crowd/AP(M)',
+    AP_hard='crowd/AP(H)',
+    edge_error='pose/edge_error',
+)
+
+
+class DataSet(NamedTuple):
+    """Where a data set's labels lie and how MMPose calls it."""
+
+    type: str
+    ann_files: str
+
+
+DATA = dict(
+    synthetic=DataSet('CocoDataset', 'annotations/synthetic_crowd_{}.json'),
+    lspet=DataSet('CrowdPoseDataset', 'annotations/lspet_{}.json'),
+)
+
+
+def run_quickstart(
+    data: str = 'synthetic',
+    data_root: Optional[str] = None,
+    work_dir: Union[str, Path] = 'work_dirs/quickstart',
+    seed: int = 0,
+    budget: float = 1.0,
+) -> dict:
+    """Trains a teacher, a plain student, and the same student by both stages; evaluates, compares and writes it down.
+
+    Into ``work_dir``: ``results.json``, ``table.md``, ``curves.png``, ``comparison.png``, ``deploy/`` (the refined
+    model's checkpoint and plain config) and a folder a run. What is finished is not done again, and a run that was
+    stopped goes on from its last epoch.
+
+    Args:
+        data: ``'synthetic'``, or ``'lspet'``: Leeds Sports Pose Extended in COCO format.
+        data_root: The data set's folder; by default the synthetic crowd is drawn into ``work_dir``.
+        work_dir: The folder to write to.
+        seed: Of the training runs. The data are the same for every seed.
+        budget: A factor on the epochs of every run; each has at least one.
+
+    Returns:
+        What ``results.json`` holds: ``rows`` by run (AP, AP50, AR, AP_hidden of joints that are hidden, AP_easy,
+        AP_medium, AP_hard by crowd index: 0-100, None where the data have no such joints or pictures; edge_error in
+        percent of the box; params_m; gmacs; train_s), ``seed``, ``versions``, and the settings.
+
+    Raises:
+        UserError: An argument is out of range, the data are not there, or ``work_dir`` holds a run with other settings.
+    """
+    if budget <= 0:
+        raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
+    if data not in DATA:
+        raise UserError(f'--data is one of {", ".join(DATA)}, not {data!r}')
+    work_dir = Path(work_dir)
+    _check_settings(work_dir, dict(data=data, seed=seed, budget=budget))
+    if data == 'synthetic':
+        data_root = str(generate_synthetic_crowd(data_root or work_dir / 'data' / 'synthetic_crowd'))
+    elif data_root is None:
+        raise UserError(
+            f'--data {data} needs --data-root: the folder that holds {DATA[data].ann_files.format("train")}'
+        )
+    for split in ('train', 'val'):
+        if not Path(data_root, DATA[data].ann_files.format(split)).is_file():
+            raise UserError(f'--data-root {data_root}: there is no {DATA[data].ann_files.format(split)} in it')
+
+    configs = {name: _load_config(file, data, data_root) for name, file in CONFIGS.items()}
+    for name, cfg in configs.items():
+        _set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))
+        cfg.merge_from_dict(dict(work_dir=str(work_dir / name), randomness=dict(seed=seed)))
+        if _prefers_bfloat16():
+            cfg.optim_wrapper.type = 'BF16OptimWrapper'
+        if 'teacher' in cfg.model:
+            cfg.model.teacher = configs['teacher'].model
+            cfg.model.teacher_checkpoint = str(work_dir / 'teacher')
+        if 'student_checkpoint' in cfg.model:
+            cfg.model.student_checkpoint = str(work_dir / 'stage1')
+
+    with _quiet(work_dir / 'console.log') as console:
+        columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        rows: Dict[str, Dict[str, Any]] = {}
+        with Progress(*columns, *times, console=console) as progress:
+            for number, (name, cfg) in enumerate(configs.items(), start=1):
+                outcome = _run(f'{number}/{len(configs)} {name}', cfg, progress)
+                plain = _load_config(PLAIN[name], data, data_root)
+                complexity = model_complexity(plain.model, plain.codec.input_size)._asdict()
+                rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
+
+        results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=_versions(), machine=_machine())
+        (work_dir / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+        draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
+        baseline = [work_dir / 'baseline' / 'plain_config.py', _last_checkpoint(work_dir / 'baseline')]
+        _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
+        deployed = _deploy(_load_config(REFINED, data, data_root), work_dir)
+        labels = Path(data_root, DATA[data].ann_files.format('val'))
+        draw_comparison(baseline, deployed, labels, Path(data_root, 'images'), work_dir / 'comparison.png')
+    print_table(results, work_dir / 'table.md')
+    print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png, comparison.png.')
+    print(f'The refined model to ship:\n  config      {deployed[0]}\n  checkpoint  {deployed[1]}')
+    return results
+
+
+def _check_settings(work_dir: Path, settings: dict) -> None:
+    """Refuses to mix runs of different settings in one folder."""
+    path = work_dir / 'settings.json'
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found != settings:
+            raise UserError(
+                f'{work_dir} holds a run with {found}, not {settings}: name another --work-dir, or delete it'
+            )
+        return
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings))
+    except OSError as error:
+        raise UserError(f'--work-dir {work_dir} cannot be written to: {error}') from error
+
+
+def _load_config(file: str, data: str, data_root: str) -> Config:
+    """A quickstart config with its data set in place of the synthetic crowd in data/."""
+    cfg = Config.fromfile(str(config_folder() / 'quickstart' / file))
+    kind = DATA[data]
+    for split in ('train', 'val', 'test'):
+        labels = kind.ann_files.format('train' if split == 'train' else 'val')
+        cfg[f'{split}_dataloader'].dataset.update(type=kind.type, data_root=data_root, ann_file=labels)
+        for evaluator in cfg.get(f'{split}_evaluator', []):
+            if 'ann_file' in evaluator:
+                evaluator.ann_file = str(Path(data_root, labels))
+    cfg.dataset_type = kind.type
+    _set_joints(cfg.model, kind.type, load_skeleton(kind.type).num_keypoints)
+    return cfg
+
+
+def _set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
+    """Gives every head its number of joints and every graph its limbs, in place."""
+    if isinstance(cfg, dict):
+        if 'out_channels' in cfg:
+            cfg['out_channels'] = num_keypoints
+        if 'metainfo' in cfg:
+            cfg['metainfo'] = dataset_type
+        for value in cfg.values():
+            _set_joints(value, dataset_type, num_keypoints)
+
+
+def _set_epochs(cfg: Config, epochs: int) -> None:
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.param_scheduler:
+        if 'T_max' in scheduler:
+            scheduler.T_max = epochs
+
+
+def _prefers_bfloat16() -> bool:
+    """Whether this is a CPU that computes in bfloat16 (about twice as fast as in fp32)."""
+    return not torch.cuda.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+class _FollowHook(Hook):
+    """Shows where a run is, and keeps its training time, without validation, and its last metrics."""
+
+    priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
+
+    def __init__(self, title: str, progress: Progress) -> None:
+        self.title, self.progress = title, progress
+        self.metrics: Optional[dict] = None
+        self.epoch_start = 0.0
+
+    def before_train(self, runner) -> None:
+        iterations = len(runner.train_dataloader)
+        self.bar = self.progress.add_task(self.title, total=runner.max_epochs * iterations, completed=runner.iter)
+
+    def before_train_epoch(self, runner) -> None:
+        self.epoch_start = time.perf_counter()
+        self.metrics = None
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        self.progress.update(self.bar, completed=runner.iter + 1)
+
+    def after_train_epoch(self, runner) -> None:
+        seconds = _train_seconds(runner) + time.perf_counter() - self.epoch_start
+        runner.message_hub.update_info('train_s', seconds)
+        loss = runner.message_hub.get_scalar('train/loss').mean(len(runner.train_dataloader))
+        self.progress.console.print(
+            f'{self.title}: epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loss:.3f}, {seconds:.0f} s',
+            highlight=False,
+        )
+
+    def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        self.metrics = dict(metrics or {})
+        self.progress.console.print(f'{self.title}: AP {100 * self.metrics["coco/AP"]:.1f}', highlight=False)
+
+
+def _train_seconds(runner) -> float:
+    return runner.message_hub.runtime_info.get('train_s', 0.0)
+
+
+def _run(title: str, cfg: Config, progress: Progress) -> dict:
+    """Trains and evaluates one model, unless that is done, from its last checkpoint, if there is one."""
+    folder = Path(cfg.work_dir)
+    done = folder / 'outcome.json'
+    if done.is_file():
+        progress.console.print(f'{title}: finished before', highlight=False)
+        return json.loads(done.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.experiment_name = f'{folder.name}_{time.time_ns()}'
+    if any(folder.glob('epoch_*.pth')):
+        last = _last_checkpoint(folder)
+        cfg.load_from, cfg.resume = str(last), True
+        progress.console.print(f'{title}: goes on from {last.name}', highlight=False)
+    follow = _FollowHook(title, progress)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(follow)
+    runner.train()
+    metrics = runner.val() if follow.metrics is None else follow.metrics
+    outcome = dict(metrics={name: metrics.get(key) for name, key in METRICS.items()}, train_s=_train_seconds(runner))
+    partial = done.with_suffix('.partial')
+    partial.write_text(json.dumps(outcome))
+    os.replace(partial, done)
+    del runner
+    gc.collect()
+    return outcome
+
+
+@contextmanager
+def _quiet(log: Path):
+    """Sends what MMEngine and the COCO tools print to a file, and gives a console for what is to be seen."""
+    console = Console(file=sys.stdout)
+    with log.open('a') as file, redirect_stdout(file), redirect_stderr(file):
+        try:
+            yield console
+        finally:
+            for handler in MMLogger.get_current_instance().handlers:
+                if getattr(handler, 'stream', None) is file:
+                    handler.setStream(console.file)
+
+
+def _last_checkpoint(folder: Path) -> Path:
+    """The newest checkpoint by its epoch, which is whole, since it was written under another name first."""
+    epochs = {int(path.stem.split('_')[1]): path for path in folder.glob('epoch_*.pth')}
+    return epochs[max(epochs)]
+
+
+def _rounded(metrics: Dict[str, Optional[float]]) -> Dict[str, Optional[float]]:
+    """AP and AR in 0-100; None where there was nothing to measure, which the COCO tools give as -1."""
+    rounded: Dict[str, Optional[float]] = {}
+    for name, value in metrics.items():
+        if value is None or not value >= 0:
+            rounded[name] = None
+        else:
+            rounded[name] = round(value if name == 'edge_error' else 100 * value, 3)
+    return rounded
+
+
+def _deploy(cfg: Config, work_dir: Path) -> List[Path]:
+    """Writes the refined model's plain config and a checkpoint with its weights and joints alone."""
+    folder = work_dir / 'deploy'
+    folder.mkdir(exist_ok=True)
+    paths = [folder / 'refined_student.py', folder / 'refined_student.pth']
+    cfg.dump(paths[0])
+    checkpoint = torch.load(_last_checkpoint(work_dir / 'stage2'), map_location='cpu', weights_only=True)
+    meta = dict(dataset_meta=checkpoint['meta']['dataset_meta'], mmpose_tskd_version=mmpose_tskd.__version__)
+    torch.save(dict(meta=meta, state_dict=checkpoint['state_dict']), paths[1])
+    return paths
+
+
+def _versions() -> Dict[str, str]:
+    modules = dict(mmpose_tskd=mmpose_tskd, torch=torch, mmengine=mmengine, mmcv=mmcv, mmpose=mmpose, numpy=numpy)
+    return {'python': platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    precision = 'bfloat16' if _prefers_bfloat16() else 'fp32'
+    return f'{torch.get_num_threads()} CPU threads, {torch.backends.cpu.get_cpu_capability()}, {precision}'

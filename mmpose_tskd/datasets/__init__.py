@@ -1,0 +1,3 @@
+from .synthetic_crowd import generate_synthetic_crowd
+
+__all__ = ['generate_synthetic_crowd']

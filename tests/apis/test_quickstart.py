@@ -1,0 +1,117 @@
+import functools
+import json
+
+import cv2
+import pytest
+import torch
+from mmpose.apis import init_model
+
+from mmpose_tskd.apis import quickstart
+from mmpose_tskd.apis.quickstart import run_quickstart
+from mmpose_tskd.datasets import generate_synthetic_crowd
+from mmpose_tskd.errors import UserError
+
+RUNS = ['teacher', 'baseline', 'stage1', 'stage2']
+COLUMNS = {'AP', 'AP50', 'AR', 'AP_hidden', 'edge_error', 'params_m', 'gmacs', 'train_s'}
+
+
+@pytest.fixture(scope='module')
+def crowd(tmp_path_factory):
+    return generate_synthetic_crowd(tmp_path_factory.mktemp('data'), num_train=8, num_val=4, workers=1)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch, crowd):
+    """The same quickstart with a dozen pictures, and no processes for loading them."""
+    small = functools.partial(generate_synthetic_crowd, num_train=8, num_val=4, workers=1)
+    monkeypatch.setattr(quickstart, 'generate_synthetic_crowd', small)
+    load = quickstart._load_config
+
+    def without_workers(*args, **kwargs):
+        cfg = load(*args, **kwargs)
+        for split in ('train', 'val', 'test'):
+            cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+        return cfg
+
+    monkeypatch.setattr(quickstart, '_load_config', without_workers)
+
+
+def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped(tmp_path, crowd, monkeypatch, capsys):
+    budget = 2 / 8  # two epochs of a student
+    run = functools.partial(run_quickstart, data_root=str(crowd), work_dir=tmp_path / 'q', seed=3, budget=budget)
+
+    after_train_epoch = quickstart._FollowHook.after_train_epoch
+
+    def stop(hook, runner):
+        if 'baseline' in hook.title and runner.epoch == 1:
+            raise KeyboardInterrupt
+        after_train_epoch(hook, runner)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(quickstart._FollowHook, 'after_train_epoch', stop)
+        run()
+    teacher = (tmp_path / 'q' / 'teacher' / 'outcome.json').stat().st_mtime_ns
+    capsys.readouterr()
+
+    results = run()
+    printed = capsys.readouterr().out
+    assert '1/4 teacher: finished before' in printed and '2/4 baseline: goes on from epoch_1.pth' in printed
+    assert '2/4 baseline: epoch 2/2' in printed and '2/4 baseline: epoch 1/2' not in printed
+    assert teacher == (tmp_path / 'q' / 'teacher' / 'outcome.json').stat().st_mtime_ns
+
+    assert json.loads((tmp_path / 'q' / 'results.json').read_text()) == results
+    assert results['seed'] == 3 and results['versions']['torch'] == torch.__version__
+    assert list(results['rows']) == RUNS
+    for row in results['rows'].values():
+        assert COLUMNS <= set(row)
+        assert row['train_s'] > 0 and row['edge_error'] > 0 and 0 <= row['AP'] <= 100
+    size = {name: row['params_m'] for name, row in results['rows'].items()}
+    assert size['teacher'] > 3 * size['stage2'] and size['stage2'] > size['stage1'] == size['baseline']
+    table = (tmp_path / 'q' / 'table.md').read_text().splitlines()
+    assert len([line for line in table if line.startswith('|')]) == 6
+    for name in ('curves.png', 'comparison.png'):
+        assert cv2.imread(str(tmp_path / 'q' / name)).std() > 5
+
+    deployed = [str(tmp_path / 'q' / 'deploy' / f'refined_student.{ending}') for ending in ('py', 'pth')]
+    assert set(torch.load(deployed[1], weights_only=True)) == {'meta', 'state_dict'}
+    model = init_model(*deployed, device='cpu')
+    trained = torch.load(tmp_path / 'q' / 'stage2' / 'epoch_1.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+    assert not list(tmp_path.rglob('.*.pth*'))  # no half-written file
+
+    with pytest.raises(UserError, match="holds a run with .*'seed': 3.* name another --work-dir"):
+        run(seed=4)
+
+
+def test_real_photographs_take_their_joints_and_limbs(lspet_like):
+    cfg = quickstart._load_config(quickstart.REFINED, 'lspet', str(lspet_like))
+    assert cfg.model.head.base_head.out_channels == 14 and cfg.model.head.metainfo == 'CrowdPoseDataset'
+    assert cfg.val_evaluator[0].ann_file == str(lspet_like / 'annotations' / 'lspet_val.json')
+    cfg = quickstart._load_config(quickstart.CONFIGS['stage1'], 'lspet', str(lspet_like))
+    assert cfg.model.distill_losses.loss_structure.metainfo == 'CrowdPoseDataset'
+    assert cfg.train_dataloader.dataset.ann_file == 'annotations/lspet_train.json'
+
+
+@pytest.fixture
+def lspet_like(tmp_path):
+    return tmp_path / 'lspet'
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(budget=0), '--budget .* above 0, not 0'),
+        (dict(data='coco'), "--data is one of synthetic, lspet, not 'coco'"),
+        (dict(data='lspet'), '--data lspet needs --data-root: the folder that holds annotations/lspet_train.json'),
+        (dict(data='lspet', data_root='nowhere'), '--data-root nowhere: there is no annotations/lspet_train.json'),
+    ],
+)
+def test_mistakes_are_named(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        run_quickstart(work_dir=tmp_path / 'q', **options)
+
+
+def test_what_was_not_measured_is_none_and_not_a_number():
+    metrics = dict(AP=0.25, AP_hard=-1, AP_hidden=None, AP_easy=float('nan'), edge_error=3.14159)
+    expected = dict(AP=25.0, AP_hard=None, AP_hidden=None, AP_easy=None, edge_error=3.142)
+    assert quickstart._rounded(metrics) == expected

@@ -73,4 +73,5 @@ test_evaluator = val_evaluator
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
 ]

@@ -1,5 +1,5 @@
 # The quickstart's teacher (3 M parameters), trained longer than its students.
-_base_ = ['simcc_hrnet-w8-tiny_8e_synthetic-crowd-96x64.py']
+_base_ = ['simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py']
 
 # runtime
 max_epochs = 14

@@ -33,11 +33,11 @@ from .report import draw_comparison, draw_curves, print_table
 
 CONFIGS = dict(
     teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
-    baseline='simcc_hrnet-w8-tiny_8e_synthetic-crowd-96x64.py',
-    stage1='stage1_simcc_hrnet-w32-tiny-to-w8-tiny_8e_synthetic-crowd-96x64.py',
-    stage2='stage2_simcc_hrnet-w8-tiny_igpgcn_5e_synthetic-crowd-96x64.py',
+    baseline='simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py',
+    stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_8e_synthetic-crowd-96x64.py',
+    stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_5e_synthetic-crowd-96x64.py',
 )
-REFINED = 'simcc_hrnet-w8-tiny_igpgcn_synthetic-crowd-96x64.py'
+REFINED = 'simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py'
 PLAIN = dict(teacher=CONFIGS['teacher'], baseline=CONFIGS['baseline'], stage1=CONFIGS['baseline'], stage2=REFINED)
 METRICS = dict(
     AP='coco/AP',

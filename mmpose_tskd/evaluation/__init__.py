@@ -1,4 +1,6 @@
+from .coco_submission import CocoTestDevSubmission
+from .crowdpose_metric import CrowdPoseMetric
 from .edge_length_error import EdgeLengthError
 from .hidden_joint_metric import HiddenJointCocoMetric
 
-__all__ = ['EdgeLengthError', 'HiddenJointCocoMetric']
+__all__ = ['CocoTestDevSubmission', 'CrowdPoseMetric', 'EdgeLengthError', 'HiddenJointCocoMetric']

@@ -1,10 +1,11 @@
 import copy
 from typing import Optional
 
-from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
+
+from .crowdpose_metric import drop_unmeasured
 
 HIDDEN = 1  # COCO's visibility of a joint that is labelled but not seen
 
@@ -43,11 +44,6 @@ class HiddenJointCocoMetric(CocoMetric):
     def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:
         every_joint, self.coco = self.coco, keep_hidden_joints(self.coco)
         try:
-            if not any(a['num_keypoints'] for a in self.coco.anns.values()):
-                print_log(
-                    f'{self.prefix}: n/a, no joint is hidden (v = 1) in {self.ann_file or "the labels"}', 'current'
-                )
-                return []
-            return super()._do_python_keypoint_eval(outfile_prefix)
+            return drop_unmeasured(super()._do_python_keypoint_eval(outfile_prefix), self.prefix)
         finally:
             self.coco = every_joint

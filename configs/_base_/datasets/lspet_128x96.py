@@ -82,5 +82,6 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
     dict(type='ChannelsLastHook'),
 ]

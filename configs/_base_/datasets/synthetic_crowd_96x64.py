@@ -67,13 +67,7 @@ test_dataloader = val_dataloader
 ann_file = data_root + 'annotations/synthetic_crowd_val.json'
 val_evaluator = [
     dict(type='CocoMetric', ann_file=ann_file, use_area=False, keypoint_score_thr=0.01),
-    dict(
-        type='CocoMetric',
-        ann_file=ann_file,
-        iou_type='keypoints_crowd',
-        use_area=False,
-        keypoint_score_thr=0.01,
-        prefix='crowd'),
+    dict(type='CrowdPoseMetric', ann_file=ann_file, keypoint_score_thr=0.01, prefix='crowd'),
     dict(type='HiddenJointCocoMetric', ann_file=ann_file, use_area=False, keypoint_score_thr=0.01),
     dict(type='EdgeLengthError'),
 ]
@@ -86,5 +80,6 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
     dict(type='ChannelsLastHook'),
 ]

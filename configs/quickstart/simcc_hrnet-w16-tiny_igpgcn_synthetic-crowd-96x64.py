@@ -1,5 +1,5 @@
 # The refined model of the quickstart, as it is deployed: a plain estimator, no teacher.
-_base_ = ['simcc_hrnet-w8-tiny_8e_synthetic-crowd-96x64.py']
+_base_ = ['simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py']
 
 model = dict(
     backbone=dict(type='MultiBranchHRNet', branches=(2, 1, 0)),
@@ -8,6 +8,6 @@ model = dict(
         type='IGPGCNHead',
         base_head=_base_.model.head,
         metainfo=_base_.dataset_type,
-        in_channels=(32, 16, 8),
+        in_channels=(64, 32, 16),
         feat_channels=(128, 64, 64),
         feature_adaption=False))

@@ -1,5 +1,5 @@
 # Stage 2 of the quickstart: the student of stage 1 is frozen, the teacher's pose trains the graph network.
-_base_ = ['simcc_hrnet-w8-tiny_igpgcn_synthetic-crowd-96x64.py']
+_base_ = ['simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py']
 
 # runtime
 max_epochs = 5
@@ -18,7 +18,7 @@ model = dict(
     type='PoseDistiller',
     teacher='{{ fileDirname }}/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
     teacher_checkpoint='work_dirs/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64',
-    student_checkpoint='work_dirs/stage1_simcc_hrnet-w32-tiny-to-w8-tiny_8e_synthetic-crowd-96x64',
+    student_checkpoint='work_dirs/stage1_simcc_hrnet-w32-tiny-to-w16-tiny_8e_synthetic-crowd-96x64',
     frozen=('backbone', 'head.base_head'),
     task_loss=False,
     distill_losses=dict(loss_refine=dict(type='ProgressivePoseLoss', stage_weights=(0.3, 0.5, 1.0))))

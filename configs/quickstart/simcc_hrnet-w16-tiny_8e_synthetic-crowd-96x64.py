@@ -1,4 +1,4 @@
-# The quickstart's student (0.5 M parameters), trained on labels alone: the baseline.
+# The quickstart's student (1 M parameters), trained on labels alone: the baseline.
 _base_ = ['../_base_/datasets/synthetic_crowd_96x64.py']
 
 # runtime
@@ -27,17 +27,17 @@ model = dict(
         in_channels=3,
         extra=dict(
             stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1, ), num_channels=(64, )),
-            stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1), num_channels=(8, 16)),
-            stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1, 1, 1), num_channels=(8, 16, 32)),
+            stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1), num_channels=(16, 32)),
+            stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1, 1, 1), num_channels=(16, 32, 64)),
             stage4=dict(
                 num_modules=1,
                 num_branches=4,
                 block='BASIC',
                 num_blocks=(1, 1, 1, 1),
-                num_channels=(8, 16, 32, 64)))),
+                num_channels=(16, 32, 64, 128)))),
     head=dict(
         type='OfficialSimCCHead',
-        in_channels=8,
+        in_channels=16,
         out_channels=17,
         input_size=codec['input_size'],
         in_featuremap_size=tuple([s // 4 for s in codec['input_size']]),

@@ -1,0 +1,28 @@
+# SimCC with HRNet-W48 on COCO in the official code's Gaussian form ("sa-simdr").
+_base_ = ['simcc_hrnet-w48_4xb32-210e_coco-256x192.py']
+
+# codec settings: σ in bins; targets that sum to 1
+codec = dict(
+    type='SimCCLabel',
+    input_size=(192, 256),
+    smoothing_type='gaussian',
+    label_smooth_weight=0.0,
+    sigma=4.0,
+    simcc_split_ratio=2.0,
+    normalize=True,
+    use_dark=False)
+
+model = dict(head=dict(decoder=codec))
+
+# pipelines
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='RandomHalfBody'),
+    dict(type='RandomBBoxTransform', shift_prob=0.0, scale_factor=(0.65, 1.35), rotate_factor=90.0),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,6 @@
+# SimCC with HRNet-W32 refined by IGP-GCN on CrowdPose, as it is tested and deployed: a plain estimator, no teacher.
+_base_ = ['simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py']
+
+model = dict(
+    backbone=dict(type='MultiBranchHRNet', branches=(2, 1, 0), init_cfg=None),
+    head=dict(_delete_=True, type='IGPGCNHead', base_head=_base_.model.head, metainfo=_base_.dataset_type))

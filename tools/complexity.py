@@ -1,0 +1,22 @@
+"""Parameters and multiply-accumulates of the models of configs, beside the paper's figures."""
+
+import argparse
+import sys
+
+from mmpose_tskd.apis.complexity import print_complexity
+from mmpose_tskd.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('configs', nargs='+', help='config files')
+    parser.add_argument('--json', metavar='OUT', help='write a list of {"config", "params_m", "gmacs"} as well')
+    args = parser.parse_args()
+    try:
+        print_complexity(args.configs, args.json)
+    except UserError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -3,7 +3,7 @@ _base_ = ['simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py']
 
 # runtime
 max_epochs = 14
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),  # warm-up

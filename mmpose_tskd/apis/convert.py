@@ -18,14 +18,16 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
     """Turns a checkpoint of the official SimCC (SimDR) code's HRNet into one of MMPose.
 
     The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone. The
-    weights do not tell how their targets were made: a checkpoint of the official Gaussian form ("sa-simdr") fits a
-    config of the label-smoothed form ("nmt"), but is decoded right only by one with that codec; give it as ``configs``.
+    config is found by the shapes, which tell HRNet's width, the input size and the number of joints, but not how the
+    targets were made: HRNet-W48 at 256×192 in the official Gaussian form ("sa-simdr") fits the config of the
+    label-smoothed form ("nmt") too, which is then taken, but is decoded right only by the other; give that as
+    ``configs``.
 
     Args:
         source: ``model_best.pth`` (bare weights) or ``checkpoint.pth`` (weights under ``best_state_dict`` or
             ``state_dict``), a file or a URL.
         out: Where to write it: weights and metainfo, loadable tensors-only.
-        configs: Config files that it may fit; all our SimCC HRNet baselines when None.
+        configs: Config files that it may fit; all our SimCC HRNet configs for COCO and CrowdPose when None.
 
     Returns:
         The config that it fits.
@@ -40,7 +42,13 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
         for name, value in load_weights(source, ('best_state_dict', 'state_dict')).items()
     }
     if configs is None:
-        configs = sorted(str(path) for path in config_folder().glob('baseline/simcc_hrnet-w??_*.py'))
+        known = [
+            path
+            for room in ('baseline', 'crowdpose')
+            for path in config_folder().glob(f'{room}/simcc_hrnet-w*-210e_*.py')
+        ]
+        # the label-smoothed form first: where both fit, it is taken
+        configs = sorted(map(str, known), key=lambda path: ('gaussian' in path, path))
     init_default_scope('mmpose')
     problems = []
     for config in configs:

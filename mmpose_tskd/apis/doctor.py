@@ -1,0 +1,295 @@
+"""Checks a data set's files before a long run finds out."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import UserError
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    level: str  # 'ok', 'warning' or 'error'
+    subject: str  # the file or folder
+    message: str  # what is wrong with it and what to do, or what was counted
+
+
+class Labels(NamedTuple):
+    """One annotation file and what is known of it."""
+
+    ann_file: str
+    images: str  # the folder of its pictures
+    num_images: int
+    num_people: Optional[int] = None  # with key points, where the number is published
+    num_keypoints: int = 17
+    boxes: Optional[str] = None  # a detector's results for its pictures
+    downloads: str = ''
+
+
+COCO = 'cocodataset.org'
+CROWDPOSE = 'mmpose.readthedocs.io, "2D Body Keypoint Datasets", CrowdPose'
+DETECTIONS = 'the person detection results that the same page links for COCO'
+LAYOUTS: Dict[str, List[Labels]] = {
+    'coco': [
+        Labels('annotations/person_keypoints_train2017.json', 'train2017', 118287, 149813, downloads=COCO),
+        Labels(
+            'annotations/person_keypoints_val2017.json',
+            'val2017',
+            5000,
+            6352,
+            boxes='person_detection_results/COCO_val2017_detections_AP_H_56_person.json',
+            downloads=COCO,
+        ),
+    ],
+    'crowdpose': [
+        Labels('annotations/mmpose_crowdpose_trainval.json', 'images', 12000, num_keypoints=14, downloads=CROWDPOSE),
+        Labels(
+            'annotations/mmpose_crowdpose_test.json',
+            'images',
+            8000,
+            num_keypoints=14,
+            boxes='annotations/det_for_crowd_test_0.1_0.5.json',
+            downloads=CROWDPOSE,
+        ),
+    ],
+}
+MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
+
+
+def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Finding]:
+    """Checks a data set's files, counts, labels, pictures and detections.
+
+    Args:
+        data: ``'coco'``, ``'crowdpose'`` or ``'mpii'``.
+        root: Its folder, ``data_root`` in the configs.
+        coco_root: With ``'crowdpose'``, COCO's folder: looks for pictures of COCO val in CrowdPose trainval.
+
+    Returns:
+        What was found, good and bad.
+
+    Raises:
+        UserError: The data set is unknown, or there is no such folder.
+    """
+    folder = Path(root)
+    if data not in (*LAYOUTS, 'mpii'):
+        raise UserError(f'--data is coco, crowdpose or mpii, not {data!r}')
+    if not folder.is_dir():
+        raise UserError(f'--root {root} is no folder: give the one that holds annotations/ ({data}: docs/data.md)')
+    if data == 'mpii':
+        return _examine_mpii(folder)
+    findings = []
+    for labels in LAYOUTS[data]:
+        findings += _examine_labels(folder, labels)
+    if data == 'crowdpose' and coco_root is not None:
+        findings += _find_coco_val_pictures(folder, Path(coco_root))
+    return findings
+
+
+def print_findings(findings: Sequence[Finding]) -> bool:
+    """Prints them as a table.
+
+    Returns:
+        Whether no error is among them.
+    """
+    table = Table(box=box.SIMPLE, show_header=False)
+    colours = dict(ok='green', warning='yellow', error='red')
+    for finding in findings:
+        table.add_row(f'[{colours[finding.level]}]{finding.level}', finding.subject, finding.message)
+    Console().print(table)
+    return all(finding.level != 'error' for finding in findings)
+
+
+def _load_json(folder: Path, name: str, downloads: str) -> Any:
+    """The file's content, or the finding that says why there is none."""
+    path = folder / name
+    if not path.is_file():
+        return Finding('error', name, f'missing; from {downloads}')
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        return Finding('error', name, f'damaged ({error}); download it again from {downloads}')
+
+
+def _examine_labels(folder: Path, labels: Labels) -> Iterable[Finding]:
+    content = _load_json(folder, labels.ann_file, labels.downloads)
+    if isinstance(content, Finding):
+        return [content]
+    lacking = [key for key in ('images', 'annotations', 'categories') if key not in content]
+    if lacking:
+        return [Finding('error', labels.ann_file, f'has no {", ".join(lacking)}: not key-point labels in COCO format')]
+    images = {image['id']: image for image in content['images']}
+    people = [a for a in content['annotations'] if a.get('num_keypoints', 0) > 0]
+    findings = [_check_counts(labels, len(images), len(people))]
+    findings.append(_check_annotations(labels, content['annotations'], images))
+    findings.append(_check_sizes(labels, people, images))
+    findings += _check_pictures(folder, labels, images)
+    if labels.boxes is not None:
+        findings.append(_check_boxes(folder, labels, images))
+    return [finding for finding in findings if finding is not None]
+
+
+def _check_counts(labels: Labels, num_images: int, num_people: int) -> Finding:
+    counted = f'{num_images:,} pictures, {num_people:,} people with key points'
+    expected = f'{labels.num_images:,} pictures'
+    if labels.num_people is not None:
+        expected += f', {labels.num_people:,} people'
+    if num_images != labels.num_images or labels.num_people not in (None, num_people):
+        return Finding(
+            'warning', labels.ann_file, f'{counted}; the published set has {expected}: a part, or another version'
+        )
+    return Finding('ok', labels.ann_file, counted)
+
+
+def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+    problems: Dict[str, List[Any]] = {}
+    seen = set()
+    for annotation in annotations:
+        name = annotation.get('id')
+        if name in seen:
+            problems.setdefault('an id used twice', []).append(name)
+        seen.add(name)
+        if annotation.get('image_id') not in images:
+            problems.setdefault('a picture that the file does not list', []).append(name)
+        keypoints = annotation.get('keypoints', [])
+        if len(keypoints) != 3 * labels.num_keypoints:
+            problems.setdefault(f'not {labels.num_keypoints} key points', []).append(name)
+        elif not np.isfinite(np.asarray(keypoints, dtype=float)).all():
+            problems.setdefault('a coordinate that is no number', []).append(name)
+        box_size = annotation.get('bbox', [0, 0, 0, 0])[2:]
+        if annotation.get('num_keypoints', 0) > 0 and not min(box_size) > 0:
+            problems.setdefault('a box without area', []).append(name)
+    if not problems:
+        return None
+    listed = '; '.join(f'{len(ids)} with {problem} (id {ids[0]})' for problem, ids in problems.items())
+    return Finding('error', labels.ann_file, f'annotations: {listed}')
+
+
+def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+    """CrowdPose's original labels have width and height swapped: joints then lie outside, and inside when swapped back."""
+    outside, swapped = 0, 0
+    for person in people:
+        image = images.get(person['image_id'])
+        joints = np.asarray(person['keypoints'], dtype=float).reshape(-1, 3)
+        joints = joints[joints[:, 2] > 0, :2]
+        if image is None or not len(joints):
+            continue
+        size = np.array([image['width'], image['height']])
+        if (joints > size + 1).any():
+            outside += 1
+            swapped += bool((joints <= size[::-1] + 1).all())
+    if swapped > 0.5 * outside and swapped > 0.01 * len(people):
+        return Finding(
+            'error',
+            labels.ann_file,
+            f'width and height of the pictures are swapped ({swapped:,} people fit only so), as in the original CrowdPose '
+            f'labels; take the corrected mmpose_crowdpose_*.json from {labels.downloads}',
+        )
+    if outside:
+        return Finding('warning', labels.ann_file, f'{outside:,} people have joints outside of their picture')
+    return None
+
+
+def _check_pictures(folder: Path, labels: Labels, images: Dict[int, dict]) -> List[Finding]:
+    pictures = folder / labels.images
+    if not pictures.is_dir():
+        return [Finding('error', f'{labels.images}/', f'missing; from {labels.downloads}')]
+    there = {path.name for path in pictures.iterdir()}
+    missing = sorted(image['file_name'] for image in images.values() if image['file_name'] not in there)
+    if missing:
+        message = f'{len(missing):,} pictures of {labels.ann_file} are missing, such as {missing[0]}'
+        return [Finding('error', f'{labels.images}/', message)]
+    wrong = []
+    sample = sorted(images.values(), key=lambda image: image['id'])[:: max(1, len(images) // 500)]
+    for image in sample:
+        try:
+            with Image.open(pictures / image['file_name']) as picture:
+                size = picture.size
+        except OSError:
+            return [Finding('error', f'{labels.images}/{image["file_name"]}', 'cannot be read; download it again')]
+        if size != (image['width'], image['height']):
+            wrong.append(f'{image["file_name"]} is {size[0]}×{size[1]}, not {image["width"]}×{image["height"]}')
+    if wrong:
+        message = f'{len(wrong)} of {len(sample)} pictures have another size than {labels.ann_file} says: {wrong[0]}'
+        return [Finding('error', f'{labels.images}/', message)]
+    return [
+        Finding('ok', f'{labels.images}/', f'all {len(images):,} pictures of {labels.ann_file}; sizes of {len(sample)}')
+    ]
+
+
+def _check_boxes(folder: Path, labels: Labels, images: Dict[int, dict]) -> Finding:
+    name = str(labels.boxes)
+    boxes = _load_json(folder, name, DETECTIONS)
+    if isinstance(boxes, Finding):
+        return boxes
+    if not isinstance(boxes, list) or any(not {'image_id', 'category_id', 'bbox', 'score'} <= set(b) for b in boxes):
+        return Finding('error', name, 'is not a list of detections with image_id, category_id, bbox and score')
+    unknown = sorted({box['image_id'] for box in boxes} - set(images))
+    if unknown:
+        message = f'names {len(unknown):,} pictures that {labels.ann_file} does not list, such as {unknown[0]}'
+        return Finding('error', name, f'{message}: it belongs to another set')
+    people = sum(box['category_id'] == 1 for box in boxes)
+    without = len(set(images) - {box['image_id'] for box in boxes})
+    return Finding('ok', name, f'{people:,} boxes of people; {without:,} pictures without one')
+
+
+def _examine_mpii(folder: Path) -> List[Finding]:
+    findings = []
+    for name, count in MPII:
+        people = _load_json(folder, name, 'the same page as CrowdPose, MPII')
+        if isinstance(people, Finding):
+            findings.append(people)
+            continue
+        keys = {'image', 'center', 'scale', 'joints', 'joints_vis'}
+        if not isinstance(people, list) or any(not keys <= set(person) for person in people):
+            findings.append(Finding('error', name, f'is not a list of people with {", ".join(sorted(keys))}'))
+            continue
+        level = 'ok' if len(people) == count else 'warning'
+        findings.append(Finding(level, name, f'{len(people):,} people; the published set has {count:,}'))
+        there = {path.name for path in (folder / 'images').glob('*')}
+        missing = sorted({person['image'] for person in people} - there)
+        if missing:
+            message = (
+                f'{len(missing):,} pictures of {name} are missing, such as {missing[0]}; from human-pose.mpi-inf.mpg.de'
+            )
+            findings.append(Finding('error', 'images/', message))
+    if not (folder / 'annotations' / 'mpii_gt_val.mat').is_file():
+        findings.append(Finding('error', 'annotations/mpii_gt_val.mat', 'missing: PCKh needs the sizes of the heads'))
+    return findings
+
+
+def _fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
+    """64 bits a picture: whether each of 8×8 cells is brighter than its right neighbour."""
+    bits = {}
+    for name in names:
+        picture = cv2.imread(str(folder / name), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        if picture is not None:
+            small = cv2.resize(picture, (size + 1, size), interpolation=cv2.INTER_AREA).astype(int)
+            bits[name] = int(''.join('01'[int(b)] for b in (small[:, 1:] > small[:, :-1]).flatten()), 2)
+    return bits
+
+
+def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
+    labels = LAYOUTS['crowdpose'][0]
+    trainval = _load_json(folder, labels.ann_file, labels.downloads)
+    val = _load_json(coco_root, 'annotations/person_keypoints_val2017.json', COCO)
+    for content in (trainval, val):
+        if isinstance(content, Finding):
+            return [content]
+    ours = _fingerprints(folder / 'images', [image['file_name'] for image in trainval['images']])
+    theirs = _fingerprints(coco_root / 'val2017', [image['file_name'] for image in val['images']])
+    names = {bits: name for name, bits in theirs.items()}
+    same = sorted((name, names[bits]) for name, bits in ours.items() if bits in names)
+    if not same:
+        return [Finding('ok', labels.ann_file, f'none of {len(ours):,} pictures looks like one of COCO val')]
+    message = f'{len(same)} pictures look like pictures of COCO val ({same[0][0]} like {same[0][1]}): '
+    return [
+        Finding('warning', labels.ann_file, message + 'report no COCO val of a model or teacher trained on CrowdPose')
+    ]

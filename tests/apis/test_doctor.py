@@ -1,0 +1,162 @@
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from mmpose_tskd.apis import doctor
+from mmpose_tskd.apis.doctor import Labels, examine, print_findings
+from mmpose_tskd.errors import UserError
+
+DET = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def labels(start, people=2, num_keypoints=17):
+    images = [dict(id=i, file_name=f'{i}.jpg', width=60, height=40, crowdIndex=0.1) for i in range(start, start + 3)]
+    joint = [30, 20, 2]
+    annotations = [
+        dict(
+            id=100 * image['id'] + j,
+            image_id=image['id'],
+            category_id=1,
+            bbox=[5, 5, 40, 30],
+            num_keypoints=num_keypoints,
+            keypoints=joint * num_keypoints,
+        )
+        for image in images
+        for j in range(people)
+    ]
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
+
+
+@pytest.fixture
+def coco(tmp_path, monkeypatch):
+    """A whole COCO of six pictures."""
+    small = [
+        Labels('annotations/person_keypoints_train2017.json', 'train2017', 3, 6),
+        Labels('annotations/person_keypoints_val2017.json', 'val2017', 3, 6, boxes=DET),
+    ]
+    monkeypatch.setitem(doctor.LAYOUTS, 'coco', small)
+    rng = np.random.default_rng(0)
+    for split, start in (('train', 1), ('val', 11)):
+        content = labels(start)
+        write(tmp_path / f'annotations/person_keypoints_{split}2017.json', content)
+        (tmp_path / f'{split}2017').mkdir()
+        for image in content['images']:
+            picture = rng.integers(0, 255, (5, 6, 3), np.uint8)
+            cv2.imwrite(
+                str(tmp_path / f'{split}2017' / image['file_name']),
+                cv2.resize(picture, (60, 40), interpolation=cv2.INTER_CUBIC),
+            )
+    boxes = [dict(image_id=i, category_id=1, bbox=[1, 1, 9, 9], score=0.5) for i in (11, 12)]
+    write(tmp_path / DET, boxes)
+    return tmp_path
+
+
+def problems(root, data='coco', **options):
+    return [f for f in examine(data, str(root), **options) if f.level != 'ok']
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_whole_set_passes(coco, capsys):
+    findings = examine('coco', str(coco))
+    assert {f.level for f in findings} == {'ok'}
+    assert print_findings(findings)
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert '3 pictures, 6 people with key points' in printed and '2 boxes of people; 1 pictures without one' in printed
+
+
+TRAIN, VAL = 'annotations/person_keypoints_train2017.json', 'annotations/person_keypoints_val2017.json'
+
+
+def swap(content):
+    for image in content['images']:
+        image['width'], image['height'] = image['height'], image['width']
+    for annotation in content['annotations']:
+        annotation['keypoints'][:3] = [55, 10, 2]
+
+
+@pytest.mark.parametrize(
+    'damage, subject, message',
+    [
+        (lambda r: (r / TRAIN).unlink(), TRAIN, 'missing; from'),
+        (lambda r: (r / TRAIN).write_text((r / TRAIN).read_text()[:99]), TRAIN, 'damaged .* download it again'),
+        (lambda r: (r / TRAIN).write_text('{"images": []}'), TRAIN, 'has no annotations, categories'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 people.*published set has 3 pictures, 6'),
+        (lambda r: edit(r / VAL, swap), VAL, 'width and height of the pictures are swapped .6 people'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(id=1101)), VAL, 'an id used twice .id 1101'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)), VAL, 'that the file does not list'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])), VAL, 'a box without area'),
+        (
+            lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, float('nan'))),
+            VAL,
+            'a coordinate that is no number',
+        ),
+        (
+            lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, 99)),
+            VAL,
+            '1 people have joints outside',
+        ),
+        (lambda r: (r / 'val2017/12.jpg').unlink(), 'val2017/', '1 pictures of .* are missing, such as 12.jpg'),
+        (lambda r: (r / 'val2017/12.jpg').write_bytes(b'x'), 'val2017/12.jpg', 'cannot be read'),
+        (lambda r: cv2.imwrite(str(r / 'val2017/12.jpg'), np.zeros((9, 9))), 'val2017/', '12.jpg is 9×9, not 60×40'),
+        (lambda r: (r / DET).unlink(), DET, 'missing'),
+        (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is not a list of detections'),
+        (lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)), DET, 'names 1 pictures .* such as 1: it belongs'),
+    ],
+)
+def test_each_fault_is_named(coco, damage, subject, message):
+    damage(coco)
+    (finding,) = problems(coco)
+    assert finding.subject == subject
+    assert re.search(message, finding.message), finding.message
+
+
+def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):
+    root = tmp_path / 'crowd'
+    name = 'annotations/mmpose_crowdpose_trainval.json'
+    monkeypatch.setitem(doctor.LAYOUTS, 'crowdpose', [Labels(name, 'images', 3, num_keypoints=14)])
+    write(root / name, labels(1, num_keypoints=14))
+    (root / 'images').mkdir()
+    for i in (1, 2, 3):
+        picture = (
+            cv2.imread(str(coco / 'train2017' / f'{i}.jpg')) if i > 1 else cv2.imread(str(coco / 'val2017/12.jpg'))
+        )
+        cv2.imwrite(str(root / 'images' / f'{i}.jpg'), picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    (finding,) = problems(root, 'crowdpose', coco_root=str(coco))
+    assert (
+        finding.level == 'warning'
+        and '1 pictures look like pictures of COCO val (1.jpg like 12.jpg)' in finding.message
+    )
+    assert not problems(root, 'crowdpose')
+
+
+def test_mpii(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, 'MPII', [('annotations/mpii_train.json', 1)])
+    person = dict(image='1.jpg', center=[1, 1], scale=1.0, joints=[[1, 1]] * 16, joints_vis=[1] * 16)
+    write(tmp_path / 'annotations/mpii_train.json', [person])
+    assert [f.subject for f in problems(tmp_path, 'mpii')] == ['images/', 'annotations/mpii_gt_val.mat']
+    write(tmp_path / 'images/1.jpg', 'x')
+    write(tmp_path / 'annotations/mpii_gt_val.mat', 'x')
+    assert not problems(tmp_path, 'mpii')
+    write(tmp_path / 'annotations/mpii_train.json', [dict(image='1.jpg')])
+    assert 'is not a list of people with' in problems(tmp_path, 'mpii')[0].message
+
+
+def test_a_wrong_folder_or_set_is_named(tmp_path):
+    with pytest.raises(UserError, match='--root .*nowhere is no folder'):
+        examine('coco', str(tmp_path / 'nowhere'))
+    with pytest.raises(UserError, match="not 'halpe'"):
+        examine('halpe', str(tmp_path))

@@ -1,5 +1,6 @@
 """The joints and limbs of a dataset, read from its metainfo."""
 
+import warnings
 from typing import Any, List, NamedTuple, Tuple, Union
 
 import torch
@@ -63,7 +64,9 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
             )
         raw = dataset.METAINFO
     try:
-        parsed = parse_pose_metainfo(dict(raw))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it finds the metainfo in MMPose's own folder
+            parsed = parse_pose_metainfo(dict(raw))
     except (AssertionError, FileNotFoundError) as error:
         raise UserError(
             f'{where} cannot be read ({error}): it takes dataset_name, keypoint_info, skeleton_info, joint_weights and '

@@ -6,6 +6,7 @@ Run it again after it was stopped, and it goes on.
 import argparse
 import os
 import sys
+import warnings
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before anything looks for a GPU
 
+    warnings.simplefilter('ignore')  # of the libraries about one another
     import torch
 
     from mmpose_tskd.apis.quickstart import run_quickstart

@@ -85,7 +85,7 @@ def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Findi
         raise UserError(f'--root {root} is no folder: give the one that holds annotations/ ({data}: docs/data.md)')
     if data == 'mpii':
         return _examine_mpii(folder)
-    findings = []
+    findings: List[Finding] = []
     for labels in LAYOUTS[data]:
         findings += _examine_labels(folder, labels)
     if data == 'crowdpose' and coco_root is not None:
@@ -127,10 +127,12 @@ def _examine_labels(folder: Path, labels: Labels) -> Iterable[Finding]:
         return [Finding('error', labels.ann_file, f'has no {", ".join(lacking)}: not key-point labels in COCO format')]
     images = {image['id']: image for image in content['images']}
     people = [a for a in content['annotations'] if a.get('num_keypoints', 0) > 0]
-    findings = [_check_counts(labels, len(images), len(people))]
-    findings.append(_check_annotations(labels, content['annotations'], images))
-    findings.append(_check_sizes(labels, people, images))
-    findings += _check_pictures(folder, labels, images)
+    findings: List[Optional[Finding]] = [
+        _check_counts(labels, len(images), len(people)),
+        _check_annotations(labels, content['annotations'], images),
+        _check_sizes(labels, people, images),
+        *_check_pictures(folder, labels, images),
+    ]
     if labels.boxes is not None:
         findings.append(_check_boxes(folder, labels, images))
     return [finding for finding in findings if finding is not None]
@@ -173,7 +175,7 @@ def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int
 
 
 def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """CrowdPose's original labels have width and height swapped: joints then lie outside, and inside when swapped back."""
+    """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
         image = images.get(person['image_id'])
@@ -189,8 +191,8 @@ def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) ->
         return Finding(
             'error',
             labels.ann_file,
-            f'width and height of the pictures are swapped ({swapped:,} people fit only so), as in the original CrowdPose '
-            f'labels; take the corrected mmpose_crowdpose_*.json from {labels.downloads}',
+            f'width and height of the pictures are swapped ({swapped:,} people fit only so), as in the original '
+            f'CrowdPose labels; take the corrected mmpose_crowdpose_*.json from {labels.downloads}',
         )
     if outside:
         return Finding('warning', labels.ann_file, f'{outside:,} people have joints outside of their picture')

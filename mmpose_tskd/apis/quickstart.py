@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import platform
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import mmpose_tskd
 
 from ..datasets import generate_synthetic_crowd
+from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..paths import config_folder
 from ..skeleton import load_skeleton
@@ -35,7 +35,7 @@ CONFIGS = dict(
     teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
     baseline='simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py',
     stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_8e_synthetic-crowd-96x64.py',
-    stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_5e_synthetic-crowd-96x64.py',
+    stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_4e_synthetic-crowd-96x64.py',
 )
 REFINED = 'simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py'
 PLAIN = dict(teacher=CONFIGS['teacher'], baseline=CONFIGS['baseline'], stage1=CONFIGS['baseline'], stage2=REFINED)
@@ -132,7 +132,7 @@ def run_quickstart(
                 rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
 
         results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=_versions(), machine=_machine())
-        (work_dir / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+        _write_json(work_dir / 'results.json', results)
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
         baseline = [work_dir / 'baseline' / 'plain_config.py', _last_checkpoint(work_dir / 'baseline')]
         _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
@@ -143,6 +143,11 @@ def run_quickstart(
     print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png, comparison.png.')
     print(f'The refined model to ship:\n  config      {deployed[0]}\n  checkpoint  {deployed[1]}')
     return results
+
+
+def _write_json(path: Path, content: dict) -> None:
+    """Writes a file that is whole or not there, whenever the process is killed."""
+    AtomicLocalBackend().put_text(json.dumps(content, indent=1) + '\n', path)
 
 
 def _check_settings(work_dir: Path, settings: dict) -> None:
@@ -157,7 +162,7 @@ def _check_settings(work_dir: Path, settings: dict) -> None:
         return
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+        _write_json(path, settings)
     except OSError as error:
         raise UserError(f'--work-dir {work_dir} cannot be written to: {error}') from error
 
@@ -247,7 +252,8 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
         progress.console.print(f'{title}: finished before', highlight=False)
         return json.loads(done.read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    cfg.experiment_name = f'{folder.name}_{time.time_ns()}'
+    # MMEngine hands out the same logger and visualizer again for the same name
+    cfg.experiment_name = cfg.visualizer.name = f'{folder.name}_{time.time_ns()}'
     if any(folder.glob('epoch_*.pth')):
         last = _last_checkpoint(folder)
         cfg.load_from, cfg.resume = str(last), True
@@ -258,9 +264,7 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
     runner.train()
     metrics = runner.val() if follow.metrics is None else follow.metrics
     outcome = dict(metrics={name: metrics.get(key) for name, key in METRICS.items()}, train_s=_train_seconds(runner))
-    partial = done.with_suffix('.partial')
-    partial.write_text(json.dumps(outcome))
-    os.replace(partial, done)
+    _write_json(done, outcome)
     del runner
     gc.collect()
     return outcome

@@ -136,7 +136,7 @@ def draw_comparison(
     width = min(row.shape[1] for row in rows)
     rows = [cv2.resize(row, (width, round(row.shape[0] * width / row.shape[1]))) for row in rows]
     sheet = np.vstack(rows)
-    figure, axes = plt.subplots(figsize=(12, 12 * sheet.shape[0] / sheet.shape[1] + 0.4), layout='constrained')
+    figure, axes = plt.subplots(figsize=(10, 10 * sheet.shape[0] / sheet.shape[1] + 0.4), layout='constrained')
     axes.imshow(sheet)
     axes.set_xticks([(i + 0.5) * width / 3 for i in range(3)], ['truth', 'baseline', 'ours (stage 1 + 2)'], fontsize=14)
     axes.xaxis.tick_top()

@@ -31,3 +31,7 @@ class AtomicLocalBackend(LocalBackend):
         except BaseException:
             os.unlink(partial)
             raise
+
+    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
+        """As :meth:`LocalBackend.put_text`."""
+        self.put(obj.encode(encoding), filepath)

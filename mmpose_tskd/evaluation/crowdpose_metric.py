@@ -38,8 +38,8 @@ class CrowdPoseMetric(CocoMetric):
         missing = [image['file_name'] for image in self.coco.dataset['images'] if 'crowdIndex' not in image]
         if missing:
             raise UserError(
-                f'{ann_file}: {len(missing)} pictures have no crowdIndex, such as {missing[0]}; CrowdPoseMetric needs it. '
-                'Use CocoMetric for data without.'
+                f'{ann_file}: {len(missing)} pictures have no crowdIndex, such as {missing[0]}; CrowdPoseMetric needs '
+                'it. Use CocoMetric for data without.'
             )
 
     def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:

@@ -119,9 +119,9 @@ def swap(content):
 )
 def test_each_fault_is_named(coco, damage, subject, message):
     damage(coco)
-    (finding,) = problems(coco)
-    assert finding.subject == subject
-    assert re.search(message, finding.message), finding.message
+    found = problems(coco)
+    assert any(f.subject == subject and re.search(message, f.message) for f in found), found
+    assert len(found) == 1 or 'swapped' in message  # swapped sizes are not those of the pictures either
 
 
 def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from mmpose.apis import init_model
 
 from mmpose_tskd.apis import quickstart
 from mmpose_tskd.apis.quickstart import run_quickstart
+from mmpose_tskd.apis.report import read_scalars
 from mmpose_tskd.datasets import generate_synthetic_crowd
 from mmpose_tskd.errors import UserError
 
@@ -66,9 +67,18 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
         assert COLUMNS <= set(row)
         assert row['train_s'] > 0 and row['edge_error'] > 0 and 0 <= row['AP'] <= 100
     size = {name: row['params_m'] for name, row in results['rows'].items()}
-    assert size['teacher'] > 3 * size['stage2'] and size['stage2'] > size['stage1'] == size['baseline']
+    assert size['teacher'] > 2 * size['stage2'] and size['stage2'] > size['stage1'] == size['baseline']
     table = (tmp_path / 'q' / 'table.md').read_text().splitlines()
     assert len([line for line in table if line.startswith('|')]) == 6
+    for name, epochs, term in (
+        ('teacher', 4, 'loss_kpt'),
+        ('stage1', 2, 'loss_structure'),
+        ('stage2', 1, 'loss_refine'),
+    ):
+        scalars = read_scalars(tmp_path / 'q' / name)
+        assert [e['step'] for e in scalars if 'coco/AP' in e][-1] == epochs
+        assert any(term in e for e in scalars)
+    assert all('loss_feat' not in e and 'loss_refine' not in e for e in read_scalars(tmp_path / 'q' / 'baseline'))
     for name in ('curves.png', 'comparison.png'):
         assert cv2.imread(str(tmp_path / 'q' / name)).std() > 5
 

@@ -1,4 +1,6 @@
+import os
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +9,8 @@ import torch
 from conftest import train
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from mmpose_tskd.engine.hooks import DistillWeightDecayHook, SafeCheckpointHook
+from mmpose_tskd.engine.atomic_backend import AtomicLocalBackend
+from mmpose_tskd.engine.hooks import BoxSourceHook, DistillWeightDecayHook, SafeCheckpointHook
 from mmpose_tskd.engine.hooks.safe_checkpoint_hook import to_plain
 from mmpose_tskd.errors import UserError
 
@@ -86,3 +89,46 @@ def test_message_hub_survives_a_tensors_only_file(tmp_path):
     assert isinstance(other.get_scalar('train/loss'), HistoryBuffer)
     assert other.get_scalar('train/loss').data[0].tolist() == [3, 4, 5]
     assert other.get_info('best_score') == 0.5
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    backend = AtomicLocalBackend()
+    backend.put(b'old', tmp_path / 'file.pth')
+
+    def full(*args):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        backend.put(b'new', tmp_path / 'file.pth')
+    assert (tmp_path / 'file.pth').read_bytes() == b'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['file.pth']
+
+
+def test_checkpoints_are_written_under_another_name_first(make_config, monkeypatch):
+    written = []
+    replace = os.replace
+
+    def note(source, target):
+        written.append((Path(target).name, torch.load(source, weights_only=True)['meta']['epoch']))
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', note)
+    cfg = make_config('stage1_structure.py')
+    train(cfg)
+    names = [name for name, _ in written]
+    assert 'epoch_1.pth' in names and 'epoch_2.pth' in names and any(name.startswith('best_coco_AP') for name in names)
+    assert {path.name for path in Path(cfg.work_dir).glob('*.pth')} <= set(names)
+
+
+@pytest.mark.parametrize(
+    'bbox_file, expected', [(None, 'ground truth, labels.json'), ('det.json', 'detected, det.json')]
+)
+def test_each_result_names_its_boxes(bbox_file, expected):
+    lines = []
+    dataset = SimpleNamespace(bbox_file=bbox_file, ann_file='labels.json')
+    loader = SimpleNamespace(dataset=dataset)
+    runner = SimpleNamespace(val_dataloader=loader, test_dataloader=loader, logger=SimpleNamespace(info=lines.append))
+    BoxSourceHook().after_val_epoch(runner)
+    BoxSourceHook().after_test_epoch(runner)
+    assert lines == [f'Boxes of the people: {expected}'] * 2

@@ -8,6 +8,7 @@ import mmcv
 import numpy as np
 from mmengine.utils import track_parallel_progress
 
+from ...engine.atomic_backend import AtomicLocalBackend
 from ...errors import UserError
 from ...skeleton import load_skeleton
 from .scene import JOINTS, Person, draw_scene
@@ -43,10 +44,7 @@ def _write_picture(task: Tuple[Path, List[int]]) -> List[Person]:
     path, seed = task
     cv2.setNumThreads(0)
     picture, people = draw_scene(np.random.default_rng(seed), SIZE)
-    # first under another name: a run that is killed leaves no half-written picture
-    partial = path.with_name(f'.{path.name}')
-    cv2.imwrite(str(partial), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    os.replace(partial, path)
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return people
 
 
@@ -94,7 +92,7 @@ def _contact_sheet(root: Path, labels: dict, columns: int = 6, rows: int = 4) ->
 
 
 def generate_synthetic_crowd(
-    root: Union[str, Path], num_train: int = 1000, num_val: int = 250, seed: int = 0, workers: Optional[int] = None
+    root: Union[str, Path], num_train: int = 900, num_val: int = 200, seed: int = 0, workers: Optional[int] = None
 ) -> Path:
     """Draws the synthetic crowd: articulated people who hide one another and stand behind things, in COCO's layout.
 
@@ -144,7 +142,5 @@ def generate_synthetic_crowd(
         labels = _coco_labels(files, scenes, info)
         if split == 'val':
             cv2.imwrite(str(root / 'contact_sheet.png'), _contact_sheet(root, labels))
-        partial = path.with_name(f'.{path.name}')
-        partial.write_text(json.dumps(labels))
-        os.replace(partial, path)  # last, so that what it names is there
+        AtomicLocalBackend().put_text(json.dumps(labels), path)  # last, so that what it names is there
     return root

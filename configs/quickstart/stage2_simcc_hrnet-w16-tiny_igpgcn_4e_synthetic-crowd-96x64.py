@@ -2,8 +2,8 @@
 _base_ = ['simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py']
 
 # runtime
-max_epochs = 5
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+max_epochs = 4
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='Adam', lr=1e-3),

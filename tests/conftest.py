@@ -113,7 +113,7 @@ def toy_config(name: str, data: Path, work_dir: Path, width: int = 8, **options)
         dict(type='LinearLR', begin=0, end=2, start_factor=0.5, by_epoch=False),
         dict(type='MultiStepLR', milestones=[1], gamma=0.5, by_epoch=True),
     ]
-    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1, save_best='coco/AP')
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1, save_best='coco/AP', rule='greater')
     cfg.default_hooks.logger.interval = 1
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=0)

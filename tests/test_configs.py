@@ -13,8 +13,8 @@ RUNNABLE = [name for name in CONFIGS if not name.startswith('_base_')]
 PARAMETERS = {
     'baseline/simcc_hrnet-w48-gaussian_4xb32-210e_coco-256x192.py': 66.349,
     'baseline/simcc_hrnet-w48-gaussian_4xb32-210e_coco-384x288.py': 70.564,
-    'crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py': 31.290,
-    'crowdpose/stage2_igpgcn_crowdpose.py': 33.583,
+    'crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py': 31.289,
+    'crowdpose/stage2_igpgcn_crowdpose.py': 33.582,
     'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py': 31.290,
     'baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py': 66.349,
     'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py': 33.583,

@@ -73,7 +73,7 @@ def similarity(points, person, sigmas):
 
 def average_precision(labels, samples, sigmas, image_ids):
     """AP and AR over OKS .50:.05:.95, and AR at .50, for the pictures given: greedy matching by score within a picture,
-    precision made monotonous and read at 101 recalls. Crowds, and people of whom no joint is seen, count neither way."""
+    precision made monotonous and read at 101 recalls. Crowds, and people of whom no joint is seen, do not count."""
     truth, detected = {}, {}
     for annotation in labels['annotations']:
         truth.setdefault(annotation['image_id'], []).append(annotation)

@@ -1,9 +1,9 @@
 # The quickstart's teacher (3 M parameters), trained longer than its students.
-_base_ = ['simcc_hrnet-w16-tiny_8e_synthetic-crowd-96x64.py']
+_base_ = ['simcc_hrnet-w16-tiny_11e_synthetic-crowd-96x64.py']
 
 # runtime
-max_epochs = 14
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+max_epochs = 19
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),  # warm-up

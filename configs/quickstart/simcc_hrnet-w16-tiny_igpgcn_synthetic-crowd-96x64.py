@@ -1,5 +1,5 @@
 # The refined model of the quickstart, as it is deployed: a plain estimator, no teacher.
-_base_ = ['simcc_hrnet-w16-tiny_11e_synthetic-crowd-96x64.py']
+_base_ = ['simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
 
 # the labels in input pixels, for training the refiner on them
 train_pipeline = [*_base_.train_pipeline[:-1], dict(type='PackPoseInputs', pack_transformed=True)]

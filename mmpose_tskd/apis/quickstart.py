@@ -32,9 +32,9 @@ from .complexity import model_complexity
 from .report import draw_comparison, draw_curves, print_table
 
 CONFIGS = dict(
-    teacher='simcc_hrnet-w32-tiny_19e_synthetic-crowd-96x64.py',
-    baseline='simcc_hrnet-w16-tiny_11e_synthetic-crowd-96x64.py',
-    stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_11e_synthetic-crowd-96x64.py',
+    teacher='simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64.py',
+    baseline='simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py',
+    stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_10e_synthetic-crowd-96x64.py',
     stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_4e_synthetic-crowd-96x64.py',
 )
 REFINED = 'simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py'

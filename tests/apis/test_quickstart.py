@@ -29,7 +29,7 @@ def _small(monkeypatch, crowd):
 
 
 def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped(tmp_path, crowd, monkeypatch, capsys):
-    budget = 2 / 11  # two epochs of a student
+    budget = 2 / 10  # two epochs of a student
     run = functools.partial(run_quickstart, data_root=str(crowd), work_dir=tmp_path / 'q', seed=3, budget=budget)
 
     after_train_epoch = quickstart._FollowHook.after_train_epoch
@@ -62,7 +62,7 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
     table = (tmp_path / 'q' / 'table.md').read_text().splitlines()
     assert len([line for line in table if line.startswith('|')]) == 6
     for name, epochs, term in (
-        ('teacher', 3, 'loss_kpt'),
+        ('teacher', 4, 'loss_kpt'),
         ('stage1', 2, 'loss_structure'),
         ('stage2', 1, 'loss_refine'),
     ):

@@ -92,7 +92,7 @@ def _contact_sheet(root: Path, labels: dict, columns: int = 6, rows: int = 4) ->
 
 
 def generate_synthetic_crowd(
-    root: Union[str, Path], num_train: int = 900, num_val: int = 200, seed: int = 0, workers: Optional[int] = None
+    root: Union[str, Path], num_train: int = 1000, num_val: int = 250, seed: int = 0, workers: Optional[int] = None
 ) -> Path:
     """Draws the synthetic crowd: articulated people who hide one another and stand behind things, in COCO's layout.
 

@@ -34,6 +34,7 @@ val_pipeline = [
 # data loaders: on a CPU, pictures as small as these load faster than a second process could hand them over
 train_dataloader = dict(
     batch_size=32,
+    drop_last=True,  # batch norm over the one or two people that may be left over throws a network back by an epoch
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -1,16 +1,8 @@
 # SimCC with HRNet-W48 on COCO at 384×288 in the official code's Gaussian form, with 1.5 bins a pixel.
-_base_ = ['simcc_hrnet-w48_4xb32-210e_coco-256x192.py']
+_base_ = ['simcc_hrnet-w48-gaussian_4xb32-210e_coco-256x192.py']
 
-# codec settings: σ in bins; targets that sum to 1
-codec = dict(
-    type='SimCCLabel',
-    input_size=(288, 384),
-    smoothing_type='gaussian',
-    label_smooth_weight=0.0,
-    sigma=4.0,
-    simcc_split_ratio=1.5,
-    normalize=True,
-    use_dark=False)
+# codec settings
+codec = dict(_base_.codec, input_size=(288, 384), simcc_split_ratio=1.5)
 
 model = dict(
     head=dict(
@@ -20,22 +12,14 @@ model = dict(
         decoder=codec))
 
 # pipelines
+affine = dict(type='TopdownAffine', input_size=codec['input_size'])
 train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomHalfBody'),
-    dict(type='RandomBBoxTransform', shift_prob=0.0, scale_factor=(0.65, 1.35), rotate_factor=90.0),
-    dict(type='TopdownAffine', input_size=codec['input_size']),
+    *_base_.train_pipeline[:-3],
+    affine,
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs'),
+    _base_.train_pipeline[-1],
 ]
-test_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
-]
+test_pipeline = [*_base_.test_pipeline[:-2], affine, _base_.test_pipeline[-1]]
 
 # data loaders
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

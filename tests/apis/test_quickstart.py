@@ -18,13 +18,13 @@ COLUMNS = {'AP', 'AP50', 'AR', 'AP_hidden', 'edge_error', 'params_m', 'gmacs', '
 
 @pytest.fixture(scope='module')
 def crowd(tmp_path_factory):
-    return generate_synthetic_crowd(tmp_path_factory.mktemp('data'), num_train=8, num_val=4, workers=1)
+    return generate_synthetic_crowd(tmp_path_factory.mktemp('data'), num_train=18, num_val=4, workers=1)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch, crowd):
     """The same quickstart with a dozen pictures."""
-    small = functools.partial(generate_synthetic_crowd, num_train=8, num_val=4, workers=1)
+    small = functools.partial(generate_synthetic_crowd, num_train=18, num_val=4, workers=1)
     monkeypatch.setattr(quickstart, 'generate_synthetic_crowd', small)
 
 

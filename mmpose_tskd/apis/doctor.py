@@ -99,7 +99,9 @@ def print_findings(findings: Sequence[Finding]) -> bool:
     Returns:
         Whether no error is among them.
     """
-    table = Table(box=box.SIMPLE, show_header=False)
+    table = Table('level', 'where', 'what', box=box.SIMPLE, show_header=False)
+    for column in table.columns[1:]:
+        column.overflow = 'fold'  # names are shown in full
     colours = dict(ok='green', warning='yellow', error='red')
     for finding in findings:
         table.add_row(f'[{colours[finding.level]}]{finding.level}', finding.subject, finding.message)

@@ -69,7 +69,8 @@ def edit(path, change):
     path.write_text(json.dumps(content))
 
 
-def test_a_whole_set_passes(coco, capsys):
+def test_a_whole_set_passes(coco, capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '200')
     findings = examine('coco', str(coco))
     assert {f.level for f in findings} == {'ok'}
     assert print_findings(findings)

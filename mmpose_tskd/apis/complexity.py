@@ -26,7 +26,8 @@ EXPLANATION = """\
 GMACs: multiply-accumulates of one picture, which the paper calls FLOPs; MMEngine's counter, without the decode and
 the sampling of features. The paper's 28.5 M for SimCC HRNet-W32 is the size of the heat-map HRNet: it leaves SimCC's
 two fully connected layers (2.75 M) out, while its 66.3 M for W48 has them. Its 31 M for "ours" is then 28.5 M and
-2.5 M for IGP-GCN. Its 14.6 and 32.9 GFLOPs for SimCC HRNet-W48 are those of the heat-map HRNet-W48 in that table."""
+2.5 M for IGP-GCN. Its 14.6 and 32.9 GFLOPs for SimCC HRNet-W48 are those of the heat-map HRNet-W48 in that table, and
+its 66.3 M at 384×288 is the size at 256×192: the fully connected layers grow with the input."""
 
 
 class Complexity(NamedTuple):

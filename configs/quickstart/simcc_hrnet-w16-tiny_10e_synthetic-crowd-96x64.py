@@ -3,7 +3,7 @@ _base_ = ['../_base_/datasets/synthetic_crowd_96x64.py']
 
 # runtime
 max_epochs = 10
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
 

@@ -3,8 +3,8 @@ _base_ = ['simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
 
 model = dict(
     type='SimCCStructureDistiller',
-    teacher='{{ fileDirname }}/simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64.py',
-    teacher_checkpoint='work_dirs/simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64',
+    teacher='{{ fileDirname }}/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
+    teacher_checkpoint='work_dirs/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64',
     # The paper's α and β are for 210 epochs from ImageNet weights. From random weights in ten epochs (docs/quickstart.md) the
     # features have to lead, and poses and limbs that are read from wide distributions to stand back.
     distill_losses=dict(

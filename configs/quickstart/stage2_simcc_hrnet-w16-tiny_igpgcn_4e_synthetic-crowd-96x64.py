@@ -16,8 +16,8 @@ param_scheduler = [
 
 model = dict(
     type='PoseDistiller',
-    teacher='{{ fileDirname }}/simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64.py',
-    teacher_checkpoint='work_dirs/simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64',
+    teacher='{{ fileDirname }}/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
+    teacher_checkpoint='work_dirs/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64',
     student_checkpoint='work_dirs/stage1_simcc_hrnet-w32-tiny-to-w16-tiny_10e_synthetic-crowd-96x64',
     frozen=('backbone', 'head.base_head'),
     task_loss=False,

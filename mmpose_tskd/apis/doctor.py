@@ -167,8 +167,8 @@ def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int
             problems.setdefault(f'not {labels.num_keypoints} key points', []).append(name)
         elif not np.isfinite(np.asarray(keypoints, dtype=float)).all():
             problems.setdefault('a coordinate that is no number', []).append(name)
-        box_size = annotation.get('bbox', [0, 0, 0, 0])[2:]
-        if annotation.get('num_keypoints', 0) > 0 and not min(box_size) > 0:
+        width, height = (*annotation.get('bbox', ()), 0, 0, 0, 0)[2:4]
+        if annotation.get('num_keypoints', 0) > 0 and not (width > 0 and height > 0):
             problems.setdefault('a box without area', []).append(name)
     if not problems:
         return None
@@ -180,11 +180,12 @@ def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) ->
     """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
-        image = images.get(person['image_id'])
-        joints = np.asarray(person['keypoints'], dtype=float).reshape(-1, 3)
+        image = images.get(person.get('image_id'))
+        keypoints = person.get('keypoints', ())
+        if image is None or len(keypoints) != 3 * labels.num_keypoints:
+            continue  # which _check_annotations says
+        joints = np.asarray(keypoints, dtype=float).reshape(-1, 3)
         joints = joints[joints[:, 2] > 0, :2]
-        if image is None or not len(joints):
-            continue
         size = np.array([image['width'], image['height']])
         if (joints > size + 1).any():
             outside += 1
@@ -289,10 +290,19 @@ def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
             return [content]
     ours = _fingerprints(folder / 'images', [image['file_name'] for image in trainval['images']])
     theirs = _fingerprints(coco_root / 'val2017', [image['file_name'] for image in val['images']])
+    for pictures, found in ((folder / 'images', ours), (coco_root / 'val2017', theirs)):
+        if not found:
+            return [
+                Finding('error', f'{pictures}/', 'no picture can be read: COCO val was not looked for in CrowdPose')
+            ]
     names = {bits: name for name, bits in theirs.items()}
     same = sorted((name, names[bits]) for name, bits in ours.items() if bits in names)
     if not same:
-        return [Finding('ok', labels.ann_file, f'none of {len(ours):,} pictures looks like one of COCO val')]
+        return [
+            Finding(
+                'ok', labels.ann_file, f'none of {len(ours):,} pictures looks like one of {len(theirs):,} of COCO val'
+            )
+        ]
     message = f'{len(same)} pictures look like pictures of COCO val ({same[0][0]} like {same[0][1]}): '
     return [
         Finding('warning', labels.ann_file, message + 'report no COCO val of a model or teacher trained on CrowdPose')

@@ -32,7 +32,7 @@ from .complexity import model_complexity
 from .report import draw_comparison, draw_curves, print_table
 
 CONFIGS = dict(
-    teacher='simcc_hrnet-w32-tiny_20e_synthetic-crowd-96x64.py',
+    teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
     baseline='simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py',
     stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_10e_synthetic-crowd-96x64.py',
     stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_4e_synthetic-crowd-96x64.py',
@@ -97,16 +97,12 @@ def run_quickstart(
     if data not in DATA:
         raise UserError(f'--data is one of {", ".join(DATA)}, not {data!r}')
     work_dir = Path(work_dir)
-    _check_settings(work_dir, dict(data=data, seed=seed, budget=budget))
+    if data != 'synthetic':
+        _check_data(data, data_root)
+    _check_settings(work_dir, dict(data=data, data_root=data_root, seed=seed, budget=budget))
     if data == 'synthetic':
         data_root = str(generate_synthetic_crowd(data_root or work_dir / 'data' / 'synthetic_crowd'))
-    elif data_root is None:
-        raise UserError(
-            f'--data {data} needs --data-root: the folder that holds {DATA[data].ann_files.format("train")}'
-        )
-    for split in ('train', 'val'):
-        if not Path(data_root, DATA[data].ann_files.format(split)).is_file():
-            raise UserError(f'--data-root {data_root}: there is no {DATA[data].ann_files.format(split)} in it')
+    assert data_root is not None
 
     configs = {name: _load_config(file, data, data_root) for name, file in CONFIGS.items()}
     for name, cfg in configs.items():
@@ -148,6 +144,16 @@ def run_quickstart(
 def _write_json(path: Path, content: dict) -> None:
     """Writes a file that is whole or not there, whenever the process is killed."""
     AtomicLocalBackend().put_text(json.dumps(content, indent=1) + '\n', path)
+
+
+def _check_data(data: str, data_root: Optional[str]) -> None:
+    if data_root is None:
+        raise UserError(
+            f'--data {data} needs --data-root: the folder that holds {DATA[data].ann_files.format("train")}'
+        )
+    for split in ('train', 'val'):
+        if not Path(data_root, DATA[data].ann_files.format(split)).is_file():
+            raise UserError(f'--data-root {data_root}: there is no {DATA[data].ann_files.format(split)} in it')
 
 
 def _check_settings(work_dir: Path, settings: dict) -> None:
@@ -201,8 +207,10 @@ def _set_epochs(cfg: Config, epochs: int) -> None:
 
 
 def _prefers_bfloat16() -> bool:
-    """Whether this is a CPU that computes in bfloat16 (about twice as fast as in fp32)."""
-    return not torch.cuda.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    """Whether this is a CPU with instructions for bfloat16, in which it is faster than in fp32."""
+    if torch.cuda.is_available() or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class _FollowHook(Hook):

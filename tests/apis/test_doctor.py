@@ -99,7 +99,9 @@ def swap(content):
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(id=1101)), VAL, 'an id used twice .id 1101'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)), VAL, 'that the file does not list'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 key points'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])), VAL, 'a box without area'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[])), VAL, 'a box without area'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, float('nan'))),
             VAL,
@@ -142,6 +144,10 @@ def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_pa
         and '1 pictures look like pictures of COCO val (1.jpg like 12.jpg)' in finding.message
     )
     assert not problems(root, 'crowdpose')
+    for path in (coco / 'val2017').iterdir():
+        path.unlink()
+    (finding,) = problems(root, 'crowdpose', coco_root=str(coco))
+    assert finding.level == 'error' and 'COCO val was not looked for' in finding.message
 
 
 def test_mpii(tmp_path, monkeypatch):

@@ -70,6 +70,9 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
         assert [e['step'] for e in scalars if 'coco/AP' in e][-1] == epochs
         assert any(term in e for e in scalars)
     assert all('loss_feat' not in e and 'loss_refine' not in e for e in read_scalars(tmp_path / 'q' / 'baseline'))
+    people = len(json.loads((crowd / 'annotations' / 'synthetic_crowd_train.json').read_text())['annotations'])
+    steps = [e['step'] for e in read_scalars(tmp_path / 'q' / 'baseline') if 'loss' in e]
+    assert people % 32 and steps[-1] == 2 * (people // 32)  # no small batch at the end of an epoch
     for name in ('curves.png', 'comparison.png'):
         assert cv2.imread(str(tmp_path / 'q' / name)).std() > 5
 
@@ -110,6 +113,7 @@ def lspet_like(tmp_path):
 def test_mistakes_are_named(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         run_quickstart(work_dir=tmp_path / 'q', **options)
+    assert not (tmp_path / 'q').exists()  # the folder is not taken by settings that cannot run
 
 
 def test_what_was_not_measured_is_none_and_not_a_number():

@@ -2,7 +2,7 @@
 _base_ = ['simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
 
 # runtime
-max_epochs = 20
+max_epochs = 14
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))

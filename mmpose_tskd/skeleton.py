@@ -18,11 +18,13 @@ class Skeleton(NamedTuple):
         names: The K joints' names.
         links: The E limbs, pairs of joint indices.
         sigmas: The K joints' OKS sigmas.
+        flip_indices: The joint that each becomes in the mirrored picture.
     """
 
     names: Tuple[str, ...]
     links: Tuple[Tuple[int, int], ...]
     sigmas: Tuple[float, ...]
+    flip_indices: Tuple[int, ...]
 
     @property
     def num_keypoints(self) -> int:
@@ -85,4 +87,10 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
                 f'{where} links {names[first]} and {names[second]} twice, or a joint to itself: remove that link'
             )
         seen.add(frozenset((first, second)))
-    return Skeleton(names, tuple(links), tuple(float(s) for s in parsed['sigmas']))
+    return Skeleton(names, tuple(links), tuple(float(s) for s in parsed['sigmas']), tuple(parsed['flip_indices']))
+
+
+def match_joints(wanted: Skeleton, given: Skeleton) -> Tensor:
+    """The joint of ``given`` with the name of each joint of ``wanted``: K indices, -1 where there is none."""
+    indices = {name: index for index, name in enumerate(given.names)}
+    return torch.tensor([indices.get(name, -1) for name in wanted.names])

@@ -1,5 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, List, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -10,7 +11,10 @@ from torch import Tensor
 from ..checkpoint import find_checkpoint, load_strictly, load_weights
 from ..errors import UserError
 from ..paths import tool_command
-from ..structures import PoseOutputs, build_reader
+from ..readers import build_reader
+from ..skeleton import Skeleton, load_skeleton, match_joints
+from ..structures import PoseOutputs
+from .student_frame import StudentFrame
 
 
 class FrozenTeacher:
@@ -24,12 +28,35 @@ class FrozenTeacher:
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
         checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
         temperature: See :func:`build_reader`.
+        metainfo: Its joints, where they are not the student's: a dataset class's name or a metainfo dict.
+        student_metainfo: The student's joints, likewise.
+        flip_test: Average its answers for the picture and the mirrored picture, at twice the cost.
+        confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
 
-    def __init__(self, config: Union[str, dict], checkpoint: Optional[str], temperature: float = 1.0):
+    def __init__(
+        self,
+        config: Union[str, dict],
+        checkpoint: Optional[str],
+        temperature: float = 1.0,
+        metainfo: Union[str, dict, None] = None,
+        student_metainfo: Union[str, dict, None] = None,
+        flip_test: bool = False,
+        confidence_power: float = 0.0,
+    ):
         self.config = config
         self.checkpoint = checkpoint
         self.temperature = temperature
+        if metainfo is not None and student_metainfo is None:
+            raise UserError('model.teacher_metainfo is matched with model.metainfo by names: set that, too')
+        self.student_skeleton = _load_skeleton(student_metainfo, 'metainfo')
+        self.skeleton = _load_skeleton(metainfo, 'teacher_metainfo') or self.student_skeleton
+        self.flip_indices: Optional[List[int]] = None
+        if flip_test:
+            if self.skeleton is None:
+                raise UserError('model.teacher_flip_test needs model.metainfo, which says which joints mirror which')
+            self.flip_indices = list(self.skeleton.flip_indices)
+        self.confidence_power = confidence_power
         self.model: Any = None
 
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
@@ -63,12 +90,36 @@ class FrozenTeacher:
         """
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
             model = MODELS.build(load_model_config(self.config))
-        self._check_fit(model, student)
+        self.reader = build_reader(model.head, self.temperature)
+        joints = self._match(num_keypoints(model.head), num_keypoints(student.head))
+        frame = StudentFrame(student, model, student.reader, self.reader, joints)
         load_strictly(model, load_weights(source), source, 'teacher')
         model.eval()
         model.requires_grad_(False)
-        self.reader = build_reader(model.head, self.temperature)
-        self.model = model.to(next(student.parameters()).device)
+        device = next(student.parameters()).device
+        self.model, self.frame = model.to(device), frame.to(device)
+
+    def _match(self, own: int, students: int) -> Optional[Tensor]:
+        """The teacher's joint for each of the student's; None where they are the same."""
+        for skeleton, count, key in ((self.skeleton, own, 'teacher_'), (self.student_skeleton, students, '')):
+            if skeleton is not None and skeleton.num_keypoints != count:
+                who = 'teacher' if key else 'student'
+                raise UserError(f'model.{key}metainfo has {skeleton.num_keypoints} key points, the {who} {count}')
+        if self.skeleton is None and own != students:
+            raise UserError(
+                f'model.teacher has {own} key points, the student {students}: to match them by name, set '
+                'model.teacher_metainfo and model.metainfo (a dataset class such as "CocoDataset", or a metainfo dict)'
+            )
+        if self.skeleton is None or self.student_skeleton is None or self.skeleton.names == self.student_skeleton.names:
+            return None
+        joints = match_joints(self.student_skeleton, self.skeleton)
+        if not (joints >= 0).any():
+            raise UserError(
+                "model.teacher_metainfo and model.metainfo have no joint's name in common, such as "
+                f'{self.skeleton.names[0]} and {self.student_skeleton.names[0]}: give one of them as a metainfo dict '
+                "with the other's names"
+            )
+        return joints
 
     def _how_to_get(self) -> str:
         is_file = isinstance(self.config, str) and '::' not in self.config
@@ -82,33 +133,36 @@ class FrozenTeacher:
             f'    {tool_command("convert_simcc_checkpoint")} model_best.pth {target}'
         )
 
-    def _check_fit(self, model: Any, student: Any) -> None:
-        reader, own = build_reader(model.head), build_reader(student.head)
-        keypoints = [num_keypoints(m.head) for m in (model, student)]
-        if keypoints[0] != keypoints[1]:
-            raise UserError(f'model.teacher has {keypoints[0]} key points, the student {keypoints[1]}: they must agree')
-        if reader.input_size != own.input_size:
-            raise UserError(
-                f'model.teacher takes pictures of {reader.input_size} (w, h), the student of {own.input_size}; '
-                'they must agree'
-            )
-        for name in ('mean', 'std', '_channel_conversion'):
-            theirs, ours = (_as_list(getattr(m.data_preprocessor, name, None)) for m in (model, student))
-            if theirs != ours:
-                raise UserError(
-                    f'model.teacher and the student differ in data_preprocessor.{name.lstrip("_")}: they must agree'
-                )
-
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""
         if self.model is not None:
             self.model._apply(fn)
+            self.frame._apply(fn)
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor) -> PoseOutputs:
-        """N×3×H×W, preprocessed, to the teacher's outputs, without gradient."""
+        """N×3×H×W, preprocessed for the student, to the teacher's outputs in the student's frame, without gradient."""
+        inputs = self.frame.inputs(inputs)
         feats = self.model.extract_feat(inputs)
-        return self.reader(feats, self.model.head.forward(feats))
+        output = self.model.head.forward(feats)
+        if self.flip_indices is not None:
+            mirrored = self.model.head.forward(self.model.extract_feat(inputs.flip(-1)))
+            output = self.reader.merge_flipped(output, mirrored, self.flip_indices)
+        outputs = self.frame.outputs(self.reader(feats, output))
+        if self.confidence_power:
+            confidence = outputs.confidence**self.confidence_power
+            known = 1.0 if outputs.weights is None else outputs.weights
+            outputs = replace(outputs, weights=confidence * known)
+        return outputs
+
+
+def _load_skeleton(metainfo: Union[str, dict, None], key: str) -> Optional[Skeleton]:
+    if metainfo is None:
+        return None
+    try:
+        return load_skeleton(metainfo)
+    except UserError as error:
+        raise UserError(f'model.{key}: {error}') from error
 
 
 def load_model_config(source: Union[str, dict]) -> dict:
@@ -137,7 +191,3 @@ def load_model_config(source: Union[str, dict]) -> dict:
 def num_keypoints(head: Any) -> int:
     """K of a head, or of the head that it refines."""
     return getattr(head, 'base_head', head).out_channels
-
-
-def _as_list(value: Any) -> Any:
-    return value.tolist() if isinstance(value, Tensor) else value

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ...checkpoint import find_checkpoint, load_strictly, load_weights
 from ...errors import UserError
 from ...paths import tool_command
-from ...structures import PoseOutputs, SimCCReader, build_reader, replay_forward, simcc_peaks
+from ...readers import build_reader
+from ...structures import PoseOutputs, replay_forward
 from ..teacher import FrozenTeacher, num_keypoints
 
 
@@ -38,6 +39,13 @@ class PoseDistiller(TopdownPoseEstimator):
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
+        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where they are to
+            be matched with the teacher's or mirrored.
+        teacher_metainfo: The teacher's joints where they are not the student's; it teaches those that have the same
+            name in both.
+        teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
+            cost. Its feature maps are those of the picture.
+        teacher_confidence: A joint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
     Raises:
@@ -55,12 +63,28 @@ class PoseDistiller(TopdownPoseEstimator):
         frozen: Sequence[str] = (),
         student_checkpoint: Optional[str] = None,
         temperature: float = 1.0,
+        metainfo: Union[str, dict, None] = None,
+        teacher_metainfo: Union[str, dict, None] = None,
+        teacher_flip_test: bool = False,
+        teacher_confidence: float = 0.0,
         **kwargs,
     ):
         super().__init__(backbone=backbone, head=head, **kwargs)
         if distill_losses and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
-        self.teacher: Any = None if teacher is None else FrozenTeacher(teacher, teacher_checkpoint, temperature)
+        if teacher_confidence < 0:
+            raise UserError(f'model.teacher_confidence is a power and must be 0 or more, not {teacher_confidence}')
+        self.teacher: Any = None
+        if teacher is not None:
+            self.teacher = FrozenTeacher(
+                teacher,
+                teacher_checkpoint,
+                temperature,
+                teacher_metainfo,
+                metainfo,
+                teacher_flip_test,
+                teacher_confidence,
+            )
         self.reader = build_reader(self.head, temperature)
         self.task_loss = task_loss
         self.student_checkpoint = student_checkpoint
@@ -108,7 +132,24 @@ class PoseDistiller(TopdownPoseEstimator):
         if self.student_checkpoint is not None:
             self._load_student(sources['student'])
         if self.teacher is not None and self.teacher.model is None:
-            self.teacher.build(self, sources['teacher'])
+            self._build_teacher(sources['teacher'])
+
+    @torch.no_grad()
+    def _build_teacher(self, source: str) -> None:
+        """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
+        self.teacher.build(self, source)
+        width, height = self.reader.input_size
+        picture = next(self.parameters()).new_zeros(1, 3, height, width)
+        training = self.training
+        self.eval()
+        feats = self.extract_feat(picture)
+        student, teacher = self.reader(feats, self.head.forward(feats)), self.teacher(picture)
+        self.train(training)
+        for name, loss in self.distill_losses.items():
+            try:
+                getattr(loss, 'check', _accept)(student, teacher)
+            except UserError as error:
+                raise UserError(f'model.distill_losses.{name}: {error}') from error
 
     def _find_checkpoints(self) -> Dict[str, str]:
         """The files to start from, looked for together so that one error names all that are missing."""
@@ -177,7 +218,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
         if self.teacher is not None:
             if self.teacher.model is None:
-                self.teacher.build(self, self.teacher.find_checkpoint())
+                self._build_teacher(self.teacher.find_checkpoint())
             student, teacher = self.reader(feats, output), self.teacher(inputs)
             if not self._teacher_checked:
                 self._check_teacher(teacher, data_samples)
@@ -191,13 +232,11 @@ class PoseDistiller(TopdownPoseEstimator):
     ) -> None:
         """Warns, at the first batch, of a teacher that does not find the labelled joints."""
         self._teacher_checked = True
-        reader = getattr(self.reader, 'base', self.reader)
-        if not isinstance(reader, SimCCReader):
-            return
-        labels = [s.gt_instance_labels for s in data_samples]
-        target = [torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy']
-        mask = torch.cat([s.keypoint_weights for s in labels]) > 0
-        error = (simcc_peaks(target[0], target[1], reader.split_ratio) - teacher.peaks).norm(dim=-1)
+        label = self.reader.labels(data_samples)
+        mask = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples]) > 0
+        if teacher.weights is not None:
+            mask = mask & (teacher.weights > 0)
+        error = (label.peaks - teacher.peaks).norm(dim=-1)
         pck = ((error < thr * max(self.reader.input_size)) & mask).sum() / mask.sum().clamp(min=1)
         if mask.any() and pck < least:
             print_log(
@@ -227,6 +266,10 @@ class PoseDistiller(TopdownPoseEstimator):
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
         for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
             state_dict.setdefault(name, value)
+
+
+def _accept(student: PoseOutputs, teacher: PoseOutputs) -> None:
+    """The check of a loss that has none."""
 
 
 def _drop_distill_keys(module: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:

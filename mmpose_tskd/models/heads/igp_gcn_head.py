@@ -10,8 +10,9 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...readers import build_reader, flip_coords
 from ...skeleton import load_skeleton
-from ...structures import build_reader, labelled_coords, labelled_joints, replay_forward
+from ...structures import labelled_coords, labelled_joints, replay_forward
 from ..layers import FeatureAdaption, GraphBlock, JointBatchNorm, SemGraphConv
 from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
 
@@ -167,10 +168,8 @@ class IGPGCNHead(BaseHead):
             base = self.base_head.predict(feats, batch_data_samples, test_cfg)
         coords = outputs[0].refined[-1]
         if len(views) == 2:
-            mirrored = outputs[1].refined[-1][:, batch_data_samples[0].metainfo['flip_indices']]
-            width = self.input_size[0]
-            mirrored = torch.stack([width - 1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
-            coords = (coords + mirrored) / 2
+            flip_indices = batch_data_samples[0].metainfo['flip_indices']
+            coords = (coords + flip_coords(outputs[1].refined[-1], flip_indices, self.input_size[0])) / 2
         instances = base[0] if isinstance(base, tuple) else base
         for instance, refined in zip(instances, to_numpy(coords.float())):
             if self.refine_score_thr is None:

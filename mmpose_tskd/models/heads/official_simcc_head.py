@@ -1,4 +1,4 @@
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from mmengine.structures import InstanceData, PixelData
@@ -9,34 +9,7 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
 from ...errors import UserError
-from ...structures import simcc_peaks, simcc_scores
-
-
-def merge_flipped_simcc(
-    simcc: Tuple[Tensor, Tensor], flipped: Optional[Tuple[Tensor, Tensor]], smoothing_type: str
-) -> Tuple[Tensor, Tensor]:
-    """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
-
-    The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
-    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored picture lies
-    one bin right of its counterpart.
-
-    Args:
-        simcc: Logits, N×K×Wx and N×K×Wy.
-        flipped: Those of the mirrored picture, already mirrored back, or None.
-        smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
-
-    Returns:
-        Probabilities of the same shapes, fp32.
-    """
-    x, y = (v.float() for v in simcc)
-    if flipped is None:
-        return x.softmax(-1), y.softmax(-1)
-    flipped_x, flipped_y = (v.float() for v in flipped)
-    flipped_x = torch.cat([flipped_x[..., 1:], flipped_x[..., -1:]], dim=-1)
-    if smoothing_type == 'standard':
-        return (x.softmax(-1) + flipped_x.softmax(-1)) / 2, (y.softmax(-1) + flipped_y.softmax(-1)) / 2
-    return ((x + flipped_x) / 2).softmax(-1), ((y + flipped_y) / 2).softmax(-1)
+from ...readers import merge_flipped_simcc, simcc_peaks, simcc_scores
 
 
 @MODELS.register_module()

@@ -1,5 +1,6 @@
 from typing import Sequence
 
+import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
@@ -33,6 +34,8 @@ def feature_mse_loss(student: Tensor, teacher: Tensor, reduction: str = 'sum') -
 class FeatureMSELoss(nn.Module):
     """:func:`feature_mse_loss` with the 1×1 convolution that adapts the student's channels to the teacher's.
 
+    Maps of different sizes are compared at the smaller one, to which the larger is resampled (bilinear, antialiased).
+
     Args:
         student_channels: C of the student's map.
         teacher_channels: C of the teacher's map.
@@ -61,20 +64,36 @@ class FeatureMSELoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
-        """Scalar.
+        """Scalar."""
+        feat, target = self.adapter(student.feats[self.student_index]), teacher.feats[self.teacher_index]
+        if feat.shape[-2:] != target.shape[-2:]:
+            size = [min(own, other) for own, other in zip(feat.shape[-2:], target.shape[-2:])]
+            feat, target = resample(feat, size), resample(target, size)
+        return self.loss_weight * feature_mse_loss(feat, target, self.reduction)
 
-        Raises:
-            UserError: The maps do not have the channels given, or differ in size.
-        """
-        feat, target = student.feats[self.student_index], teacher.feats[self.teacher_index]
-        wanted = (self.adapter.in_channels, self.adapter.out_channels)
-        if (feat.shape[1], target.shape[1]) != wanted or feat.shape[-2:] != target.shape[-2:]:
-            raise UserError(
-                f'FeatureMSELoss compares student map {self.student_index}, {_size(feat)}, with teacher map '
-                f'{self.teacher_index}, {_size(target)}, but is set to student_channels={wanted[0]}, '
-                f'teacher_channels={wanted[1]} and one size: choose other maps by student_index and teacher_index'
-            )
-        return self.loss_weight * feature_mse_loss(self.adapter(feat), target, self.reduction)
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Raises UserError if a backbone has no such map, or one of other channels."""
+        for who, outputs, channels in (
+            ('student', student, self.adapter.in_channels),
+            ('teacher', teacher, self.adapter.out_channels),
+        ):
+            index = getattr(self, f'{who}_index')
+            maps = ', '.join(f'{i}: {_size(feat)}' for i, feat in enumerate(outputs.feats))
+            if not -len(outputs.feats) <= index < len(outputs.feats):
+                raise UserError(f'{who}_index={index} is none of the feature maps of the {who} ({maps})')
+            if outputs.feats[index].shape[1] != channels:
+                raise UserError(
+                    f'{who}_channels={channels}, but map {index} of the {who} has {_size(outputs.feats[index])} '
+                    f'(its maps are {maps}): set {who}_channels={outputs.feats[index].shape[1]}, or choose another map '
+                    f'by {who}_index'
+                )
+
+
+def resample(feat: Tensor, size: Sequence[int]) -> Tensor:
+    """N×C×H×W to N×C×size, fp32; as it is where it has that size."""
+    if list(feat.shape[-2:]) == list(size):
+        return feat
+    return F.interpolate(feat.float(), size=tuple(size), mode='bilinear', antialias=True)
 
 
 def _size(feat: Tensor) -> str:

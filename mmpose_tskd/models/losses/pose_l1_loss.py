@@ -16,7 +16,7 @@ def pose_l1_loss(student: Tensor, teacher: Tensor, target_weight: Optional[Tenso
     Args:
         student: N×K×2, input pixels.
         teacher: N×K×2, input pixels.
-        target_weight: N×K; None counts every joint, hidden and unlabelled ones too.
+        target_weight: N×K or 1×K; None counts every joint, hidden and unlabelled ones too.
 
     Returns:
         Scalar, fp32, pixels.
@@ -47,7 +47,8 @@ class PoseL1Loss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         target = teacher.peaks if self.hard_teacher else teacher.coords
-        weight = None
+        weight = teacher.weights
         if self.use_target_weight:
-            weight = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
+            labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
+            weight = labelled if weight is None else weight * labelled
         return self.loss_weight * pose_l1_loss(student.coords, target, weight)

@@ -75,13 +75,10 @@ class ProgressivePoseLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
-        """Scalar.
-
-        Raises:
-            UserError: The student's head refines no pose, or the stages and their weights differ in number.
-        """
-        self.check_stages(student.refined)
+        """Scalar."""
         mask = self.mask(data_samples, teacher.peaks)
+        if teacher.weights is not None:
+            mask = mask * teacher.weights
         return self.loss_weight * progressive_pose_loss(
             student.refined, teacher.peaks, mask, student.input_size, self.stage_weights
         )
@@ -91,9 +88,11 @@ class ProgressivePoseLoss(nn.Module):
             return labelled_joints(data_samples, coords.device)
         return torch.ones_like(coords[..., 0])
 
-    def check_stages(self, refined: Sequence[Tensor]) -> None:
-        if len(refined) != len(self.stage_weights):
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Raises UserError if the student's head refines no pose, or the stages and their weights differ in number."""
+        if len(student.refined) != len(self.stage_weights):
             raise UserError(
-                f'ProgressivePoseLoss weighs {len(self.stage_weights)} poses, the student refines {len(refined)}: '
-                'its head must be an IGPGCNHead, and stage_weights hold one number for each of in_channels'
+                f'ProgressivePoseLoss weighs {len(self.stage_weights)} poses, the student refines '
+                f'{len(student.refined)}: its head must be an IGPGCNHead, and stage_weights hold one number for each '
+                'of in_channels'
             )

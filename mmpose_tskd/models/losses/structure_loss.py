@@ -11,7 +11,14 @@ from ...skeleton import Skeleton, load_skeleton
 from ...structures import PoseOutputs
 
 
-def structure_loss(student: Tensor, teacher: Tensor, edges: Tensor, edge_weights: Tensor, edge_form: str) -> Tensor:
+def structure_loss(
+    student: Tensor,
+    teacher: Tensor,
+    edges: Tensor,
+    edge_weights: Tensor,
+    edge_form: str,
+    joint_weights: Optional[Tensor] = None,
+) -> Tensor:
     r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb and person by person, averaged over people.
 
     .. math::
@@ -26,6 +33,7 @@ def structure_loss(student: Tensor, teacher: Tensor, edges: Tensor, edge_weights
         edges: 2×E, int64: the two ends of each limb.
         edge_weights: E, ω.
         edge_form: ``'length'`` or ``'vector'``.
+        joint_weights: N×K or 1×K; a limb counts with the product of its two ends'. None counts each as 1.
 
     Returns:
         Scalar, fp32, pixels.
@@ -36,6 +44,8 @@ def structure_loss(student: Tensor, teacher: Tensor, edges: Tensor, edge_weights
         difference = (limbs_student.norm(dim=-1) - limbs_teacher.norm(dim=-1)).abs()
     else:
         difference = (limbs_student - limbs_teacher).abs().sum(-1)
+    if joint_weights is not None:
+        difference = difference * joint_weights[:, first] * joint_weights[:, second]
     return (difference * edge_weights).sum(-1).mean()
 
 
@@ -84,7 +94,9 @@ class StructureLoss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         target = teacher.peaks if self.hard_teacher else teacher.coords
-        return self.loss_weight * structure_loss(student.coords, target, self.edges, self.edge_weights, self.edge_form)
+        return self.loss_weight * structure_loss(
+            student.coords, target, self.edges, self.edge_weights, self.edge_form, teacher.weights
+        )
 
 
 def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann_file: Optional[str] = None) -> Tensor:

@@ -32,8 +32,10 @@ LINE = dict(
 )
 
 
-def poses(coords=None, peaks=None, feats=(), refined=(), input_size=(101, 201)):
-    return SimpleNamespace(coords=coords, peaks=peaks, feats=feats, refined=refined, input_size=input_size)
+def poses(coords=None, peaks=None, feats=(), refined=(), input_size=(101, 201), weights=None):
+    return SimpleNamespace(
+        coords=coords, peaks=peaks, feats=feats, refined=refined, input_size=input_size, weights=weights
+    )
 
 
 def test_simcc_kl_sums_over_bins_and_joints_and_averages_over_the_batch():
@@ -66,10 +68,35 @@ def test_feature_mse_adapts_the_students_channels():
     assert loss(poses(feats=(student,)), poses(feats=(teacher,)), None).item() == 10
 
 
-def test_feature_mse_names_the_maps_that_do_not_fit():
-    loss = FeatureMSELoss(student_channels=1, teacher_channels=2)
-    with pytest.raises(UserError, match=r'1 channels of 2×2.*2 channels of 4×4.*student_index'):
-        loss(poses(feats=(torch.ones(1, 1, 2, 2),)), poses(feats=(torch.ones(1, 2, 4, 4),)), None)
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(student_channels=3), r'student_channels=3, but map -1 of the student has 1 channels of 2×2'),
+        (dict(teacher_channels=3), r'set teacher_channels=2'),
+        (dict(teacher_index=1), r'teacher_index=1 is none of .* \(0: 2 channels of 4×4\)'),
+    ],
+)
+def test_feature_mse_names_the_maps_that_do_not_fit(options, message):
+    loss = FeatureMSELoss(**{**dict(student_channels=1, teacher_channels=2), **options})
+    with pytest.raises(UserError, match=message):
+        loss.check(poses(feats=(torch.ones(1, 1, 2, 2),)), poses(feats=(torch.ones(1, 2, 4, 4),)))
+
+
+@pytest.mark.parametrize('student_size, teacher_size', [((4, 3), (8, 6)), ((8, 6), (4, 3)), ((6, 5), (9, 4))])
+def test_feature_maps_of_two_sizes_are_compared_at_the_smaller(student_size, teacher_size):
+    """Maps that show the same slope, each at its own resolution, differ in nothing."""
+
+    def slope(height, width):
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing='ij')
+        return (x / width + 2 * y / height)[None, None]
+
+    loss = FeatureMSELoss(1, 1, reduction='mean', loss_weight=1.0)
+    torch.nn.init.ones_(loss.adapter.weight)
+    torch.nn.init.zeros_(loss.adapter.bias)
+    student, teacher = slope(*student_size), slope(*teacher_size)
+    assert loss(poses(feats=(student,)), poses(feats=(teacher,)), None).item() < 4e-3
+    off = loss(poses(feats=(student,)), poses(feats=(teacher + 1,)), None).item()
+    assert off == pytest.approx(1, abs=0.02)
 
 
 def test_pose_l1_sums_joints_and_averages_people():
@@ -165,7 +192,27 @@ def test_progressive_module_masks_what_has_no_label():
 
 def test_progressive_module_wants_a_refiner():
     with pytest.raises(UserError, match='IGPGCNHead'):
-        ProgressivePoseLoss()(poses(), poses(peaks=torch.zeros(1, 2, 2)), None)
+        ProgressivePoseLoss().check(poses(), poses(peaks=torch.zeros(1, 2, 2)))
+
+
+def test_a_joint_counts_by_the_teachers_weight_and_a_limb_by_both_its_ends():
+    weights = torch.tensor([[1.0, 0.5, 0.0]])
+    student = poses(coords=torch.zeros(2, 3, 2), refined=(torch.zeros(2, 3, 2),) * 3)
+    at = torch.tensor([[[0.0, 0.0], [4.0, 0.0], [4.0, 3.0]]] * 2)
+    teacher = poses(coords=at, peaks=at, weights=weights)
+    assert PoseL1Loss(loss_weight=1.0)(student, teacher, None).item() == 2  # 0.5·4
+    chain = dict(
+        dataset_name='chain',
+        paper_info={},
+        keypoint_info={i: dict(name=f'j{i}', id=i, color=[0, 0, 0], type='', swap='') for i in range(3)},
+        skeleton_info={i: dict(link=(f'j{i}', f'j{i + 1}'), id=i, color=[0, 0, 0]) for i in range(2)},
+        joint_weights=[1.0] * 3,
+        sigmas=[0.05] * 3,
+    )
+    assert StructureLoss(chain, loss_weight=1.0)(student, teacher, None).item() == 2  # 0.5·4 + 0·3
+    one = ProgressivePoseLoss(labelled_only=False)(student, teacher, None)
+    all_joints = ProgressivePoseLoss(labelled_only=False)(student, poses(peaks=at), None)
+    assert 0 < one < all_joints
 
 
 def test_losses_are_registered_with_the_papers_weights():

@@ -1,0 +1,370 @@
+"""How a pose is read off each kind of head, on the device: its coordinates, its decode, its scores.
+
+The letters are those of :mod:`mmpose_tskd.structures`.
+"""
+
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpose.models.utils.tta import flip_heatmaps, flip_vectors
+from torch import Tensor
+
+from .errors import UserError
+from .structures import PoseOutputs
+
+
+def simcc_peaks(prob_x: Tensor, prob_y: Tensor, split_ratio: float) -> Tensor:
+    """Hard decode of SimCC: the highest bin over the split ratio.
+
+    Args:
+        prob_x: N×K×Wx, logits or probabilities.
+        prob_y: N×K×Wy.
+        split_ratio: Bins per input pixel.
+
+    Returns:
+        N×K×2, input pixels, fp32.
+    """
+    return torch.stack([prob_x.argmax(-1), prob_y.argmax(-1)], dim=-1).float() / split_ratio
+
+
+def simcc_scores(prob_x: Tensor, prob_y: Tensor, smoothing_type: str) -> Tensor:
+    """Confidence of each key point by the official SimCC code's two rules.
+
+    Args:
+        prob_x: N×K×Wx, probabilities.
+        prob_y: N×K×Wy.
+        smoothing_type: The codec's: ``'standard'`` takes the larger of the two maxima, ``'gaussian'`` the smaller.
+
+    Returns:
+        N×K, in [0, 1].
+    """
+    pick = torch.maximum if smoothing_type == 'standard' else torch.minimum
+    return pick(prob_x.amax(-1), prob_y.amax(-1))
+
+
+def merge_flipped_simcc(
+    simcc: Tuple[Tensor, Tensor], flipped: Optional[Tuple[Tensor, Tensor]], smoothing_type: str
+) -> Tuple[Tensor, Tensor]:
+    """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
+
+    The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
+    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored picture lies
+    one bin right of its counterpart.
+
+    Args:
+        simcc: Logits, N×K×Wx and N×K×Wy.
+        flipped: Those of the mirrored picture, already mirrored back, or None.
+        smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
+
+    Returns:
+        Probabilities of the same shapes, fp32.
+    """
+    x, y = (v.float() for v in simcc)
+    if flipped is None:
+        return x.softmax(-1), y.softmax(-1)
+    flipped_x, flipped_y = (v.float() for v in flipped)
+    flipped_x = torch.cat([flipped_x[..., 1:], flipped_x[..., -1:]], dim=-1)
+    if smoothing_type == 'standard':
+        return (x.softmax(-1) + flipped_x.softmax(-1)) / 2, (y.softmax(-1) + flipped_y.softmax(-1)) / 2
+    return ((x + flipped_x) / 2).softmax(-1), ((y + flipped_y) / 2).softmax(-1)
+
+
+class SimCCReader:
+    """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
+
+    A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
+    answers, when perfect, with that distribution, whose mean lies between the joint and the picture's centre. The floor
+    is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within 3σ of
+    the border, which is cut off there: at σ = 4 bins a joint on the border reads as 1.4 pixels inside):
+    ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
+
+    Args:
+        head: The head; its ``decoder`` (codec) is read, and ``beta`` and ``label_softmax`` of its ``loss_module``.
+        temperature: Divides the logits before the softmax of ``coords``.
+    """
+
+    def __init__(self, head: Any, temperature: float = 1.0):
+        codec, loss = head.decoder, head.loss_module
+        self.input_size: Tuple[int, int] = tuple(codec.input_size)
+        self.split_ratio = codec.simcc_split_ratio
+        self.smoothing_type = codec.smoothing_type
+        self.beta = getattr(loss, 'beta', 1.0)
+        self.temperature = temperature
+        centre = np.array([[self.input_size]], dtype=np.float32) / 2
+        target = codec.encode(centre)
+        probs = [self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy']
+        self.best_score = float(simcc_scores(*probs, self.smoothing_type))
+        softened = [prob ** (1 / temperature) for prob in probs]
+        self.floors = [float(prob.min() / prob.sum()) for prob in softened]
+
+    def _distribution(self, target: np.ndarray, loss: Any) -> Tensor:
+        """The distribution that the loss asks for: the codec's target, normalised or soft-maxed."""
+        prob = torch.from_numpy(target).double().flatten()
+        if getattr(loss, 'label_softmax', False):
+            return (prob * getattr(loss, 'label_beta', self.beta)).softmax(0)
+        return prob / prob.sum()
+
+    def __call__(self, feats: Tuple[Tensor, ...], output: Tuple[Tensor, Tensor]) -> PoseOutputs:
+        if self.beta != 1:
+            output = (output[0] * self.beta, output[1] * self.beta)
+        return PoseOutputs(feats=feats, reader=self, simcc=output)
+
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if a network had put them out."""
+        labels = [s.gt_instance_labels for s in data_samples]
+        simcc = tuple(torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy')
+        return PoseOutputs(feats=(), reader=self, simcc=simcc)
+
+    def merge_flipped(self, output: Any, mirrored: Any, flip_indices: List[int]) -> Any:
+        """The head's output averaged with that for the mirrored picture; again logits."""
+        output, mirrored = ([v * self.beta for v in pair] for pair in (output, mirrored))
+        flipped = flip_vectors(*mirrored, flip_indices=flip_indices)
+        probs = merge_flipped_simcc(tuple(output), flipped, self.smoothing_type)
+        return tuple(prob.clamp(min=1e-30).log() / self.beta for prob in probs)
+
+    def probabilities(self, outputs: PoseOutputs) -> Tuple[Tensor, Tensor]:
+        x, y = outputs.simcc
+        return x.float().softmax(-1), y.float().softmax(-1)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        means = []
+        for logits, floor in zip(outputs.simcc, self.floors):
+            prob = (logits.float() / self.temperature).softmax(-1)
+            if floor > 1e-8:
+                prob = (prob - floor).clamp(min=0)
+                prob = prob / prob.sum(-1, keepdim=True)
+            bins = torch.arange(prob.shape[-1], device=prob.device, dtype=prob.dtype)
+            means.append((prob * bins).sum(-1))
+        return torch.stack(means, dim=-1) / self.split_ratio
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        x, y = outputs.simcc
+        return simcc_peaks(x, y, self.split_ratio)
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return simcc_scores(*self.probabilities(outputs), self.smoothing_type)
+
+
+class HeatmapReader:
+    """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
+
+    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts
+    the Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the
+    peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
+    rows within 3σ of the peak; y alike.
+    Its gradient is local to the peak: it moves a peak by pixels, not across the picture.
+    ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbour in x and
+    y (:class:`MSRAHeatmap`), or to the top of a parabola through the logarithm of the blurred map
+    (``MSRAHeatmap(unbiased=True)``, which is `DARK <https://arxiv.org/abs/1910.06278>`_, and
+    `UDP <https://arxiv.org/abs/1911.07524>`_). A pixel of a UDP map is (W-1)/(w-1) input pixels, as it was encoded;
+    MMPose's decode takes W/(w-1), up to one pixel more at the far border.
+    """
+
+    best_score = 1.0
+
+    def __init__(self, head: Any):
+        codec = head.decoder
+        self.input_size: Tuple[int, int] = tuple(codec.input_size)
+        self.scale_factor = tuple(float(s) for s in codec.scale_factor)
+        self.sigma = float(codec.sigma)
+        self.is_udp = hasattr(codec, 'heatmap_type')
+        self.blur = codec.blur_kernel_size if self.is_udp or codec.unbiased else None
+
+    def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
+        return PoseOutputs(feats=feats, reader=self, heatmaps=output)
+
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if a network had put them out."""
+        heatmaps = torch.stack([s.gt_fields.heatmaps for s in data_samples])
+        return PoseOutputs(feats=(), reader=self, heatmaps=heatmaps)
+
+    def merge_flipped(self, output: Tensor, mirrored: Tensor, flip_indices: List[int]) -> Tensor:
+        """The heatmaps averaged with those for the mirrored picture (moved by a pixel, but for UDP)."""
+        return (output + flip_heatmaps(mirrored, flip_indices, shift_heatmap=not self.is_udp)) / 2
+
+    def _to_input(self, xy: Tensor) -> Tensor:
+        scale_x, scale_y = self.scale_factor
+        return torch.stack([xy[..., 0] * scale_x, xy[..., 1] * scale_y], dim=-1)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        heat = outputs.heatmaps.float().clamp(min=0)
+        h, w = heat.shape[-2:]
+        index = heat.flatten(2).argmax(-1)
+        peak_x, peak_y = index % w, index // w
+        x = self._centre((heat * self._near(peak_y, h)[..., None]).sum(-2), peak_x)
+        y = self._centre((heat * self._near(peak_x, w)[..., None, :]).sum(-1), peak_y)
+        return self._to_input(torch.stack([x, y], dim=-1))
+
+    def _near(self, peak: Tensor, size: int) -> Tensor:
+        """N×K to N×K×size: True within 3σ of the peak."""
+        return (torch.arange(size, device=peak.device) - peak[..., None]).abs() <= 3 * self.sigma
+
+    def _centre(self, marginal: Tensor, peak: Tensor) -> Tensor:
+        """N×K×size and the peak's index N×K to the Gaussian's centre, at most 1.5 pixels from it."""
+        inside = peak.clamp(1, marginal.shape[-1] - 2)[..., None]
+        log = marginal.clamp(min=1e-6).log()
+        slope = (log.gather(-1, inside + 1) - log.gather(-1, inside - 1)) / 2
+        return (inside + (self.sigma**2 * slope).clamp(-1.5, 1.5)).squeeze(-1)
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        heat = outputs.heatmaps.float()
+        h, w = heat.shape[-2:]
+        index = heat.flatten(2).argmax(-1)
+        x, y = index % w, index // w
+        move = self._quarter_pixel(heat, x, y) if self.blur is None else self._taylor(heat, x, y)
+        return self._to_input(torch.stack([x, y], dim=-1) + move)
+
+    def _quarter_pixel(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """N×K×2: a quarter of a pixel towards the higher neighbour."""
+        h, w = heat.shape[-2:]
+        inside_x, inside_y = (x > 0) & (x < w - 1), (y > 0) & (y < h - 1)
+        dx = (_at(heat, x + 1, y) - _at(heat, x - 1, y)) * inside_x
+        dy = (_at(heat, x, y + 1) - _at(heat, x, y - 1)) * inside_y
+        return 0.25 * torch.stack([dx, dy], dim=-1).sign()
+
+    def _taylor(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """N×K×2: from the highest pixel to the top of the second-order Taylor expansion of log(blurred heatmap)."""
+        floor = 1e-3 if self.is_udp else 1e-10
+        log = gaussian_blur(heat, self.blur).clamp(min=floor, max=50.0).log()
+        gap = 1 if self.is_udp else 2  # of the second differences
+        here = _at(log, x, y)
+        dx, dy = (_at(log, x + 1, y) - _at(log, x - 1, y)) / 2, (_at(log, x, y + 1) - _at(log, x, y - 1)) / 2
+        dxx = (_at(log, x + gap, y) - 2 * here + _at(log, x - gap, y)) / gap**2
+        dyy = (_at(log, x, y + gap) - 2 * here + _at(log, x, y - gap)) / gap**2
+        corners = _at(log, x + 1, y + 1) + _at(log, x - 1, y - 1)
+        if self.is_udp:
+            sides = sum(_at(log, x + i, y + j) for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+            dxy = (corners - sides + 2 * here) / 2
+        else:
+            dxy = (corners - _at(log, x + 1, y - 1) - _at(log, x - 1, y + 1)) / 4
+        determinant = dxx * dyy - dxy**2
+        moves = determinant.abs() > 1e-9
+        if not self.is_udp:
+            h, w = heat.shape[-2:]
+            moves = moves & (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
+        move = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1)
+        move = move / torch.where(moves, determinant, 1.0)[..., None]
+        return torch.where(moves[..., None], move, 0.0)
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.heatmaps.float().amax((-2, -1))
+
+
+def _at(heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """N×K: the maps N×K×h×w at pixels N×K, which are moved into the map."""
+    h, w = heat.shape[-2:]
+    index = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
+    return heat.flatten(2).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def gaussian_blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
+    """N×K×h×w, each map blurred, with zeros around it, and scaled to its former maximum, as MMPose's codecs do."""
+    kernel = torch.from_numpy(cv2.getGaussianKernel(kernel_size, 0)).to(heatmaps).flatten()
+    maps = heatmaps.flatten(0, 1).unsqueeze(1)
+    half = kernel_size // 2
+    blurred = F.conv2d(
+        F.conv2d(maps, kernel[None, None, None], padding=(0, half)), kernel[None, None, :, None], padding=(half, 0)
+    )
+    blurred = blurred.reshape(heatmaps.shape)
+    return blurred * (heatmaps.amax((-2, -1), keepdim=True) / blurred.amax((-2, -1), keepdim=True).clamp(min=1e-12))
+
+
+class RefinerReader:
+    """Reads :class:`IGPGCNHead`: the pose is the last refined one, the confidence its base head's."""
+
+    def __init__(self, head: Any, temperature: float = 1.0):
+        self.base: Any = build_reader(head.base_head, temperature)
+        self.input_size: Tuple[int, int] = self.base.input_size
+        self.best_score: float = self.base.best_score
+
+    def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
+        refined, base_output = output
+        base = self.base(feats, base_output)
+        return PoseOutputs(feats=feats, reader=self, simcc=base.simcc, heatmaps=base.heatmaps, refined=refined)
+
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if the base head had put them out."""
+        return self.base.labels(data_samples)
+
+    def merge_flipped(self, output: Any, mirrored: Any, flip_indices: List[int]) -> Any:
+        """The refined poses averaged with those for the mirrored picture; and the base head's output."""
+        base = self.base.merge_flipped(output.base, mirrored.base, flip_indices)
+        refined = tuple(
+            (pose + flip_coords(flipped, flip_indices, self.input_size[0])) / 2
+            for pose, flipped in zip(output.refined, mirrored.refined)
+        )
+        return output._replace(refined=refined, base=base)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.refined[-1].float()
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.refined[-1].detach().float()
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return self.base.scores(outputs)
+
+
+class RescaledReader:
+    """Reads the outputs of one network in the input pixels of another, which sees the same picture in another size.
+
+    Pixel i covers [i - 1/2, i + 1/2], as in :func:`torch.nn.functional.interpolate`: ``x' = (x + 1/2)·W'/W - 1/2``.
+
+    Args:
+        reader: Reads the network's head.
+        input_size: (W', H') of the other one.
+    """
+
+    def __init__(self, reader: Any, input_size: Tuple[int, int]):
+        self.reader = reader
+        self.input_size = input_size
+        self.best_score: float = reader.best_score
+
+    def _rescale(self, coords: Tensor) -> Tensor:
+        scale_x, scale_y = (own / other for own, other in zip(self.input_size, self.reader.input_size))
+        x, y = coords.unbind(-1)
+        return torch.stack([(x + 0.5) * scale_x - 0.5, (y + 0.5) * scale_y - 0.5], dim=-1)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        return self._rescale(self.reader.coords(outputs))
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        return self._rescale(self.reader.peaks(outputs))
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return self.reader.scores(outputs)
+
+
+def flip_coords(coords: Tensor, flip_indices: List[int], width: int) -> Tensor:
+    """N×K×2, input pixels of a mirrored picture, to those of the picture itself."""
+    coords = coords[:, flip_indices]
+    return torch.stack([width - 1 - coords[..., 0], coords[..., 1]], dim=-1)
+
+
+Reader = Union[SimCCReader, HeatmapReader, RefinerReader, RescaledReader]
+
+
+def build_reader(head: Any, temperature: float = 1.0) -> Reader:
+    """The reader for a head, chosen by its codec.
+
+    Args:
+        head: An MMPose head.
+        temperature: Of the softmax in ``coords``, for SimCC heads.
+
+    Raises:
+        UserError: No reader knows the head's codec.
+    """
+    if hasattr(head, 'base_head'):
+        return RefinerReader(head, temperature)
+    codec = getattr(head, 'decoder', None)
+    if hasattr(codec, 'simcc_split_ratio'):
+        return SimCCReader(head, temperature)
+    if hasattr(codec, 'heatmap_size') and getattr(codec, 'heatmap_type', 'gaussian') == 'gaussian':
+        return HeatmapReader(head)
+    raise UserError(
+        f'no reader knows the codec {type(codec).__name__} of the head {type(head).__name__}: '
+        'distillation reads heads whose `decoder` is SimCCLabel, MSRAHeatmap or UDPHeatmap (heatmap_type="gaussian")'
+    )

@@ -1,0 +1,314 @@
+"""Teachers and students of other heads, sizes, colours and joints than one another."""
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import KEYPOINT_CODECS, MODELS
+from mmpose.structures import PoseDataSample
+
+from mmpose_tskd.errors import UserError
+from mmpose_tskd.readers import flip_coords
+from mmpose_tskd.skeleton import load_skeleton
+
+SIZE = (64, 96)
+SIMCC = dict(type='SimCCLabel', input_size=SIZE, sigma=4.0, normalize=True)
+SMOOTHED = dict(type='SimCCLabel', input_size=SIZE, smoothing_type='standard', label_smooth_weight=0.1)
+FINE = dict(SIMCC, simcc_split_ratio=3.0)
+RTM = dict(type='SimCCLabel', input_size=SIZE, sigma=(3.0, 3.5), normalize=False)
+MSRA = dict(type='MSRAHeatmap', input_size=SIZE, heatmap_size=(16, 24), sigma=2)
+DARK = dict(MSRA, unbiased=True)
+UDP = dict(type='UDPHeatmap', input_size=SIZE, heatmap_size=(16, 24), sigma=2)
+
+
+def estimator(codec, head='heatmap', width=8, num_keypoints=17, **options):
+    """A small ResNet with a head of each kind."""
+    channels = 8 * width
+    size = codec['input_size']
+    common = dict(in_channels=channels, out_channels=num_keypoints, decoder=codec)
+    if head == 'heatmap':
+        loss = dict(type='KeypointMSELoss', use_target_weight=True)
+        head_cfg = dict(type='HeatmapHead', deconv_out_channels=(8, 8, 8), deconv_kernel_sizes=(4, 4, 4), loss=loss)
+    else:
+        cells = (size[0] // 32, size[1] // 32)
+        ratio = codec.get('simcc_split_ratio', 2.0)
+        head_cfg = dict(input_size=size, in_featuremap_size=cells, simcc_split_ratio=ratio)
+        if head == 'rtmcc':
+            loss = dict(type='KLDiscretLoss', use_target_weight=True, beta=10.0, label_softmax=True)
+            gau = dict(
+                hidden_dims=16,
+                s=8,
+                expansion_factor=2,
+                dropout_rate=0.0,
+                drop_path=0.0,
+                act_fn='SiLU',
+                use_rel_bias=False,
+                pos_enc=False,
+            )
+            head_cfg.update(type='RTMCCHead', loss=loss, gau_cfg=gau)
+        else:
+            head_cfg.update(type=head, deconv_out_channels=None)
+    model = dict(
+        type='TopdownPoseEstimator',
+        data_preprocessor=dict(
+            type='PoseDataPreprocessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            bgr_to_rgb=True,
+        ),
+        backbone=dict(type='ResNet', depth=18, base_channels=width, stem_channels=width),
+        head=dict(**head_cfg, **common),
+        test_cfg=dict(flip_test=True),
+    )
+    model.update(options)
+    return model
+
+
+@pytest.fixture
+def distiller(tmp_path):
+    """``distiller(student, teacher, **options)``: built, the teacher's weights saved first."""
+
+    def make(student, teacher, losses=None, same=False, **options):
+        init_default_scope('mmpose')
+        torch.manual_seed(0)
+        taught = MODELS.build(teacher)
+        taught.init_weights()
+        for weight in taught.head.parameters():  # answers that differ from joint to joint and place to place
+            torch.nn.init.normal_(weight, std=0.3)
+        torch.save(taught.state_dict(), tmp_path / 'teacher.pth')
+        losses = losses or dict(
+            loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss', metainfo='CocoDataset')
+        )
+        cfg = dict(
+            copy.deepcopy(student),
+            type='PoseDistiller',
+            teacher=teacher,
+            teacher_checkpoint=str(tmp_path / 'teacher.pth'),
+            student_checkpoint=str(tmp_path / 'teacher.pth') if same else None,
+            distill_losses=losses,
+            **options,
+        )
+        model = MODELS.build(cfg)
+        model.init_weights()
+        model.train()
+        return model
+
+    return make
+
+
+def labelled_batch(codec, num_keypoints=17, size=2):
+    """Random pictures and poses, encoded by a codec, as the data preprocessor hands them over."""
+    rng = np.random.default_rng(0)
+    codec = KEYPOINT_CODECS.build(codec)
+    width, height = codec.input_size
+    samples = []
+    for _ in range(size):
+        joints = rng.uniform(0.1, 0.9, (1, num_keypoints, 2)) * [width, height]
+        encoded = codec.encode(joints.astype(np.float32), np.ones((1, num_keypoints), dtype=np.float32))
+        sample = PoseDataSample()
+        sample.gt_instances = InstanceData(
+            keypoints_visible=np.ones((1, num_keypoints), dtype=np.float32),
+            transformed_keypoints=joints.astype(np.float32),
+        )
+        sample.gt_instance_labels = InstanceData(
+            **{k: torch.from_numpy(v) for k, v in encoded.items() if k != 'heatmaps'}
+        )
+        if 'heatmaps' in encoded:
+            sample.gt_fields = PixelData(heatmaps=torch.from_numpy(encoded['heatmaps']))
+        samples.append(sample)
+    return torch.randn(size, 3, height, width), samples
+
+
+PAIRINGS = {
+    'simcc of other bins → simcc': ((SMOOTHED, 'OfficialSimCCHead'), (FINE, 'OfficialSimCCHead')),
+    'stock simcc → simcc': ((SIMCC, 'OfficialSimCCHead'), (SIMCC, 'SimCCHead')),
+    'msra heatmap → simcc': ((SIMCC, 'OfficialSimCCHead'), (MSRA, 'heatmap')),
+    'udp heatmap → simcc': ((SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap')),
+    'dark heatmap → simcc': ((SIMCC, 'OfficialSimCCHead'), (DARK, 'heatmap')),
+    'rtmpose → rtmpose': ((RTM, 'rtmcc'), (RTM, 'rtmcc')),
+    'rtmpose → simcc': ((SIMCC, 'OfficialSimCCHead'), (RTM, 'rtmcc')),
+    'simcc → rtmpose': ((RTM, 'rtmcc'), (SIMCC, 'OfficialSimCCHead')),
+    'heatmap → rtmpose': ((RTM, 'rtmcc'), (UDP, 'heatmap')),
+    'heatmap → heatmap': ((MSRA, 'heatmap'), (UDP, 'heatmap')),
+    'simcc → heatmap': ((MSRA, 'heatmap'), (SIMCC, 'OfficialSimCCHead')),
+}
+
+
+@pytest.mark.parametrize('name', PAIRINGS)
+def test_every_teacher_teaches_every_student(distiller, name):
+    student, teacher = PAIRINGS[name]
+    losses = dict(
+        loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=96),
+        loss_pose=dict(type='PoseL1Loss'),
+        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+    )
+    model = distiller(estimator(*student), estimator(*teacher, width=12), losses)
+    out = model.loss(*labelled_batch(student[0]))
+    assert all(value.isfinite() for value in out.values()) and all(out[key] > 0 for key in losses)
+    sum(out[key] for key in losses).backward(retain_graph=True)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.backbone.parameters())
+    assert sum(p.grad.abs().sum() for p in model.backbone.parameters()) > 0
+    sum(value for key, value in out.items() if 'loss' in key).backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    before = {key: p.clone() for key, p in model.named_parameters()}
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert any(not torch.equal(before[key], p) for key, p in model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    'codec, head', [(FINE, 'OfficialSimCCHead'), (MSRA, 'heatmap'), (UDP, 'heatmap'), (RTM, 'rtmcc')]
+)
+def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
+    model = distiller(estimator(codec, head), estimator(codec, head), same=True).eval()
+    out = model.loss(*labelled_batch(codec))
+    assert out['loss_pose'].item() == 0 and out['loss_structure'].item() == 0
+
+
+def test_a_refined_model_is_a_teacher(distiller):
+    refined = estimator(SIMCC, 'OfficialSimCCHead')
+    refined['head'] = dict(
+        type='IGPGCNHead',
+        base_head=refined['head'],
+        metainfo='CocoDataset',
+        in_channels=(64, 64, 64),
+        in_indices=(0, 0, 0),
+        feat_channels=(8, 8, 8),
+        hidden_channels=16,
+    )
+    model = distiller(estimator(MSRA), refined, teacher_flip_test=True, metainfo='CocoDataset')
+    assert model.loss(*labelled_batch(MSRA))['loss_pose'] > 0
+
+
+# Sizes and colours
+
+
+def see(model, picture):
+    """A BGR picture as a model's own preprocessor hands it over."""
+    data = dict(inputs=[torch.from_numpy(picture).permute(2, 0, 1)], data_samples=[PoseDataSample()])
+    return model.data_preprocessor(data, False)['inputs']
+
+
+def normalised(mean, std, **swap):
+    return dict(type='PoseDataPreprocessor', mean=mean, std=std, **swap)
+
+
+@pytest.mark.parametrize(
+    'preprocessor',
+    [
+        normalised([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], bgr_to_rgb=True),
+        normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0], bgr_to_rgb=True),
+        normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
+        normalised([0.0], [255.0], bgr_to_rgb=True),
+        dict(type='PoseDataPreprocessor'),
+    ],
+)
+def test_a_teacher_sees_the_picture_as_its_own_preprocessor_would_show_it(distiller, preprocessor):
+    model = distiller(estimator(SIMCC, 'SimCCHead'), estimator(MSRA, data_preprocessor=preprocessor))
+    picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), dtype=np.uint8)
+    seen = model.teacher.frame.inputs(see(model, picture))
+    assert torch.allclose(seen, see(model.teacher.model, picture).float(), atol=1e-3 * 255)
+    assert torch.allclose(seen, see(model.teacher.model, picture).float(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize('size', [(96, 144), (32, 48)])
+def test_a_teacher_of_another_size_answers_in_the_students_pixels(distiller, size):
+    """Its picture is the student's in its own size, and a place in it comes back to where it was."""
+    codec = dict(MSRA, input_size=size, heatmap_size=(size[0] // 4, size[1] // 4))
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec))
+    picture = np.zeros((96, 64, 3), dtype=np.uint8)
+    cv2.circle(picture, (40, 60), 5, (255, 255, 255), -1)
+    teacher = model.teacher
+    seen = teacher.frame.inputs(see(model, picture))
+    assert seen.shape[-2:] == (size[1], size[0])
+    light = (seen - seen.amin((-2, -1), keepdim=True)).sum((0, 1))
+    y, x = torch.meshgrid(torch.arange(size[1]), torch.arange(size[0]), indexing='ij')
+    centre = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
+    outputs = teacher(see(model, picture))
+    back = outputs.reader._rescale(centre)
+    assert (back - torch.tensor([40.0, 60.0])).abs().max() < 0.05
+    assert outputs.coords.shape == (1, 17, 2) and outputs.input_size == SIZE
+    own = teacher.reader(outputs.feats, outputs.heatmaps).coords
+    assert torch.allclose((own + 0.5) * 64 / size[0] - 0.5, outputs.coords, atol=1e-4)
+
+
+# Joints
+
+
+def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(distiller):
+    coco, crowdpose = load_skeleton('CocoDataset'), load_skeleton('CrowdPoseDataset')
+    losses = dict(
+        loss_pose=dict(type='PoseL1Loss', loss_weight=1.0),
+        loss_structure=dict(type='StructureLoss', metainfo='CrowdPoseDataset'),
+    )
+    student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
+    model = distiller(student, estimator(MSRA), losses, metainfo='CrowdPoseDataset', teacher_metainfo='CocoDataset')
+    inputs, samples = labelled_batch(SIMCC, 14)
+    outputs = model.teacher(inputs)
+    assert outputs.weights.sum() == 12 and outputs.heatmaps.shape[1] == 14
+    own = model.teacher.reader(outputs.feats, model.teacher.model.head(outputs.feats)).coords
+    for k, name in enumerate(crowdpose.names):
+        if outputs.weights[0, k]:
+            assert torch.equal(outputs.coords[:, k], own[:, coco.names.index(name)]), name
+        else:
+            assert name in ('top_head', 'neck')
+    feats = model.extract_feat(inputs)
+    student = model.reader(feats, model.head(feats))
+    shared = outputs.weights[0] > 0
+    expected = (student.coords - outputs.coords)[:, shared].abs().sum() / 2
+    assert model.eval().loss(inputs, samples)['loss_pose'].isfinite()
+    loss = model.distill_losses['loss_pose'](student, outputs, samples)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    sum(v for k, v in model.train().loss(inputs, samples).items() if 'loss' in k).backward()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo and model.metainfo'),
+        (dict(teacher_metainfo='CocoDataset'), 'matched with model.metainfo by names'),
+        (dict(teacher_metainfo='MpiiDataset', metainfo='CrowdPoseDataset'), 'teacher_metainfo has 16 .* teacher 17'),
+        (dict(teacher_metainfo='CocoDataset', metainfo='MpiiDataset'), 'model.metainfo has 16 .* student 14'),
+        (dict(teacher_metainfo='NoDataset', metainfo='CrowdPoseDataset'), 'model.teacher_metainfo: .*NoDataset'),
+        (dict(teacher_metainfo='AnimalPoseDataset', metainfo='CrowdPoseDataset'), 'teacher_metainfo has 20'),
+        (dict(teacher_flip_test=True), 'teacher_flip_test needs model.metainfo'),
+        (dict(teacher_confidence=-1.0), 'teacher_confidence is a power'),
+    ],
+)
+def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
+    student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
+    with pytest.raises(UserError, match=message):
+        distiller(student, estimator(MSRA), dict(loss_pose=dict(type='PoseL1Loss')), **options)
+
+
+# What the teacher's answers are worth
+
+
+@pytest.mark.parametrize(
+    'codec, head', [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')]
+)
+def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, codec, head):
+    model = distiller(
+        estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), metainfo='CocoDataset', teacher_flip_test=True
+    )
+    flip = list(load_skeleton('CocoDataset').flip_indices)
+    inputs = torch.randn(2, 3, 96, 64)
+    plain, mirrored = model.teacher(inputs), model.teacher(inputs.flip(-1))
+    single = model.teacher.reader((), model.teacher.model.head(model.teacher.model.extract_feat(inputs)))
+    if head == 'heatmap':
+        assert torch.allclose(plain.heatmaps, mirrored.heatmaps[:, flip].flip(-1), atol=1e-4)
+        assert not torch.allclose(plain.heatmaps, single.heatmaps, atol=1e-2)
+    else:  # SimCC's mirrored bins are moved by one bin, half a pixel
+        assert (plain.coords - flip_coords(mirrored.coords, flip, SIZE[0])).abs().max() < 1.1
+        assert (plain.coords - single.coords).abs().max() > 0.01
+
+
+def test_joints_teach_by_the_teachers_confidence(distiller):
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(MSRA), teacher_confidence=2.0)
+    inputs, samples = labelled_batch(SIMCC)
+    outputs = model.teacher(inputs)
+    assert torch.allclose(outputs.weights, outputs.scores.clamp(0, 1) ** 2)
+    assert model.eval().loss(inputs, samples)['loss_pose'].isfinite()

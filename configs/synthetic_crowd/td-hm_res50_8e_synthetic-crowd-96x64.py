@@ -1,0 +1,31 @@
+# SimpleBaseline with ResNet-50 from random weights, the teacher of IKD on the synthetic crowd.
+_base_ = ['../quickstart/simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
+
+# runtime
+max_epochs = 8
+train_cfg = dict(max_epochs=max_epochs)
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),  # warm-up
+    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+]
+
+# codec
+codec = dict(type='MSRAHeatmap', input_size=(64, 96), heatmap_size=(16, 24), sigma=1.5)
+
+# pipelines
+train_pipeline = [*_base_.train_pipeline[:-2], dict(type='GenerateTarget', encoder=codec), dict(type='PackPoseInputs')]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+model = dict(
+    backbone=dict(_delete_=True, type='ResNet', depth=50),
+    head=dict(
+        _delete_=True,
+        type='HeatmapHead',
+        in_channels=2048,
+        out_channels=17,
+        loss=dict(type='KeypointMSELoss', use_target_weight=True),
+        decoder=codec),
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))

@@ -84,17 +84,24 @@ class PoseOutputs:
 def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
     """Lets a head's ``loss`` or ``predict`` use outputs that are worked out already.
 
-    MMPose's heads call ``self.forward`` inside both, so a head whose output is needed elsewhere would run twice.
+    MMPose's heads call ``self.forward`` inside both, so a head whose output is needed elsewhere would run twice. The
+    outputs are handed over in fp32: MMPose's accuracies go through NumPy, which has no bfloat16.
 
     Args:
         head: An MMPose head.
         known: Pairs of features and the output of ``head.forward`` for them.
     """
-    head.forward = lambda feats: next(output for seen, output in known if seen is feats)
+    head.forward = lambda feats: next(_in_fp32(output) for seen, output in known if seen is feats)
     try:
         yield
     finally:
         del head.forward
+
+
+def _in_fp32(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    return tuple(map(_in_fp32, output)) if type(output) is tuple else output
 
 
 def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:

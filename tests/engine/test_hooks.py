@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import train
+from conftest import toy_teacher, train
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import Runner
 
 from mmpose_tskd.engine.atomic_backend import AtomicLocalBackend
 from mmpose_tskd.engine.hooks import BoxSourceHook, DistillWeightDecayHook, SafeCheckpointHook
@@ -132,3 +133,30 @@ def test_each_result_names_its_boxes(bbox_file, expected):
     BoxSourceHook().after_val_epoch(runner)
     BoxSourceHook().after_test_epoch(runner)
     assert lines == [f'Boxes of the people: {expected}'] * 2
+
+
+def test_the_teachers_own_metrics_stand_beside_the_students(make_config):
+    """They are those that the teacher's file has by itself, and are the same in every validation."""
+    cfg = make_config('stage1_structure.py')
+    cfg.custom_hooks.append(dict(type='TeacherEvaluationHook'))
+    cfg.model.test_cfg.flip_test = False
+    cfg.val_evaluator = cfg.test_evaluator = [cfg.val_evaluator, dict(type='EPE')]  # the mean distance in pixels
+    runner = train(cfg)
+    scalars = runner.message_hub.log_scalars
+    reported = {k[12:]: v.data[0].tolist() for k, v in scalars.items() if k.startswith('val/teacher/')}
+    assert len(reported['EPE']) == 2 and reported['EPE'][0] == reported['EPE'][1]
+    alone = make_config('baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py', work_dir='alone')
+    alone.model = toy_teacher()
+    alone.model.test_cfg.flip_test = False
+    alone.load_from, alone.test_evaluator = cfg.model.teacher_checkpoint, cfg.test_evaluator
+    metrics = Runner.from_cfg(alone).test()
+    for name in ('EPE', 'coco/AP', 'coco/AP .5', 'coco/AR'):
+        assert reported[name][0] == pytest.approx(metrics[name], rel=1e-4), name
+    assert reported['EPE'][0] > 0 and scalars['val/EPE'].data[0].size == 2
+
+
+def test_only_a_distiller_has_a_teacher_to_report(make_config):
+    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg.custom_hooks.append(dict(type='TeacherEvaluationHook'))
+    with pytest.raises(UserError, match='needs a distiller with a teacher, which model.type=TopdownPoseEstimator'):
+        train(cfg)

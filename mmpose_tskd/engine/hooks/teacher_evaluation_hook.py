@@ -1,0 +1,58 @@
+import copy
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+from mmengine.hooks import Hook
+from mmpose.registry import HOOKS
+
+from ...errors import UserError
+from ...models.heads.official_simcc_head import pack_instances
+from .utils import unwrapped_model
+
+
+@HOOKS.register_module()
+class TeacherEvaluationHook(Hook):
+    """Reports the teacher's own metrics beside the student's in each validation, as ``teacher/...``.
+
+    What is evaluated is what teaches: the teacher's decoded pose in the student's joints and pixels (with
+    ``teacher_flip_test``, the average). It is worked out along with the first validation and repeated after the others,
+    since it does not change. A joint that the teacher does not know has score 0.
+    """
+
+    def __init__(self) -> None:
+        self.evaluator: Any = None
+        self.metrics: Optional[Dict[str, float]] = None
+
+    def before_train(self, runner) -> None:
+        if getattr(unwrapped_model(runner), 'teacher', None) is None:
+            kind = type(unwrapped_model(runner)).__name__
+            raise UserError(
+                f'custom_hooks: TeacherEvaluationHook needs a distiller with a teacher, which model.type={kind} is not'
+            )
+        if runner.val_loop is None:
+            raise UserError('custom_hooks: TeacherEvaluationHook needs a validation: set val_dataloader, val_evaluator')
+        self.evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
+        self.evaluator.dataset_meta = runner.val_dataloader.dataset.metainfo
+
+    @torch.no_grad()
+    def after_val_iter(
+        self, runner, batch_idx: int, data_batch: Any = None, outputs: Optional[Sequence] = None
+    ) -> None:
+        if self.evaluator is None or self.metrics is not None:
+            return
+        model = unwrapped_model(runner)
+        data = model.data_preprocessor(copy.deepcopy(data_batch), False)
+        answer = model.teacher(data['inputs'])
+        scores = answer.scores
+        if answer.weights is not None:
+            scores = scores * (answer.weights > 0)
+        samples = model.add_pred_to_datasample(pack_instances(answer.peaks, scores), None, data['data_samples'])
+        self.evaluator.process(data_samples=samples, data_batch=data_batch)
+
+    def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        if self.evaluator is None:
+            return
+        if self.metrics is None:
+            self.metrics = self.evaluator.evaluate(len(runner.val_dataloader.dataset))
+        for name, value in self.metrics.items():
+            runner.message_hub.update_scalar(f'val/teacher/{name}', value)

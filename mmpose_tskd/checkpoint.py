@@ -2,10 +2,12 @@
 
 import hashlib
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence
+from typing import Any, ContextManager, Dict, Iterable, List, Optional, Sequence
 from urllib.parse import urlparse
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -40,6 +42,35 @@ def find_checkpoint(source: str) -> str:
     )
 
 
+class _LeftOut:
+    """Stands for an object in a checkpoint that is no part of its weights, and is not made."""
+
+    def __init__(self, *args) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+def _mmengines_globals() -> ContextManager:
+    """Lets a tensors-only load pass over what MMEngine writes beside the weights.
+
+    These are NumPy arrays, filled with the file's numbers, and the history of the logs, in whose place
+    :class:`_LeftOut` is put. No function that the file names is called but NumPy's two that make arrays.
+    """
+    if not hasattr(torch.serialization, 'safe_globals'):  # torch before 2.5: such files are refused
+        return nullcontext()
+    array, scalar = np.ones(1).__reduce__()[0], np.float32(1).__reduce__()[0]
+    functions: List[Any] = [
+        (function, f'numpy.{core}.multiarray.{name}')  # NumPy 2 has renamed the module
+        for core in ('core', '_core')
+        for function, name in ((array, '_reconstruct'), (scalar, 'scalar'))
+    ]
+    dtypes = [type(np.dtype(kind)) for kind in ('?', 'i4', 'i8', 'u1', 'f4', 'f8', 'O', 'U')]
+    history = [(_LeftOut, 'mmengine.logging.history_buffer.HistoryBuffer'), (_LeftOut, 'builtins.getattr')]
+    return torch.serialization.safe_globals([*functions, np.ndarray, np.dtype, *dtypes, *history])
+
+
 def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
     """The weights in a checkpoint, on the CPU, loaded without running code from it.
 
@@ -54,7 +85,8 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         file = source  # named in the messages below
         if _is_url(source):
             file = _download(source)
-        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+        with _mmengines_globals():
+            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f'there is no checkpoint {source}') from error
     except pickle.UnpicklingError as error:
@@ -72,7 +104,9 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         weights = next((checkpoint[name] for name in entries if name in checkpoint), checkpoint)
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'the checkpoint {source} holds no weights: it is not the file of a model')
-    return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
+    weights = {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
+    # MMPose before 1.0
+    return {name[9:] if name.startswith('keypoint_head.') else name: value for name, value in weights.items()}
 
 
 def load_strictly(

@@ -3,6 +3,7 @@
 The letters are those of :mod:`mmpose_tskd.structures`.
 """
 
+import math
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import cv2
@@ -95,9 +96,9 @@ class SimCCReader:
         self.temperature = temperature
         centre = np.array([[self.input_size]], dtype=np.float32) / 2
         target = codec.encode(centre)
-        probs = [self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy']
-        self.best_score = float(simcc_scores(*probs, self.smoothing_type))
-        softened = [prob ** (1 / temperature) for prob in probs]
+        prob_x, prob_y = (self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy')
+        self.best_score = float(simcc_scores(prob_x, prob_y, self.smoothing_type))
+        softened = [prob ** (1 / temperature) for prob in (prob_x, prob_y)]
         self.floors = [float(prob.min() / prob.sum()) for prob in softened]
 
     def _distribution(self, target: np.ndarray, loss: Any) -> Tensor:
@@ -154,13 +155,13 @@ class HeatmapReader:
     Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts
     the Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the
     peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
-    rows within 3σ of the peak; y alike.
+    rows within 3σ of the peak, and a little more (see :meth:`_centre`); y alike.
     Its gradient is local to the peak: it moves a peak by pixels, not across the picture.
     ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbour in x and
-    y (:class:`MSRAHeatmap`), or to the top of a parabola through the logarithm of the blurred map
-    (``MSRAHeatmap(unbiased=True)``, which is `DARK <https://arxiv.org/abs/1910.06278>`_, and
-    `UDP <https://arxiv.org/abs/1911.07524>`_). A pixel of a UDP map is (W-1)/(w-1) input pixels, as it was encoded;
-    MMPose's decode takes W/(w-1), up to one pixel more at the far border.
+    y (:class:`MSRAHeatmap`; MMPose does not move what is in column or row 1), or to the top of a parabola through the
+    logarithm of the blurred map (``MSRAHeatmap(unbiased=True)``, which is
+    `DARK <https://arxiv.org/abs/1910.06278>`_, and `UDP <https://arxiv.org/abs/1911.07524>`_). A pixel of a UDP map is
+    (W-1)/(w-1) input pixels, as it was encoded; MMPose's decode takes W/(w-1), up to one pixel more at the far border.
     """
 
     best_score = 1.0
@@ -171,7 +172,7 @@ class HeatmapReader:
         self.scale_factor = tuple(float(s) for s in codec.scale_factor)
         self.sigma = float(codec.sigma)
         self.is_udp = hasattr(codec, 'heatmap_type')
-        self.blur = codec.blur_kernel_size if self.is_udp or codec.unbiased else None
+        self.blur: Optional[int] = codec.blur_kernel_size if self.is_udp or codec.unbiased else None
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
         return PoseOutputs(feats=feats, reader=self, heatmaps=output)
@@ -203,9 +204,13 @@ class HeatmapReader:
         return (torch.arange(size, device=peak.device) - peak[..., None]).abs() <= 3 * self.sigma
 
     def _centre(self, marginal: Tensor, peak: Tensor) -> Tensor:
-        """N×K×size and the peak's index N×K to the Gaussian's centre, at most 1.5 pixels from it."""
+        """N×K×size and the peak's index N×K to the Gaussian's centre, at most 1.5 pixels from it.
+
+        A fiftieth of a perfect peak's height is added on both sides of it: it moves the centre by about a
+        hundredth of a pixel there, and keeps the gradient finite where the map is empty still.
+        """
         inside = peak.clamp(1, marginal.shape[-1] - 2)[..., None]
-        log = marginal.clamp(min=1e-6).log()
+        log = (marginal + 0.02 * self.sigma * math.sqrt(2 * math.pi)).log()
         slope = (log.gather(-1, inside + 1) - log.gather(-1, inside - 1)) / 2
         return (inside + (self.sigma**2 * slope).clamp(-1.5, 1.5)).squeeze(-1)
 
@@ -214,7 +219,7 @@ class HeatmapReader:
         h, w = heat.shape[-2:]
         index = heat.flatten(2).argmax(-1)
         x, y = index % w, index // w
-        move = self._quarter_pixel(heat, x, y) if self.blur is None else self._taylor(heat, x, y)
+        move = self._quarter_pixel(heat, x, y) if self.blur is None else self._taylor(heat, x, y, self.blur)
         return self._to_input(torch.stack([x, y], dim=-1) + move)
 
     def _quarter_pixel(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -225,10 +230,10 @@ class HeatmapReader:
         dy = (_at(heat, x, y + 1) - _at(heat, x, y - 1)) * inside_y
         return 0.25 * torch.stack([dx, dy], dim=-1).sign()
 
-    def _taylor(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _taylor(self, heat: Tensor, x: Tensor, y: Tensor, blur: int) -> Tensor:
         """N×K×2: from the highest pixel to the top of the second-order Taylor expansion of log(blurred heatmap)."""
         floor = 1e-3 if self.is_udp else 1e-10
-        log = gaussian_blur(heat, self.blur).clamp(min=floor, max=50.0).log()
+        log = gaussian_blur(heat, blur).clamp(min=floor, max=50.0).log()
         gap = 1 if self.is_udp else 2  # of the second differences
         here = _at(log, x, y)
         dx, dy = (_at(log, x + 1, y) - _at(log, x - 1, y)) / 2, (_at(log, x, y + 1) - _at(log, x, y - 1)) / 2
@@ -344,10 +349,11 @@ def flip_coords(coords: Tensor, flip_indices: List[int], width: int) -> Tensor:
     return torch.stack([width - 1 - coords[..., 0], coords[..., 1]], dim=-1)
 
 
-Reader = Union[SimCCReader, HeatmapReader, RefinerReader, RescaledReader]
+HeadReader = Union[SimCCReader, HeatmapReader, RefinerReader]
+Reader = Union[HeadReader, RescaledReader]
 
 
-def build_reader(head: Any, temperature: float = 1.0) -> Reader:
+def build_reader(head: Any, temperature: float = 1.0) -> HeadReader:
     """The reader for a head, chosen by its codec.
 
     Args:

@@ -17,7 +17,7 @@ class Skeleton(NamedTuple):
     Args:
         names: The K joints' names.
         links: The E limbs, pairs of joint indices.
-        sigmas: The K joints' OKS sigmas.
+        sigmas: The K joints' OKS sigmas; none where the metainfo has none.
         flip_indices: The joint that each becomes in the mirrored picture.
     """
 
@@ -45,15 +45,16 @@ class Skeleton(NamedTuple):
 def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
     """The skeleton that a dataset's metainfo describes.
 
-    The Runner hands a model no metainfo when it builds it, so the config names it.
+    The Runner hands a model no metainfo when it builds it, so the config names it. A skeleton in several parts, or with
+    joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken as it is.
 
     Args:
         metainfo: A dataset class registered in MMPose (``'CocoDataset'``, ``'CrowdPoseDataset'``, ...), or a metainfo
             dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``.
 
     Raises:
-        UserError: The dataset is unknown, or the metainfo is incomplete, has no links, has one twice, or has one
-            between joints that it does not have.
+        UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its joints one by
+            one, has no links, has one twice, or has one that does not join two of its joints.
     """
     where = f'metainfo {metainfo!r}' if isinstance(metainfo, str) else 'the metainfo given'
     raw: Any = metainfo
@@ -76,10 +77,18 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
         ) from error
     except KeyError as error:
         raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error
-    names = tuple(parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints']))
+    # MMPose numbers flip_indices in the order of keypoint_info
+    if list(parsed['keypoint_id2name']) != list(range(parsed['num_keypoints'])):
+        ids = list(parsed['keypoint_id2name'])
+        raise UserError(f'{where} numbers its joints {ids}: the keys of keypoint_info must be 0 to K-1, in this order')
+    names = tuple(parsed['keypoint_id2name'].values())
+    if len(set(names)) != len(names):
+        raise UserError(f'{where} names two joints alike, of {names}: every keypoint_info needs a name of its own')
     links: List[Tuple[int, int]] = [tuple(link) for link in parsed['skeleton_links']]
     if not links:
         raise UserError(f'{where} has no skeleton links: write them into skeleton_info')
+    if any(len(link) != 2 for link in links):
+        raise UserError(f'{where} has a link that does not join two joints: in skeleton_info, link=(name, name)')
     seen = set()
     for first, second in links:
         if first == second or frozenset((first, second)) in seen:

@@ -1,8 +1,11 @@
+import pathlib
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from conftest import train
 
 from mmpose_tskd.checkpoint import find_checkpoint, load_weights
 from mmpose_tskd.errors import UserError
@@ -31,6 +34,39 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='old.pth'):
         load_weights('old.pth')
     assert not (tmp_path / 'was_run').exists()
+
+
+def test_a_checkpoint_of_plain_mmpose_is_loaded(make_config):
+    """It has NumPy arrays in its metainfo, and logs with methods in them."""
+    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg.custom_hooks = [dict(type='SyncBuffersHook')]
+    runner = train(cfg)
+    path = f'{cfg.work_dir}/epoch_2.pth'
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    weights, own = load_weights(path), runner.model.state_dict()
+    assert weights.keys() == own.keys() and all(torch.equal(weights[name], own[name]) for name in own)
+
+
+def test_what_reads_plain_mmposes_files_runs_nothing(tmp_path, monkeypatch):
+    """getattr is named in them, to fetch the logs' methods."""
+
+    class Fetches:
+        def __reduce__(self):
+            return (getattr, (pathlib.Path(tmp_path / 'was_run'), 'touch'))
+
+    for name, content in dict(fetches=Fetches(), array=np.array([Malicious()], dtype=object)).items():
+        torch.save(dict(state_dict={'a': torch.ones(1)}, extra=content), tmp_path / name, pickle_protocol=4)
+        try:
+            load_weights(str(tmp_path / name))
+        except UserError:
+            pass
+    assert not (tmp_path / 'was_run').exists()
+
+
+def test_the_head_of_a_checkpoint_from_before_mmpose_1_is_renamed(tmp_path):
+    torch.save({'state_dict': {'keypoint_head.final_layer.weight': torch.ones(1)}}, tmp_path / 'old.pth')
+    assert set(load_weights(str(tmp_path / 'old.pth'))) == {'head.final_layer.weight'}
 
 
 def test_a_truncated_file_is_named(tmp_path):

@@ -36,6 +36,10 @@ def broken(**changes):
     return metainfo
 
 
+def numbered(names):
+    return broken(keypoint_info={k: dict(name=name) for k, name in names.items()}, skeleton_info={})
+
+
 @pytest.mark.parametrize(
     'metainfo, message',
     [
@@ -47,6 +51,13 @@ def broken(**changes):
             broken(skeleton_info={0: dict(link=('wrist', 'thumb'), id=0), 1: dict(link=('thumb', 'wrist'), id=1)}),
             'thumb and wrist twice',
         ),
+        (
+            broken(skeleton_info={0: dict(link=('wrist', 'thumb', 'index'), id=0)}),
+            'a link that does not join two joints',
+        ),
+        (numbered({1: 'wrist', 2: 'thumb'}), r'numbers its joints \[1, 2\]'),
+        (numbered({1: 'thumb', 0: 'wrist'}), r'joints \[1, 0\]: .* 0 to K-1, in this order'),
+        (numbered({0: 'wrist', 1: 'wrist'}), 'names two joints alike'),
         (dict(dataset_name='x'), 'keypoint_info'),
         (dict(from_file='no/such/file.py'), 'no/such/file.py'),
     ],

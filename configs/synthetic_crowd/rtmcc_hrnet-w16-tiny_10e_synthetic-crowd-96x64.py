@@ -1,6 +1,14 @@
 # RTMPose's head on the quickstart's student.
 _base_ = ['../quickstart/simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
 
+optim_wrapper = dict(optimizer=dict(lr=1e-3))  # at 3e-3 its attention does not learn
+
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),  # warm-up
+    dict(
+        type='CosineAnnealingLR', T_max=_base_.max_epochs, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+]
+
 # codec: RTMPose's σ, the root of an eighth of the input size
 codec = dict(
     type='SimCCLabel', input_size=(64, 96), sigma=(2.83, 3.46), simcc_split_ratio=2.0, normalize=False, use_dark=False)

@@ -5,11 +5,9 @@ _base_ = ['rtmcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py']
 max_epochs = 14
 train_cfg = dict(max_epochs=max_epochs)
 
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
-
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.001, by_epoch=False),  # warm-up
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=3e-5, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 
 model = dict(

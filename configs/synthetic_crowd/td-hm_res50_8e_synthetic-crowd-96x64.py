@@ -12,12 +12,24 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 
-# codec
-codec = dict(type='MSRAHeatmap', input_size=(64, 96), heatmap_size=(16, 24), sigma=1.5)
+# codec: MSRAHeatmap would round a joint to a pixel of the map, four of the picture
+codec = dict(type='UDPHeatmap', input_size=(64, 96), heatmap_size=(16, 24), sigma=1.5, blur_kernel_size=3)
 
 # pipelines
-train_pipeline = [*_base_.train_pipeline[:-2], dict(type='GenerateTarget', encoder=codec), dict(type='PackPoseInputs')]
+train_pipeline = [
+    *_base_.train_pipeline[:-3],
+    dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    *_base_.val_pipeline[:-2],
+    dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
+    dict(type='PackPoseInputs'),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader
 
 model = dict(
     backbone=dict(_delete_=True, type='ResNet', depth=50),
@@ -29,4 +41,4 @@ model = dict(
         loss=dict(type='KeypointMSELoss', use_target_weight=True),
         decoder=codec),
     train_cfg=dict(compute_acc=False),  # it goes through NumPy, which has no bfloat16
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))

@@ -180,7 +180,7 @@ def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) ->
     """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
-        image = images.get(person.get('image_id'))
+        image = images.get(person.get('image_id', -1))
         keypoints = person.get('keypoints', ())
         if image is None or len(keypoints) != 3 * labels.num_keypoints:
             continue  # which _check_annotations says

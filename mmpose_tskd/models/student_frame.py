@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..readers import Reader, RescaledReader
+from ..readers import HeadReader, Reader, RescaledReader
 from ..structures import PoseOutputs
 
 
@@ -38,8 +38,8 @@ class StudentFrame(nn.Module):
         self,
         student: Any,
         teacher: Any,
-        student_reader: Reader,
-        teacher_reader: Reader,
+        student_reader: HeadReader,
+        teacher_reader: HeadReader,
         joints: Optional[Tensor] = None,
     ):
         super().__init__()
@@ -51,7 +51,7 @@ class StudentFrame(nn.Module):
                 f'model.teacher sees pictures of {other} (w, h), the student of {size}: of one person they show '
                 f'different parts. Give both codecs an input_size of one shape (w:h), which need not be one size'
             )
-        self.reader = RescaledReader(teacher_reader, size) if self.resizes else teacher_reader
+        self.reader: Reader = RescaledReader(teacher_reader, size) if self.resizes else teacher_reader
 
         mean, std, swaps = _normalisation(student)
         their_mean, their_std, they_swap = _normalisation(teacher)

@@ -101,10 +101,15 @@ class FrozenTeacher:
 
     def _match(self, own: int, students: int) -> Optional[Tensor]:
         """The teacher's joint for each of the student's; None where they are the same."""
-        for skeleton, count, key in ((self.skeleton, own, 'teacher_'), (self.student_skeleton, students, '')):
-            if skeleton is not None and skeleton.num_keypoints != count:
-                who = 'teacher' if key else 'student'
-                raise UserError(f'model.{key}metainfo has {skeleton.num_keypoints} key points, the {who} {count}')
+        student = self.student_skeleton
+        if student is not None and student.num_keypoints != students:
+            raise UserError(f'model.metainfo has {student.num_keypoints} key points, the student {students}')
+        if self.skeleton is not None and self.skeleton.num_keypoints != own:
+            key = 'metainfo, which stands for the teacher too,' if self.skeleton is student else 'teacher_metainfo'
+            raise UserError(
+                f'model.{key} has {self.skeleton.num_keypoints} key points, the teacher {own}: set '
+                "model.teacher_metainfo to the teacher's dataset class or metainfo dict"
+            )
         if self.skeleton is None and own != students:
             raise UserError(
                 f'model.teacher has {own} key points, the student {students}: to match them by name, set '

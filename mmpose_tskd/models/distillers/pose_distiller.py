@@ -223,6 +223,11 @@ class PoseDistiller(TopdownPoseEstimator):
             if not self._teacher_checked:
                 self._check_teacher(teacher, data_samples)
             for name, loss in self.distill_losses.items():
+                if name in losses:
+                    raise UserError(
+                        f"model.distill_losses.{name}: the head's own losses have that name already; choose "
+                        'another, or set task_loss=False'
+                    )
                 losses[name] = self.gamma * loss(student, teacher, data_samples)
             losses['distill_gamma'] = self.gamma
         return losses

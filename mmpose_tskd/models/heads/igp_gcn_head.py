@@ -36,7 +36,7 @@ class IGPGCNHead(BaseHead):
         base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
         metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
         in_channels: Channels of the feature maps to read, coarse to fine; one a step.
-        in_indices: Which of the backbone's maps these are.
+        in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
         feat_channels: Channels of the image feature that each step adds to its joints.
         hidden_channels: Width of the input layer, and twice that between a block's two convolutions.
         feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by
@@ -44,7 +44,8 @@ class IGPGCNHead(BaseHead):
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
             put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only joints whose score is below this; None refines all.
+        refine_score_thr: Refine only joints whose score is below this; None refines all. It is the base head's
+            predicted ``keypoint_scores``: a raw logit for MMPose's own SimCC and RTMPose heads.
         stage_weights: λ of Eq. 7, for :meth:`loss`.
 
     Raises:
@@ -78,6 +79,7 @@ class IGPGCNHead(BaseHead):
         self.base_reader = build_reader(self.base_head)
         self.decoder = self.base_head.decoder
         self.input_size = self.base_reader.input_size
+        self.in_channels = tuple(in_channels)
         self.in_indices = tuple(in_indices)
         self.output = output
         self.resample = resample
@@ -115,8 +117,11 @@ class IGPGCNHead(BaseHead):
 
         Returns:
             The progressive poses, coarse to fine, each N×K×2, input pixels, fp32.
+
+        Raises:
+            UserError: ``in_indices`` or ``in_channels`` are not the maps'.
         """
-        maps = [feats[i] for i in self.in_indices]
+        maps = self.select_maps(feats)
         if self.feature_adaption is not None:
             maps = self.feature_adaption(maps)
         # In half precision a coordinate would be rounded to half a pixel, and the graph network costs next to nothing.
@@ -133,6 +138,23 @@ class IGPGCNHead(BaseHead):
                 pose = output_layer(x) + (start if self.output == 'offset' else 0)
                 poses.append(denormalize_coords(pose, self.input_size))
         return tuple(poses)
+
+    def select_maps(self, feats: Sequence[Tensor]) -> List[Tensor]:
+        """The maps that the steps read, coarse to fine."""
+        channels = [feat.shape[1] for feat in feats]
+        given = f'the backbone (or neck) hands out {len(feats)} map(s) with {channels} channels'
+        if not all(-len(feats) <= i < len(feats) for i in self.in_indices):
+            raise UserError(
+                f'head.in_indices is {self.in_indices}, but {given}: name them by 0 to {len(feats) - 1}, where '
+                'steps may share one, or let backbone.out_indices hand out more'
+            )
+        fitting = tuple(channels[i] for i in self.in_indices)
+        if fitting != self.in_channels:
+            raise UserError(
+                f'head.in_channels is {self.in_channels}, but {given}: '
+                f'with head.in_indices={self.in_indices} it must be {fitting}'
+            )
+        return [feats[i] for i in self.in_indices]
 
     def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
         """Feature maps to the base head's output and its refined poses; P_init and its scores carry no gradient."""

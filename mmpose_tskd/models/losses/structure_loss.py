@@ -108,6 +108,11 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann
     if kind == 'uniform':
         weights = torch.ones(len(skeleton.links))
     elif kind == 'sigma':
+        if len(skeleton.sigmas) != skeleton.num_keypoints:
+            raise UserError(
+                f'StructureLoss.edge_weights="sigma" needs a sigma for each of {skeleton.num_keypoints} key points, '
+                f'but the metainfo has {len(skeleton.sigmas)}: write them into sigmas, or choose "uniform"'
+            )
         weights = 1 / torch.tensor(skeleton.sigmas)[skeleton.edges()].sum(0)
     elif kind == 'length_std':
         if ann_file is None:

@@ -1,0 +1,69 @@
+from typing import Optional, Sequence
+
+import torch
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...structures import PoseOutputs
+from .checks import check_both_offer
+
+
+def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None) -> Tensor:
+    r"""Mean squared distance of two networks' heatmaps.
+
+    .. math::
+        L_{logit} = \frac{1}{NKhw} \sum_n \sum_k w_{nk} \sum_{x,y} (H^t_{nkyx} - H^s_{nkyx})^2
+
+    MMPose's ``KeypointMSELoss`` has the same normalisation: what a joint without weight leaves out is not divided out.
+
+    Args:
+        student: N×K×h×w.
+        teacher: N×K×h×w.
+        joint_weights: N×K or 1×K; None counts every joint as 1.
+
+    Returns:
+        Scalar, fp32.
+    """
+    squares = (student.float() - teacher.float()).square().mean((-2, -1))
+    if joint_weights is not None:
+        squares = squares * joint_weights
+    return squares.mean()
+
+
+@MODELS.register_module()
+class HeatmapMSELoss(nn.Module):
+    """:func:`heatmap_mse_loss`: the teacher's heatmaps as soft targets.
+
+    The logit distillation of IKD and of `FPD <https://arxiv.org/abs/1811.05419>`_, whose
+    ``(1 - a)·MSE(labels) + a·MSE(teacher)`` is ``loss_weight=1 - a`` in the head's ``KeypointMSELoss`` and
+    ``loss_weight=a`` here. Both codecs should draw a joint alike (σ, UDP or not): a UDP map's pixels lie elsewhere.
+
+    Args:
+        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``, as the head's loss does. Else the
+            teacher's guess for a joint without a label counts, too.
+        loss_weight: Factor on the mean.
+    """
+
+    def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.0):
+        super().__init__()
+        self.use_target_weight = use_target_weight
+        self.loss_weight = loss_weight
+
+    def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
+        """Scalar."""
+        weight = teacher.weights
+        if self.use_target_weight:
+            labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
+            weight = labelled if weight is None else weight * labelled
+        return self.loss_weight * heatmap_mse_loss(student.heatmaps, teacher.heatmaps, weight)
+
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Raises UserError if one of the two has no heatmaps, or the sizes of these differ."""
+        check_both_offer('heatmaps', 'HeatmapMSELoss', student, teacher)
+        own, other = (tuple(outputs.heatmaps.shape[:-3:-1]) for outputs in (student, teacher))
+        if own != other:
+            raise UserError(
+                f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's are {own} (w, h) and the "
+                f"teacher's {other}: give both codecs one heatmap_size, or use PoseL1Loss or JointAffinityLoss"
+            )

@@ -1,0 +1,75 @@
+from typing import Optional, Sequence
+
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...structures import PoseOutputs
+from .checks import check_both_offer
+
+
+def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
+    """Cosines of a person's heatmaps, joint by joint.
+
+    Args:
+        heatmaps: N×K×h×w.
+        least_norm: What a heatmap is divided by at least; one without a response has affinity to none.
+
+    Returns:
+        N×K×K, fp32, in [-1, 1].
+    """
+    maps = F.normalize(heatmaps.float().flatten(2), dim=-1, eps=least_norm)
+    return maps @ maps.transpose(1, 2)
+
+
+def joint_affinity_loss(
+    student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None, least_norm: float = 0.1
+) -> Tensor:
+    r"""Difference of two networks' affinities between the joints of a person.
+
+    .. math::
+        L_{structure} = \frac{1}{NK^2} \sum_n \sum_{i,j} w_{ni} w_{nj} \left( S^t_{nij} - S^s_{nij} \right)^2, \qquad
+        S = F F^\top, \quad F_k = \frac{H_k}{\| H_k \|_2}
+
+    Args:
+        student: N×K×h×w.
+        teacher: N×K×h'×w'; an affinity has no resolution, so the sizes may differ.
+        joint_weights: N×K or 1×K; a pair counts with the product of its two joints'. None counts each as 1.
+        least_norm: See :func:`joint_affinities`.
+
+    Returns:
+        Scalar, fp32.
+    """
+    squares = (joint_affinities(student, least_norm) - joint_affinities(teacher, least_norm)).square()
+    if joint_weights is not None:
+        squares = squares * joint_weights[:, :, None] * joint_weights[:, None, :]
+    return squares.mean()
+
+
+@MODELS.register_module()
+class JointAffinityLoss(nn.Module):
+    """:func:`joint_affinity_loss` between the student's and the teacher's heatmaps: IKD's structure distillation.
+
+    IKD's own formula is not public: this is one reading of its abstract, by which the student's prediction is to hold
+    the structure that the teacher's has.
+
+    Args:
+        least_norm: A heatmap of a smaller norm is divided by this instead, so that what is all but empty neither makes
+            its noise count nor its gradient explode. A Gaussian of σ = 2 has 3.5.
+        loss_weight: Factor on the mean.
+    """
+
+    def __init__(self, least_norm: float = 0.1, loss_weight: float = 1.0):
+        super().__init__()
+        self.least_norm = least_norm
+        self.loss_weight = loss_weight
+
+    def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
+        """Scalar."""
+        return self.loss_weight * joint_affinity_loss(
+            student.heatmaps, teacher.heatmaps, teacher.weights, self.least_norm
+        )
+
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Raises UserError if one of the two has no heatmaps."""
+        check_both_offer('heatmaps', 'JointAffinityLoss', student, teacher)

@@ -1,0 +1,100 @@
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...structures import PoseOutputs
+from .checks import check_both_offer
+
+
+def simcc_logit_kd_loss(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    joint_weights: Optional[Tensor] = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    r"""Kullback-Leibler divergence of two networks' SimCC bins, summed over bins, averaged over joints and people.
+
+    .. math::
+        L_{logit} = \frac{\tau^2}{NK} \sum_n \sum_k w_{nk} \sum_{a \in \{x, y\}}
+        KL\left( \mathrm{softmax}(t^a_{nk} / \tau) \,\|\, \mathrm{softmax}(s^a_{nk} / \tau) \right)
+
+    With τ = 1 and no weights its value is that of DWPose's code, MMPose's ``KDLoss``. DWPose's text has the cross
+    entropy, whose gradient is the same, and no division by K.
+
+    Args:
+        student: Logits, N×K×Wx and N×K×Wy.
+        teacher: Logits of the same shapes.
+        joint_weights: N×K or 1×K; None counts every joint as 1.
+        temperature: τ; the factor τ² keeps the gradient's size.
+
+    Returns:
+        Scalar, fp32.
+    """
+    divergence_x, divergence_y = (
+        F.kl_div(
+            F.log_softmax(s.float() / temperature, dim=-1),
+            F.log_softmax(t.float() / temperature, dim=-1),
+            reduction='none',
+            log_target=True,
+        ).sum(-1)
+        for s, t in zip(student, teacher)
+    )
+    divergence = divergence_x + divergence_y
+    if joint_weights is not None:
+        divergence = divergence * joint_weights
+    return temperature**2 * divergence.mean()
+
+
+@MODELS.register_module()
+class SimCCLogitKDLoss(nn.Module):
+    """:func:`simcc_logit_kd_loss`: the teacher's bins as soft targets, after `DWPose <https://arxiv.org/abs/2307.15880>`_.
+
+    Each network's logits are multiplied by its own head's β, where ``KDLoss`` takes the student's for both.
+
+    Args:
+        temperature: τ.
+        visible_weight: Factor for a joint with a label that lies in the crop (``keypoint_weights`` above 0).
+        hidden_weight: Factor for the others. DWPose counts all alike: what the teacher makes of a joint without a
+            label is to be learnt, too.
+        loss_weight: DWPose's is 0.1 in its first stage.
+
+    Raises:
+        UserError: The temperature is not positive.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        visible_weight: float = 1.0,
+        hidden_weight: float = 1.0,
+        loss_weight: float = 0.1,
+    ):
+        super().__init__()
+        if temperature <= 0:
+            raise UserError(f'SimCCLogitKDLoss.temperature must be positive, not {temperature}')
+        self.temperature = temperature
+        self.visible_weight = visible_weight
+        self.hidden_weight = hidden_weight
+        self.loss_weight = loss_weight
+
+    def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
+        """Scalar."""
+        labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples]) > 0
+        weight = torch.where(labelled, self.visible_weight, self.hidden_weight)
+        if teacher.weights is not None:
+            weight = weight * teacher.weights
+        return self.loss_weight * simcc_logit_kd_loss(student.simcc, teacher.simcc, weight, self.temperature)
+
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Raises UserError if one of the two has no SimCC bins, or their numbers differ."""
+        check_both_offer('simcc', 'SimCCLogitKDLoss', student, teacher)
+        own, other = (tuple(v.shape[-1] for v in outputs.simcc) for outputs in (student, teacher))
+        if own != other:
+            raise UserError(
+                f'SimCCLogitKDLoss compares bin by bin, but the student has {own} of them in x and y, and the teacher '
+                f'{other}: give both codecs one input_size and simcc_split_ratio, or use PoseL1Loss'
+            )

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
+from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -42,21 +42,22 @@ def find_checkpoint(source: str) -> str:
     )
 
 
-class _LeftOut:
-    """Stands for an object in a checkpoint that is no part of its weights, and is not made."""
+class _History(HistoryBuffer):
+    """MMEngine's log of a value, made from its numbers alone; its pickle names methods to call, too."""
 
-    def __init__(self, *args) -> None:
-        pass
-
-    def __setstate__(self, state) -> None:
-        pass
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__init__(state['_log_history'], state['_count_history'], state['max_length'])  # type: ignore[misc]
+        self.__class__ = HistoryBuffer  # type: ignore[assignment]
 
 
-def _mmengines_globals() -> ContextManager:
-    """Lets a tensors-only load pass over what MMEngine writes beside the weights.
+def _call_nothing(*args) -> None:
+    """Stands for ``getattr``, by which a log's pickle fetches its methods."""
 
-    These are NumPy arrays, filled with the file's numbers, and the history of the logs, in whose place
-    :class:`_LeftOut` is put. No function that the file names is called but NumPy's two that make arrays.
+
+def mmengines_globals() -> ContextManager:
+    """Lets a tensors-only load read what MMEngine writes beside the weights: NumPy's arrays and the logs.
+
+    No function that the file names is called but NumPy's two that make an array of its numbers.
     """
     if not hasattr(torch.serialization, 'safe_globals'):  # torch before 2.5: such files are refused
         return nullcontext()
@@ -67,8 +68,8 @@ def _mmengines_globals() -> ContextManager:
         for function, name in ((array, '_reconstruct'), (scalar, 'scalar'))
     ]
     dtypes = [type(np.dtype(kind)) for kind in ('?', 'i4', 'i8', 'u1', 'f4', 'f8', 'O', 'U')]
-    history = [(_LeftOut, 'mmengine.logging.history_buffer.HistoryBuffer'), (_LeftOut, 'builtins.getattr')]
-    return torch.serialization.safe_globals([*functions, np.ndarray, np.dtype, *dtypes, *history])
+    logs: List[Any] = [(_History, 'mmengine.logging.history_buffer.HistoryBuffer'), (_call_nothing, 'builtins.getattr')]
+    return torch.serialization.safe_globals([*functions, np.ndarray, np.dtype, *dtypes, *logs])
 
 
 def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
@@ -85,7 +86,7 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
         file = source  # named in the messages below
         if _is_url(source):
             file = _download(source)
-        with _mmengines_globals():
+        with mmengines_globals():
             checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f'there is no checkpoint {source}') from error

@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
+from scipy.io import savemat
 
 import mmpose_tskd  # noqa: F401
 
@@ -58,13 +59,35 @@ def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -
     return folder
 
 
+def write_toy_mpii(folder: Path) -> Path:
+    """The same in MPII's layout, with boxes of the heads."""
+    write_toy_data(folder, num_keypoints=16)
+    labels = json.loads((folder / 'labels.json').read_text())
+    people = []
+    for person in labels['annotations']:
+        joints = np.array(person['keypoints']).reshape(-1, 3)
+        people.append(
+            dict(
+                image=f'{person["image_id"]}.png',
+                center=[48.0, 64.0],
+                scale=0.5,  # 100 pixels
+                joints=joints[:, :2].tolist(),
+                joints_vis=(joints[:, 2] > 0).astype(int).tolist(),
+            )
+        )
+    (folder / 'labels.json').write_text(json.dumps(people))
+    heads = np.tile(np.array([[0.0, 0.0], [20.0, 20.0]])[..., None], len(people))
+    savemat(folder / 'heads.mat', dict(headboxes_src=heads))
+    return folder
+
+
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp('data') / 'toy')
 
 
 def shrink_model(cfg, width: int) -> None:
-    """Makes every HRNet, SimCC head and codec inside a config toy-sized, in place."""
+    """Makes every HRNet, ResNet, head and codec inside a config toy-sized, in place."""
     if isinstance(cfg, dict):
         kind = cfg.get('type')
         widths = [width * 2**i for i in range(4)]
@@ -82,19 +105,36 @@ def shrink_model(cfg, width: int) -> None:
                 )
             cfg['extra'] = ConfigDict(extra)
             cfg['init_cfg'] = None
-        elif kind == 'OfficialSimCCHead':
+        elif kind == 'ResNet':
+            cfg.update(base_channels=width, stem_channels=width, init_cfg=None)
+        elif kind == 'HeatmapHead':
+            cfg['in_channels'] = _shrink_channels(cfg['in_channels'], width)
+            if cfg.get('deconv_out_channels', True):
+                cfg['deconv_out_channels'] = (8,) * len(cfg.get('deconv_out_channels', range(3)))
+        elif kind in ('OfficialSimCCHead', 'RTMCCHead'):
             cfg.update(in_channels=width, input_size=INPUT_SIZE, in_featuremap_size=(16, 24))
         elif kind == 'IGPGCNHead':
             cfg.update(in_channels=(4 * width, 2 * width, width), feat_channels=(16, 8, 8), hidden_channels=16)
         elif kind in ('SimCCLabel', 'TopdownAffine'):
             cfg['input_size'] = INPUT_SIZE
+        elif kind in ('MSRAHeatmap', 'UDPHeatmap'):
+            stride = cfg['input_size'][0] // cfg['heatmap_size'][0]
+            cfg.update(input_size=INPUT_SIZE, heatmap_size=tuple(side // stride for side in INPUT_SIZE))
         elif 'student_channels' in cfg:
-            cfg.update(student_channels=8, teacher_channels=12)
+            cfg.update(
+                student_channels=_shrink_channels(cfg['student_channels'], 8),
+                teacher_channels=_shrink_channels(cfg['teacher_channels'], 12),
+            )
         for value in cfg.values():
             shrink_model(value, width)
     elif isinstance(cfg, (list, tuple)):
         for value in cfg:
             shrink_model(value, width)
+
+
+def _shrink_channels(channels: int, width: int) -> int:
+    """Of a ResNet's map, which has a multiple of its 64 base channels, or of an HRNet's, which has its branch 0's."""
+    return width * max(channels // 64, 1)
 
 
 def toy_config(name: str, data: Path, work_dir: Path, width: int = 8, **options) -> Config:
@@ -105,15 +145,19 @@ def toy_config(name: str, data: Path, work_dir: Path, width: int = 8, **options)
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         loader.dataset.update(data_root=str(data), ann_file='labels.json', data_prefix=dict(img='images/'))
         loader.dataset.pop('bbox_file', None)
-    cfg.val_evaluator = cfg.test_evaluator = dict(
-        type='CocoMetric', ann_file=str(data / 'labels.json'), keypoint_score_thr=0.01
-    )
+        if 'headbox_file' in loader.dataset:
+            loader.dataset.headbox_file = str(data / 'heads.mat')
+    if 'headbox_file' not in cfg.val_dataloader.dataset:
+        cfg.val_evaluator = cfg.test_evaluator = dict(
+            type='CocoMetric', ann_file=str(data / 'labels.json'), keypoint_score_thr=0.01
+        )
+        cfg.default_hooks.checkpoint.update(save_best='coco/AP', rule='greater')
     cfg.train_cfg.update(max_epochs=2, val_interval=1)
     cfg.param_scheduler = [
         dict(type='LinearLR', begin=0, end=2, start_factor=0.5, by_epoch=False),
         dict(type='MultiStepLR', milestones=[1], gamma=0.5, by_epoch=True),
     ]
-    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1, save_best='coco/AP', rule='greater')
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
     cfg.default_hooks.logger.interval = 1
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=0)

@@ -2,9 +2,13 @@
 
 import pytest
 import torch
-from conftest import REPO, shrink_model, toy_config, train, write_toy_data
+from conftest import REPO, shrink_model, toy_config, train, write_toy_data, write_toy_mpii
 from mmengine.config import Config
 from mmpose.registry import MODELS
+from test_recipes import published_weights
+
+from mmpose_tskd.apis.complexity import model_complexity
+from mmpose_tskd.models.teacher import load_model_config
 
 CONFIGS = sorted(str(path.relative_to(REPO / 'configs')) for path in REPO.glob('configs/**/*.py'))
 RUNNABLE = [name for name in CONFIGS if not name.startswith(('_base_', 'recipes'))]  # recipes: test_recipes.py
@@ -39,6 +43,11 @@ def toy_data_14(tmp_path_factory):
     return write_toy_data(tmp_path_factory.mktemp('data') / 'toy14', num_keypoints=14)
 
 
+@pytest.fixture(scope='session')
+def toy_mpii(tmp_path_factory):
+    return write_toy_mpii(tmp_path_factory.mktemp('data') / 'toy_mpii')
+
+
 def save_toy_model(model: dict, width: int, path) -> str:
     shrink_model(model, width)
     torch.save(MODELS.build(model).state_dict(), path)
@@ -46,11 +55,11 @@ def save_toy_model(model: dict, width: int, path) -> str:
 
 
 @pytest.mark.parametrize('name', RUNNABLE)
-def test_a_config_trains_and_predicts_at_toy_size(name, toy_data, toy_data_14, tmp_path):
+def test_a_config_trains_and_predicts_at_toy_size(name, toy_data, toy_data_14, toy_mpii, tmp_path):
     cfg = Config.fromfile(REPO / 'configs' / name)
     head = cfg.model.head
     num_keypoints = head.get('base_head', head).out_channels
-    data = {17: toy_data, 14: toy_data_14}[num_keypoints]
+    data = {17: toy_data, 16: toy_mpii, 14: toy_data_14}[num_keypoints]
     options = {'train_cfg.max_epochs': 1}
     if cfg.model.get('student_checkpoint'):
         plain = dict(
@@ -65,12 +74,13 @@ def test_a_config_trains_and_predicts_at_toy_size(name, toy_data, toy_data_14, t
         options['model.student_checkpoint'] = save_toy_model(plain, 8, tmp_path / 'student.pth')
     toy = toy_config(name, data, tmp_path / 'work', **options)
     if cfg.model.get('teacher'):
-        toy.model.teacher = Config.fromfile(cfg.model.teacher).model
+        toy.model.teacher = load_model_config(cfg.model.teacher)
         toy.model.teacher_checkpoint = save_toy_model(toy.model.teacher, 12, tmp_path / 'teacher.pth')
     runner = train(toy)
     loss = runner.message_hub.get_scalar('train/loss').data[0]
     assert len(loss) == 3 and all(value > 0 for value in loss)
-    assert 0 <= runner.message_hub.get_scalar('val/coco/AP').current() <= 1
+    metric, best = ('PCK', 100) if num_keypoints == 16 else ('coco/AP', 1)
+    assert 0 <= runner.message_hub.get_scalar(f'val/{metric}').current() <= best
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
@@ -94,6 +104,35 @@ def test_a_config_builds_its_model_at_full_size(name):
         teacher = Config.fromfile(cfg.model.teacher).model
         adapter = model.distill_losses['loss_feat'].adapter
         assert (adapter.in_channels, adapter.out_channels) == (cfg.model.head.in_channels, teacher.head.in_channels)
+
+
+@pytest.mark.parametrize('data', ['coco-256x192', 'mpii-256x256'])
+def test_ikds_student_has_35_percent_of_its_teacher(data):
+    cfg = Config.fromfile(REPO / f'configs/ikd/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py')
+    student = model_complexity(cfg.model, cfg.codec.input_size)
+    teacher = model_complexity(load_model_config(cfg.model.teacher), cfg.codec.input_size)
+    assert (student.params_m, teacher.params_m) == pytest.approx((11.833, 34.0), abs=2e-3)
+    assert student.params_m / teacher.params_m == pytest.approx(0.35, abs=5e-3)
+    assert student.gmacs / teacher.gmacs == pytest.approx(0.35, abs=7e-3)
+    plain = Config.fromfile(REPO / f'configs/ikd/td-hm_res18-small_8xb64-210e_{data}.py')
+    assert plain.model.backbone == cfg.model.backbone and plain.model.head == cfg.model.head
+
+
+@pytest.mark.parametrize('data', ['coco-256x192', 'mpii-256x256'])
+def test_ikds_teacher_has_the_checkpoint_that_mmpose_publishes(data):
+    model = Config.fromfile(REPO / f'configs/ikd/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py').model
+    assert model.teacher_checkpoint == published_weights(model.teacher)
+
+
+def test_ikds_ablation_holds_one_term_of_it_each():
+    name = '_td-hm_res50-to-res18-small_8xb64-210e_coco-256x192.py'
+    whole = Config.fromfile(REPO / f'configs/ikd/ikd{name}').model.distill_losses
+    for term in ('logit', 'feature', 'structure'):
+        alone = Config.fromfile(REPO / f'configs/ikd/ikd-{term}{name}').model.distill_losses
+        assert alone == {f'loss_{term}': whole[f'loss_{term}']}
+    assert len(whole) == 3
+    mpii = Config.fromfile(REPO / f'configs/ikd/ikd{name.replace("coco-256x192", "mpii-256x256")}')
+    assert mpii.model.distill_losses == whole
 
 
 def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):

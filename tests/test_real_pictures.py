@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPO
 from mmengine.config import Config
 from mmpose.registry import MODELS
+from scipy.io import savemat
+
+from mmpose_tskd.models.teacher import load_model_config
 
 DATA = Path(os.environ.get('TSKD_DATA', REPO.parent / 'shared' / 'data')).resolve()
-COCO, CROWDPOSE = DATA / 'coco_mini', DATA / 'samples' / 'crowdpose'
+COCO, CROWDPOSE, MPII = DATA / 'coco_mini', DATA / 'samples' / 'crowdpose', DATA / 'samples' / 'mpii'
 
 
 def run(folder, tool, *args):
@@ -96,3 +100,23 @@ def test_both_stages_on_crowdpose(tmp_path):
     )
     # the two pictures are medium: no number for the others
     assert 'crowdpose/AP(M)' in result and 'crowdpose/AP(E)' not in result and 'crowdpose/AP(H)' not in result
+
+
+@pytest.mark.skipif(not MPII.is_dir(), reason=f'needs pictures of MPII at {MPII}')
+def test_ikd_on_mpii(tmp_path):
+    """The heads' boxes, which are not among the samples, from each person's neck (8) and top of the head (9)."""
+    joints = np.array([person['joints'] for person in json.loads((MPII / 'test_mpii.json').read_text())])
+    savemat(tmp_path / 'heads.mat', dict(headboxes_src=joints[:, 8:10].transpose(1, 2, 0)))
+    config = REPO / 'configs/ikd/ikd_td-hm_res50-to-res18-small_8xb64-210e_mpii-256x256.py'
+    teacher = MODELS.build(load_model_config(Config.fromfile(config).model.teacher))
+    torch.save(teacher.state_dict(), tmp_path / 'teacher.pth')
+    data = options('test_mpii.json', 'test_mpii.json', '', '', MPII)
+    data = [option for option in data if 'evaluator' not in option]  # PCKh has the labels from the data set
+    data += [f'{name}_dataloader.dataset.headbox_file={tmp_path}/heads.mat' for name in ('val', 'test')]
+    offline = ['model.teacher_checkpoint=teacher.pth', 'model.backbone.init_cfg=None']
+    said = run(tmp_path, 'train', config, '--work-dir', 'ikd', *data, *offline)
+    assert all(term in said for term in ('loss_kpt', 'loss_logit', 'loss_feature', 'loss_structure'))
+    plain = config.with_name(config.name.replace('ikd_td-hm_res50-to-', 'td-hm_'))
+    run(tmp_path, 'test', plain, 'ikd/epoch_1.pth', '--out', 'result.json', *data)
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert all(0 <= result[name] <= 100 for name in ('PCK', 'PCK@0.1', 'Head PCK', 'Ankle PCK'))

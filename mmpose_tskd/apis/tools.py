@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mmpose
 
+from ..checkpoint import mmengines_globals
 from ..errors import UserError
 
 
@@ -24,13 +25,14 @@ def run_mmpose_tool(name: str) -> None:
     if not os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # for URLs too, which torch.hub unpickles otherwise
     try:
-        runpy.run_path(str(tool), run_name='__main__')
+        with mmengines_globals():
+            runpy.run_path(str(tool), run_name='__main__')
     except UserError as error:
         sys.exit(f'error: {error}')
     except pickle.UnpicklingError as error:
         sys.exit(
             f'error: a checkpoint holds more than tensors and plain values; loading it could run its code: {error}\n'
-            'A file that mmpose_tskd wrote loads as it is. If you trust where this one came from, set '
+            'A file that MMPose or mmpose_tskd wrote loads as it is. If you trust where this one came from, set '
             'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for this run.'
         )
     except FileNotFoundError as error:

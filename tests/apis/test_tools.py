@@ -46,6 +46,17 @@ def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
     assert 'coco/AP' in (tmp_path / 'out.json').read_text()
 
 
+def test_a_run_of_plain_mmpose_is_resumed_and_tested(run_tool, make_config, tmp_path):
+    """Its files hold NumPy arrays and logs; they are loaded as safely."""
+    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg.custom_hooks = [dict(type='SyncBuffersHook')]
+    cfg.dump(tmp_path / 'plain.py')
+    options = ['plain.py', '--work-dir', 'run', '--cfg-options']
+    assert run_tool('train', *options, 'train_cfg.max_epochs=1') is None
+    assert run_tool('train', *options, 'experiment_name=again', 'resume=True') is None
+    assert run_tool('test', 'plain.py', 'run/epoch_2.pth', '--cfg-options', 'experiment_name=test') is None
+
+
 def test_a_missing_config_and_missing_data_are_named(run_tool, student):
     assert 'no/config.py' in run_tool('train', 'no/config.py')
     message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.data_root=gone')

@@ -23,7 +23,7 @@ def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
 
 
 def joint_affinity_loss(
-    student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None, least_norm: float = 0.1
+    student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None, least_norm: float = 1.0
 ) -> Tensor:
     r"""Difference of two networks' affinities between the joints of a person.
 
@@ -59,7 +59,7 @@ class JointAffinityLoss(nn.Module):
         loss_weight: Factor on the mean.
     """
 
-    def __init__(self, least_norm: float = 0.1, loss_weight: float = 1.0):
+    def __init__(self, least_norm: float = 1.0, loss_weight: float = 1.0):
         super().__init__()
         self.least_norm = least_norm
         self.loss_weight = loss_weight

@@ -168,6 +168,18 @@ def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
     assert out['loss_pose'].item() == 0 and out['loss_structure'].item() == 0
 
 
+def test_a_loss_of_the_base_config_is_left_out_by_none(distiller):
+    losses = dict(loss_pose=dict(type='PoseL1Loss'), loss_structure=None)
+    model = distiller(estimator(MSRA), estimator(UDP), losses)
+    assert set(model.distill_losses) == {'loss_pose'}
+
+
+def test_a_loss_named_as_one_of_the_heads_is_refused(distiller):
+    model = distiller(estimator(MSRA), estimator(UDP), dict(loss_kpt=dict(type='PoseL1Loss')))
+    with pytest.raises(UserError, match="distill_losses.loss_kpt: the head's own losses have that name"):
+        model.loss(*labelled_batch(MSRA))
+
+
 def test_a_refined_model_is_a_teacher(distiller):
     refined = estimator(SIMCC, 'OfficialSimCCHead')
     refined['head'] = dict(

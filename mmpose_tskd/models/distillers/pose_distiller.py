@@ -33,6 +33,7 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher: A model dict, a config file or ``'mmpose::path'``. None trains without one, on the task loss alone.
         teacher_checkpoint: The teacher's weights: a file, a URL, or a work folder (best checkpoint).
         distill_losses: The losses that compare student and teacher, by name; MMEngine sums what has "loss" in its name.
+            None instead of a loss leaves it out, such as one of the base config's.
         task_loss: Add the head's own loss on the labels.
         frozen: Modules of the student (``'backbone'``, ``'head.base_head'``) that keep their weights and their
             batch-norm statistics.
@@ -58,7 +59,7 @@ class PoseDistiller(TopdownPoseEstimator):
         head: dict,
         teacher: Union[str, dict, None] = None,
         teacher_checkpoint: Optional[str] = None,
-        distill_losses: Optional[Dict[str, dict]] = None,
+        distill_losses: Optional[Dict[str, Optional[dict]]] = None,
         task_loss: bool = True,
         frozen: Sequence[str] = (),
         student_checkpoint: Optional[str] = None,
@@ -92,7 +93,9 @@ class PoseDistiller(TopdownPoseEstimator):
         for module in self._frozen_modules():
             module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with adapters and without
-            losses = {name: self._build_loss(name, cfg) for name, cfg in (distill_losses or {}).items()}
+            losses = {
+                name: self._build_loss(name, cfg) for name, cfg in (distill_losses or {}).items() if cfg is not None
+            }
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
         self._teacher_checked = False

@@ -32,8 +32,7 @@ class SimCCStructureDistiller(PoseDistiller):
     def __init__(self, distill_losses: Optional[Dict[str, Optional[dict]]] = None, **kwargs):
         options = {**dict.fromkeys(self.paper_losses, {}), **(distill_losses or {})}
         losses = {
-            name: {**self.paper_losses.get(name, {}), **option}
+            name: None if option is None else {**self.paper_losses.get(name, {}), **option}
             for name, option in options.items()
-            if option is not None
         }
         super().__init__(distill_losses=losses, **kwargs)

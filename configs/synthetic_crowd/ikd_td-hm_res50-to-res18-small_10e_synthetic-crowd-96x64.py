@@ -1,0 +1,12 @@
+# IKD on the synthetic crowd, its three terms with the weights of configs/ikd/.
+_base_ = ['td-hm_res18-small_10e_synthetic-crowd-96x64.py']
+
+model = dict(
+    type='PoseDistiller',
+    teacher='{{ fileDirname }}/td-hm_res50_8e_synthetic-crowd-96x64.py',
+    teacher_checkpoint='work_dirs/td-hm_res50_8e_synthetic-crowd-96x64',
+    distill_losses=dict(
+        loss_logit=dict(type='HeatmapMSELoss', use_target_weight=True, loss_weight=1.0),
+        loss_feature=dict(
+            type='FeatureMSELoss', student_channels=512, teacher_channels=2048, reduction='mean', loss_weight=2e-3),
+        loss_structure=dict(type='JointAffinityLoss', loss_weight=3e-3)))

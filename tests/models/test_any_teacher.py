@@ -168,6 +168,28 @@ def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
     assert out['loss_pose'].item() == 0 and out['loss_structure'].item() == 0
 
 
+def test_vitpose_is_a_teacher(distiller):
+    pytest.importorskip('mmpretrain', reason='ViTPose takes its backbone from mmpretrain')
+    vit = estimator(UDP)
+    vit['backbone'] = dict(
+        type='mmpretrain.VisionTransformer',
+        arch=dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32),
+        img_size=(96, 64),
+        patch_size=16,
+        with_cls_token=False,
+        out_type='featmap',
+        patch_cfg=dict(padding=2),
+    )
+    vit['head'].update(in_channels=32, deconv_out_channels=(8, 8), deconv_kernel_sizes=(4, 4))
+    losses = dict(
+        loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=32),
+        loss_pose=dict(type='PoseL1Loss'),
+    )
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), vit, losses)
+    out = model.loss(*labelled_batch(SIMCC))
+    assert all(out[name].isfinite() and out[name] > 0 for name in losses)
+
+
 def test_a_loss_of_the_base_config_is_left_out_by_none(distiller):
     losses = dict(loss_pose=dict(type='PoseL1Loss'), loss_structure=None)
     model = distiller(estimator(MSRA), estimator(UDP), losses)

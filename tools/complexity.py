@@ -9,7 +9,7 @@ from mmpose_tskd.errors import UserError
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('configs', nargs='+', help='config files')
+    parser.add_argument('configs', nargs='+', help="config files, or mmpose::... for MMPose's")
     parser.add_argument('--json', metavar='OUT', help='write a list of {"config", "params_m", "gmacs"} as well')
     args = parser.parse_args()
     try:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import UserError
+from ..paths import load_config
 
 # Tables I and III of the paper: parameters in millions and GFLOPs, by network and input size.
 PAPER = {
@@ -72,24 +73,21 @@ def print_complexity(configs: Sequence[str], out: Optional[str] = None) -> List[
     """Prints the sizes of the models of configs, beside the paper's.
 
     Args:
-        configs: Config files.
+        configs: Config files, or ``'mmpose::path'``.
         out: A JSON file to write as well: a list of ``{"config", "params_m", "gmacs"}``.
 
     Returns:
         That list.
 
     Raises:
-        UserError: A config has no top-down model with a codec.
+        UserError: There is no such config, or it has no top-down model with a codec.
     """
     rows = []
     table = Table(box=box.MARKDOWN)
     for title in ('config', 'params M', 'GMACs', "paper's M", "paper's GFLOPs"):
         table.add_column(title, justify='left' if title == 'config' else 'right')
     for path in configs:
-        try:
-            cfg = Config.fromfile(path)
-        except FileNotFoundError as error:
-            raise UserError(f'there is no config {path}') from error
+        cfg = load_config(path)
         if 'model' not in cfg or 'codec' not in cfg:
             raise UserError(f'{path} has no model with a codec: it is a part of other configs')
         params, gmacs = model_complexity(cfg.model, cfg.codec.input_size)

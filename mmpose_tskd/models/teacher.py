@@ -1,16 +1,13 @@
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Callable, List, Optional, Union
 
 import torch
-from mmengine.config import Config
-from mmengine.hub import get_config
 from mmpose.registry import MODELS
 from torch import Tensor
 
 from ..checkpoint import find_checkpoint, load_strictly, load_weights
 from ..errors import UserError
-from ..paths import tool_command
+from ..paths import load_config, tool_command
 from ..readers import build_reader
 from ..skeleton import Skeleton, load_skeleton, match_joints
 from ..structures import PoseOutputs
@@ -176,17 +173,10 @@ def load_model_config(source: Union[str, dict]) -> dict:
     Raises:
         UserError: There is no such file, or it has no ``model``.
     """
-    config: Any = source
-    if isinstance(source, str):
-        if '::' in source:
-            config = get_config(source)
-        elif Path(source).is_file():
-            config = Config.fromfile(source)
-        else:
-            raise UserError(
-                f'model.teacher: there is no config file {source}; a path is relative to the current folder, '
-                'or, written as {{ fileDirname }}/..., to the config that names it'
-            )
+    try:
+        config: Any = load_config(source) if isinstance(source, str) else source
+    except UserError as error:
+        raise UserError(f'model.teacher: {error}') from error
     model = config.get('model', config)
     if 'backbone' not in model:
         raise UserError('model.teacher: the config has no model with a backbone')

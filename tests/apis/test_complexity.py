@@ -38,9 +38,14 @@ def test_a_distillers_student_is_counted_without_adapters():
 
 @pytest.mark.parametrize(
     'config, message',
-    [('nowhere.py', 'there is no config nowhere.py'), ('_base_/datasets/lspet_128x96.py', 'no model')],
+    [
+        ('nowhere.py', 'there is no config nowhere.py'),
+        ('mmpose::nowhere.py', 'there is no config mmpose::nowhere.py'),
+        ('nowhere::a.py', 'there is no config nowhere::a.py'),
+        ('_base_/datasets/lspet_128x96.py', 'no model'),
+    ],
 )
 def test_mistakes_are_named(config, message):
-    path = config if config == 'nowhere.py' else str(REPO / 'configs' / config)
+    path = str(REPO / 'configs' / config) if config.startswith('_base_') else config
     with pytest.raises(UserError, match=message):
         print_complexity([path])

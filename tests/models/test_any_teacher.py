@@ -68,6 +68,19 @@ def estimator(codec, head='heatmap', width=8, num_keypoints=17, **options):
     return model
 
 
+def refiner(base_head):
+    """A small IGP-GCN on one map."""
+    return dict(
+        type='IGPGCNHead',
+        base_head=base_head,
+        metainfo='CocoDataset',
+        in_channels=(64, 64, 64),
+        in_indices=(0, 0, 0),
+        feat_channels=(8, 8, 8),
+        hidden_channels=16,
+    )
+
+
 @pytest.fixture
 def distiller(tmp_path):
     """``distiller(student, teacher, **options)``: built, the teacher's weights saved first."""
@@ -163,9 +176,29 @@ def test_every_teacher_teaches_every_student(distiller, name):
     'codec, head', [(FINE, 'OfficialSimCCHead'), (MSRA, 'heatmap'), (UDP, 'heatmap'), (RTM, 'rtmcc')]
 )
 def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
-    model = distiller(estimator(codec, head), estimator(codec, head), same=True).eval()
+    losses = dict(
+        loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=64),
+        loss_pose=dict(type='PoseL1Loss'),
+        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+    )
+    if head == 'heatmap':
+        losses.update(loss_logit=dict(type='HeatmapMSELoss'), loss_affinity=dict(type='JointAffinityLoss'))
+    else:
+        losses.update(loss_logit=dict(type='SimCCLogitKDLoss'))
+    model = distiller(estimator(codec, head), estimator(codec, head), losses, same=True).eval()
+    adapter = model.distill_losses['loss_feat'].adapter
+    torch.nn.init.dirac_(adapter.weight)
+    torch.nn.init.zeros_(adapter.bias)
     out = model.loss(*labelled_batch(codec))
-    assert out['loss_pose'].item() == 0 and out['loss_structure'].item() == 0
+    assert {name: out[name].item() for name in losses} == pytest.approx(dict.fromkeys(losses, 0), abs=1e-6)
+
+
+def test_an_untrained_refiner_of_the_teachers_own_pose_has_nothing_to_learn(distiller):
+    plain = estimator(SIMCC, 'OfficialSimCCHead')
+    refined = dict(plain, head=refiner(plain['head']))
+    losses = dict(loss_refine=dict(type='ProgressivePoseLoss'))
+    model = distiller(refined, plain, losses, same=True, frozen=('backbone', 'head.base_head'), task_loss=False)
+    assert model.loss(*labelled_batch(SIMCC))['loss_refine'].item() == pytest.approx(0, abs=1e-5)
 
 
 def test_vitpose_is_a_teacher(distiller):
@@ -204,15 +237,7 @@ def test_a_loss_named_as_one_of_the_heads_is_refused(distiller):
 
 def test_a_refined_model_is_a_teacher(distiller):
     refined = estimator(SIMCC, 'OfficialSimCCHead')
-    refined['head'] = dict(
-        type='IGPGCNHead',
-        base_head=refined['head'],
-        metainfo='CocoDataset',
-        in_channels=(64, 64, 64),
-        in_indices=(0, 0, 0),
-        feat_channels=(8, 8, 8),
-        hidden_channels=16,
-    )
+    refined['head'] = refiner(refined['head'])
     model = distiller(estimator(MSRA), refined, teacher_flip_test=True, metainfo='CocoDataset')
     assert model.loss(*labelled_batch(MSRA))['loss_pose'] > 0
 
@@ -267,6 +292,23 @@ def test_a_teacher_of_another_size_answers_in_the_students_pixels(distiller, siz
     assert outputs.coords.shape == (1, 17, 2) and outputs.input_size == SIZE
     own = teacher.reader(outputs.feats, outputs.heatmaps).coords
     assert torch.allclose((own + 0.5) * 64 / size[0] - 0.5, outputs.coords, atol=1e-4)
+
+
+def test_a_teacher_of_another_size_and_colours_teaches(distiller):
+    losses = dict(
+        loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=64),
+        loss_pose=dict(type='PoseL1Loss'),
+        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+    )
+    teacher = estimator(
+        dict(MSRA, input_size=(96, 144), heatmap_size=(24, 36)),
+        data_preprocessor=normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
+    )
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), teacher, losses)
+    out = model.loss(*labelled_batch(SIMCC))
+    assert all(out[name].isfinite() and out[name] > 0 for name in losses)
+    sum(value for name, value in out.items() if 'loss' in name).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
 # Joints

@@ -71,7 +71,8 @@ class PoseDistiller(TopdownPoseEstimator):
         **kwargs,
     ):
         super().__init__(backbone=backbone, head=head, **kwargs)
-        if distill_losses and teacher is None:
+        wanted = {name: cfg for name, cfg in (distill_losses or {}).items() if cfg is not None}
+        if wanted and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
         if teacher_confidence < 0:
             raise UserError(f'model.teacher_confidence is a power and must be 0 or more, not {teacher_confidence}')
@@ -93,9 +94,7 @@ class PoseDistiller(TopdownPoseEstimator):
         for module in self._frozen_modules():
             module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with adapters and without
-            losses = {
-                name: self._build_loss(name, cfg) for name, cfg in (distill_losses or {}).items() if cfg is not None
-            }
+            losses = {name: self._build_loss(name, cfg) for name, cfg in wanted.items()}
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
         self._teacher_checked = False

@@ -323,7 +323,7 @@ def set_model(**changes):
     'change, message',
     [
         (set_model(teacher_checkpoint=None), 'teacher_checkpoint is not set'),
-        (set_model(teacher='no/such/config.py'), 'no config file no/such/config.py'),
+        (set_model(teacher='no/such/config.py'), 'model.teacher: there is no config no/such/config.py'),
         (set_model(teacher__head__out_channels=14), 'has 14 key points, the student 17: .* set model.teacher_metainfo'),
         (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees pictures of \(96, 128\) .* one shape'),
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),

@@ -1,15 +1,18 @@
 """Loading weights that somebody else wrote: tensors only, strictly, and with errors that say which file."""
 
 import hashlib
+import math
 import pickle
-from contextlib import nullcontext
+import re
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ContextManager, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -54,22 +57,66 @@ def _call_nothing(*args) -> None:
     """Stands for ``getattr``, by which a log's pickle fetches its methods."""
 
 
-def mmengines_globals() -> ContextManager:
-    """Lets a tensors-only load read what MMEngine writes beside the weights: NumPy's arrays and the logs.
+class _DType:
+    """A NumPy type of numbers, by its code; NumPy's own would take a state from the file that it does not check."""
 
-    No function that the file names is called but NumPy's two that make an array of its numbers.
+    def __init__(self, code: str, *args) -> None:
+        if not re.fullmatch('[biuf][1248]', code):
+            raise pickle.UnpicklingError(f'a NumPy array of {code!r}')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] == '>':
+            self.dtype = self.dtype.newbyteorder('>')
+
+
+class _Array(np.ndarray):
+    """A NumPy array that takes nothing but numbers from a file, and as many of them as its shape says."""
+
+    def __new__(cls, *args):
+        raise pickle.UnpicklingError('a NumPy array that is made in another way than by its pickle')
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, is_fortran, data = state
+        size = kind.dtype.itemsize * math.prod(shape) if isinstance(kind, _DType) else -1
+        if not isinstance(data, bytes) or min(shape, default=0) < 0 or size != len(data):
+            raise pickle.UnpicklingError('a NumPy array whose numbers do not fit its shape')
+        super().__setstate__((1, shape, kind.dtype, bool(is_fortran), data))  # type: ignore[arg-type]
+
+
+def _make_array(*args) -> np.ndarray:
+    return np.empty(0, np.uint8).view(_Array)
+
+
+def _make_scalar(kind: _DType, data: bytes) -> Any:
+    return np.frombuffer(data, kind.dtype, 1)[0]
+
+
+@contextmanager
+def mmengines_globals() -> Iterator[None]:
+    """Lets a tensors-only load read what MMEngine writes beside the weights: arrays of numbers, and the logs.
+
+    Each name that such a file may call stands for a function or class here, which takes numbers and runs nothing.
     """
-    if not hasattr(torch.serialization, 'safe_globals'):  # torch before 2.5: such files are refused
-        return nullcontext()
-    array, scalar = np.ones(1).__reduce__()[0], np.float32(1).__reduce__()[0]
-    functions: List[Any] = [
-        (function, f'numpy.{core}.multiarray.{name}')  # NumPy 2 has renamed the module
-        for core in ('core', '_core')
-        for function, name in ((array, '_reconstruct'), (scalar, 'scalar'))
+    if digit_version(torch.__version__) < digit_version('2.6'):  # which cannot rename: such files are refused
+        yield
+        return
+    stand_ins: List[Any] = [
+        (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_call_nothing, 'builtins.getattr'),
+        (_DType, 'numpy.dtype'),
+        (_Array, 'numpy.ndarray'),
     ]
-    dtypes = [type(np.dtype(kind)) for kind in ('?', 'i4', 'i8', 'u1', 'f4', 'f8', 'O', 'U')]
-    logs: List[Any] = [(_History, 'mmengine.logging.history_buffer.HistoryBuffer'), (_call_nothing, 'builtins.getattr')]
-    return torch.serialization.safe_globals([*functions, np.ndarray, np.dtype, *dtypes, *logs])
+    for core in ('core', '_core'):  # NumPy 2 has renamed it
+        stand_ins.append((_make_array, f'numpy.{core}.multiarray._reconstruct'))
+        stand_ins.append((_make_scalar, f'numpy.{core}.multiarray.scalar'))
+    before = torch.serialization.get_safe_globals()  # torch's own context manager cannot be nested
+    torch.serialization.add_safe_globals(stand_ins)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:

@@ -4,6 +4,7 @@ The letters are those of :mod:`mmpose_tskd.structures`.
 """
 
 import math
+from functools import lru_cache
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import cv2
@@ -47,7 +48,10 @@ def simcc_scores(prob_x: Tensor, prob_y: Tensor, smoothing_type: str) -> Tensor:
 
 
 def merge_flipped_simcc(
-    simcc: Tuple[Tensor, Tensor], flipped: Optional[Tuple[Tensor, Tensor]], smoothing_type: str
+    simcc: Tuple[Tensor, Tensor],
+    flipped: Optional[Tuple[Tensor, Tensor]],
+    smoothing_type: str,
+    shift: int = 1,
 ) -> Tuple[Tensor, Tensor]:
     """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
 
@@ -59,6 +63,7 @@ def merge_flipped_simcc(
         simcc: Logits, N×K×Wx and N×K×Wy.
         flipped: Those of the mirrored picture, already mirrored back, or None.
         smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
+        shift: Bins to move it by, the split ratio less one.
 
     Returns:
         Probabilities of the same shapes, fp32.
@@ -67,7 +72,7 @@ def merge_flipped_simcc(
     if flipped is None:
         return x.softmax(-1), y.softmax(-1)
     flipped_x, flipped_y = (v.float() for v in flipped)
-    flipped_x = torch.cat([flipped_x[..., 1:], flipped_x[..., -1:]], dim=-1)
+    flipped_x = torch.cat([flipped_x[..., shift:], *[flipped_x[..., -1:]] * shift], dim=-1)
     if smoothing_type == 'standard':
         return (x.softmax(-1) + flipped_x.softmax(-1)) / 2, (y.softmax(-1) + flipped_y.softmax(-1)) / 2
     return ((x + flipped_x) / 2).softmax(-1), ((y + flipped_y) / 2).softmax(-1)
@@ -88,7 +93,8 @@ class SimCCReader:
     """
 
     def __init__(self, head: Any, temperature: float = 1.0):
-        codec, loss = head.decoder, head.loss_module
+        self.codec: Any = head.decoder
+        codec, loss = self.codec, head.loss_module
         self.input_size: Tuple[int, int] = tuple(codec.input_size)
         self.split_ratio = codec.simcc_split_ratio
         self.smoothing_type = codec.smoothing_type
@@ -123,8 +129,12 @@ class SimCCReader:
         """The head's output averaged with that for the mirrored picture; again logits."""
         output, mirrored = ([v * self.beta for v in pair] for pair in (output, mirrored))
         flipped = flip_vectors(*mirrored, flip_indices=flip_indices)
-        probs = merge_flipped_simcc(tuple(output), flipped, self.smoothing_type)
+        probs = merge_flipped_simcc(tuple(output), flipped, self.smoothing_type, round(self.split_ratio) - 1)
         return tuple(prob.clamp(min=1e-30).log() / self.beta for prob in probs)
+
+    def decoded(self, coords: Tensor) -> Tensor:
+        """N×K×2 in input pixels to what the codec's decode returns for them: the same."""
+        return coords
 
     def probabilities(self, outputs: PoseOutputs) -> Tuple[Tensor, Tensor]:
         x, y = outputs.simcc
@@ -167,7 +177,8 @@ class HeatmapReader:
     best_score = 1.0
 
     def __init__(self, head: Any):
-        codec = head.decoder
+        self.codec: Any = head.decoder
+        codec = self.codec
         self.input_size: Tuple[int, int] = tuple(codec.input_size)
         self.scale_factor = tuple(float(s) for s in codec.scale_factor)
         self.sigma = float(codec.sigma)
@@ -185,6 +196,16 @@ class HeatmapReader:
     def merge_flipped(self, output: Tensor, mirrored: Tensor, flip_indices: List[int]) -> Tensor:
         """The heatmaps averaged with those for the mirrored picture (moved by a pixel, but for UDP)."""
         return (output + flip_heatmaps(mirrored, flip_indices, shift_heatmap=not self.is_udp)) / 2
+
+    def decoded(self, coords: Tensor) -> Tensor:
+        """N×K×2 in input pixels to what the codec's decode returns for them: for UDP, times W/(W-1) and H/(H-1).
+
+        MMPose's way from there to the picture expects that of it.
+        """
+        if not self.is_udp:
+            return coords
+        width, height = self.input_size
+        return torch.stack([coords[..., 0] * (width / (width - 1)), coords[..., 1] * (height / (height - 1))], dim=-1)
 
     def _to_input(self, xy: Tensor) -> Tensor:
         scale_x, scale_y = self.scale_factor
@@ -265,15 +286,18 @@ def _at(heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return heat.flatten(2).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
+@lru_cache
+def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(cv2.getGaussianKernel(size, 0)).float().flatten().to(device)
+
+
 def gaussian_blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
     """N×K×h×w, each map blurred, with zeros around it, and scaled to its former maximum, as MMPose's codecs do."""
-    kernel = torch.from_numpy(cv2.getGaussianKernel(kernel_size, 0)).to(heatmaps).flatten()
-    maps = heatmaps.flatten(0, 1).unsqueeze(1)
-    half = kernel_size // 2
-    blurred = F.conv2d(
-        F.conv2d(maps, kernel[None, None, None], padding=(0, half)), kernel[None, None, :, None], padding=(half, 0)
-    )
-    blurred = blurred.reshape(heatmaps.shape)
+    kernel, half = _gaussian_kernel(kernel_size, heatmaps.device), kernel_size // 2
+    with torch.autocast(heatmaps.device.type, enabled=False):
+        maps = heatmaps.float().flatten(0, 1).unsqueeze(1)
+        blurred = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, half))
+        blurred = F.conv2d(blurred, kernel.view(1, 1, -1, 1), padding=(half, 0)).reshape(heatmaps.shape)
     return blurred * (heatmaps.amax((-2, -1), keepdim=True) / blurred.amax((-2, -1), keepdim=True).clamp(min=1e-12))
 
 
@@ -284,6 +308,7 @@ class RefinerReader:
         self.base: Any = build_reader(head.base_head, temperature)
         self.input_size: Tuple[int, int] = self.base.input_size
         self.best_score: float = self.base.best_score
+        self.codec: Any = self.base.codec
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
         refined, base_output = output
@@ -302,6 +327,10 @@ class RefinerReader:
             for pose, flipped in zip(output.refined, mirrored.refined)
         )
         return output._replace(refined=refined, base=base)
+
+    def decoded(self, coords: Tensor) -> Tensor:
+        """As the base head's codec decodes."""
+        return self.base.decoded(coords)
 
     def coords(self, outputs: PoseOutputs) -> Tensor:
         return outputs.refined[-1].float()
@@ -327,6 +356,7 @@ class RescaledReader:
         self.reader = reader
         self.input_size = input_size
         self.best_score: float = reader.best_score
+        self.codec: Any = reader.codec
 
     def _rescale(self, coords: Tensor) -> Tensor:
         scale_x, scale_y = (own / other for own, other in zip(self.input_size, self.reader.input_size))

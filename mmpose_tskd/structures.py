@@ -75,6 +75,11 @@ class PoseOutputs:
         return replace(self, simcc=select(self.simcc), heatmaps=heatmaps, refined=select(self.refined))
 
     @property
+    def codec(self) -> Any:
+        """The codec of the head."""
+        return self.reader.codec
+
+    @property
     def input_size(self) -> Tuple[int, int]:
         """(W, H) of the network's input, in pixels."""
         return self.reader.input_size

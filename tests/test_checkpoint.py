@@ -1,13 +1,15 @@
-import pathlib
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import train
+from mmengine.logging import HistoryBuffer
 
-from mmpose_tskd.checkpoint import find_checkpoint, load_weights
+from mmpose_tskd.checkpoint import find_checkpoint, load_weights, mmengines_globals
 from mmpose_tskd.errors import UserError
 
 
@@ -48,20 +50,71 @@ def test_a_checkpoint_of_plain_mmpose_is_loaded(make_config):
     assert weights.keys() == own.keys() and all(torch.equal(weights[name], own[name]) for name in own)
 
 
-def test_what_reads_plain_mmposes_files_runs_nothing(tmp_path, monkeypatch):
-    """getattr is named in them, to fetch the logs' methods."""
+class Fetches:
+    """As a log's pickle does."""
 
-    class Fetches:
-        def __reduce__(self):
-            return (getattr, (pathlib.Path(tmp_path / 'was_run'), 'touch'))
+    def __reduce__(self):
+        return (getattr, (HistoryBuffer, 'mean'))
 
-    for name, content in dict(fetches=Fetches(), array=np.array([Malicious()], dtype=object)).items():
-        torch.save(dict(state_dict={'a': torch.ones(1)}, extra=content), tmp_path / name, pickle_protocol=4)
-        try:
-            load_weights(str(tmp_path / name))
-        except UserError:
-            pass
+
+def test_a_method_that_a_log_names_is_not_fetched(tmp_path):
+    torch.save(dict(a=Fetches()), tmp_path / 'fetches.pth')
+    with mmengines_globals():
+        assert torch.load(tmp_path / 'fetches.pth', weights_only=True) == dict(a=None)
+
+
+class Scalar:
+    """An object at an address that the file chooses."""
+
+    def __reduce__(self):
+        return (np.float32(1).__reduce__()[0], (Crafted('O8', (3, '|', None, None, None, -1, -1, 0)), b'AAAAAAAA'))
+
+
+class Crafted:
+    """A NumPy type with a state of the file's choice."""
+
+    def __init__(self, code, state):
+        self.code, self.state = code, state
+
+    def __reduce__(self):
+        return (np.dtype, (self.code, False, True), self.state)
+
+
+class Array:
+    def __init__(self, *state):
+        self.state = state
+
+    def __reduce__(self):
+        return (np.ones(1).__reduce__()[0], (np.ndarray, (0,), b'b'), self.state)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        Scalar(),
+        Array(1, (1,), Crafted('u1', (3, '|', (np.dtype('O'), (1,)), None, None, -1, -1, 0)), False, b'A'),
+        Array(1, (1,), np.dtype('O'), False, [Malicious()]),
+        Array(1, (9,), np.dtype('f4'), False, b'1234'),
+        Array(1, (-1,), np.dtype('f4'), False, b'1234'),
+    ],
+)
+def test_a_crafted_array_is_refused(tmp_path, content):
+    """In a process of its own: NumPy reads memory at the file's address where it takes such a state."""
+    torch.save(dict(state_dict={'a': torch.ones(1)}, extra=content), tmp_path / 'crafted.pth')
+    code = f'from mmpose_tskd.checkpoint import load_weights; load_weights({str(tmp_path / "crafted.pth")!r})'
+    outcome = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert outcome.returncode == 1 and 'is not loaded' in outcome.stderr, outcome
     assert not (tmp_path / 'was_run').exists()
+
+
+def test_what_a_load_admits_is_forgotten_after_it_and_kept_within_another():
+    before = set(torch.serialization.get_safe_globals())
+    with mmengines_globals():
+        within = set(torch.serialization.get_safe_globals())
+        with mmengines_globals():
+            pass
+        assert set(torch.serialization.get_safe_globals()) == within != before
+    assert set(torch.serialization.get_safe_globals()) == before
 
 
 def test_the_head_of_a_checkpoint_from_before_mmpose_1_is_renamed(tmp_path):

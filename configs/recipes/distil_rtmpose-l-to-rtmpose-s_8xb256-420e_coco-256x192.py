@@ -20,5 +20,6 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),
 ]

@@ -15,4 +15,9 @@ model = dict(
         loss_structure=dict(type='StructureLoss', metainfo=_base_.dataset_type, loss_weight=2e-4)))
 
 # hooks
-custom_hooks = [*_base_.custom_hooks, dict(type='SafeCheckpointHook'), dict(type='DistillWeightDecayHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
+    dict(type='DistillWeightDecayHook'),
+]

@@ -12,4 +12,9 @@ model = dict(
     distill_losses=dict(loss_logit=dict(type='HeatmapMSELoss', loss_weight=1.0)))
 
 # hooks
-custom_hooks = [*_base_.custom_hooks, dict(type='SafeCheckpointHook'), dict(type='DistillWeightDecayHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='SafeCheckpointHook'),
+    dict(type='BoxSourceHook'),
+    dict(type='DistillWeightDecayHook'),
+]

@@ -95,4 +95,5 @@ def _normalisation(model: Any) -> Tuple[Tensor, Tensor, bool]:
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
     if not getattr(preprocessor, '_enable_normalize', False):
         return torch.zeros(3), torch.ones(3), swaps
-    return preprocessor.mean.detach().cpu().flatten(), preprocessor.std.detach().cpu().flatten(), swaps
+    mean, std = (value.detach().cpu().flatten().expand(3) for value in (preprocessor.mean, preprocessor.std))
+    return mean, std, swaps

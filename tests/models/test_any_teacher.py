@@ -265,11 +265,14 @@ def normalised(mean, std, **swap):
         dict(type='PoseDataPreprocessor'),
     ],
 )
-def test_a_teacher_sees_the_picture_as_its_own_preprocessor_would_show_it(distiller, preprocessor):
-    model = distiller(estimator(SIMCC, 'SimCCHead'), estimator(MSRA, data_preprocessor=preprocessor))
+@pytest.mark.parametrize('swapped', [False, True])
+def test_a_teacher_sees_the_picture_as_its_own_preprocessor_would_show_it(distiller, preprocessor, swapped):
+    student, teacher = estimator(SIMCC, 'SimCCHead'), estimator(MSRA, data_preprocessor=preprocessor)
+    if swapped:
+        student, teacher = estimator(SIMCC, 'SimCCHead', data_preprocessor=preprocessor), estimator(MSRA)
+    model = distiller(student, teacher)
     picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), dtype=np.uint8)
     seen = model.teacher.frame.inputs(see(model, picture))
-    assert torch.allclose(seen, see(model.teacher.model, picture).float(), atol=1e-3 * 255)
     assert torch.allclose(seen, see(model.teacher.model, picture).float(), rtol=1e-4, atol=1e-3)
 
 
@@ -364,7 +367,8 @@ def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
 
 
 @pytest.mark.parametrize(
-    'codec, head', [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')]
+    'codec, head',
+    [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')],
 )
 def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, codec, head):
     model = distiller(
@@ -377,7 +381,7 @@ def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, cod
     if head == 'heatmap':
         assert torch.allclose(plain.heatmaps, mirrored.heatmaps[:, flip].flip(-1), atol=1e-4)
         assert not torch.allclose(plain.heatmaps, single.heatmaps, atol=1e-2)
-    else:  # SimCC's mirrored bins are moved by one bin, half a pixel
+    else:  # but for the bin at the border, which is repeated and which an untrained network makes as much of as of any
         assert (plain.coords - flip_coords(mirrored.coords, flip, SIZE[0])).abs().max() < 1.1
         assert (plain.coords - single.coords).abs().max() > 0.01
 

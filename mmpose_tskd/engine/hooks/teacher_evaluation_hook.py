@@ -31,7 +31,10 @@ class TeacherEvaluationHook(Hook):
             )
         if runner.val_loop is None:
             raise UserError('custom_hooks: TeacherEvaluationHook needs a validation: set val_dataloader, val_evaluator')
-        self.evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
+        metrics = copy.deepcopy(runner.cfg.val_evaluator)
+        for metric in metrics if isinstance(metrics, list) else [metrics]:
+            metric.pop('outfile_prefix', None)  # the student's results stay there
+        self.evaluator = runner.build_evaluator(metrics)
         self.evaluator.dataset_meta = runner.val_dataloader.dataset.metainfo
 
     @torch.no_grad()
@@ -46,7 +49,8 @@ class TeacherEvaluationHook(Hook):
         scores = answer.scores
         if answer.weights is not None:
             scores = scores * (answer.weights > 0)
-        samples = model.add_pred_to_datasample(pack_instances(answer.peaks, scores), None, data['data_samples'])
+        instances = pack_instances(model.reader.decoded(answer.peaks), scores)
+        samples = model.add_pred_to_datasample(instances, None, data['data_samples'])
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:

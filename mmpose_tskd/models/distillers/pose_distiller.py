@@ -70,6 +70,8 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_confidence: float = 0.0,
         **kwargs,
     ):
+        if isinstance(metainfo, dict):  # which a pose estimator shows with its predictions
+            kwargs['metainfo'] = metainfo
         super().__init__(backbone=backbone, head=head, **kwargs)
         wanted = {name: cfg for name, cfg in (distill_losses or {}).items() if cfg is not None}
         if wanted and teacher is None:
@@ -142,11 +144,12 @@ class PoseDistiller(TopdownPoseEstimator):
         self.teacher.build(self, source)
         width, height = self.reader.input_size
         picture = next(self.parameters()).new_zeros(1, 3, height, width)
-        training = self.training
+        training = [module for module in self.modules() if module.training]
         self.eval()
         feats = self.extract_feat(picture)
         student, teacher = self.reader(feats, self.head.forward(feats)), self.teacher(picture)
-        self.train(training)
+        for module in training:
+            module.training = True
         for name, loss in self.distill_losses.items():
             try:
                 getattr(loss, 'check', _accept)(student, teacher)

@@ -193,7 +193,7 @@ class IGPGCNHead(BaseHead):
             flip_indices = batch_data_samples[0].metainfo['flip_indices']
             coords = (coords + flip_coords(outputs[1].refined[-1], flip_indices, self.input_size[0])) / 2
         instances = base[0] if isinstance(base, tuple) else base
-        for instance, refined in zip(instances, to_numpy(coords.float())):
+        for instance, refined in zip(instances, to_numpy(self.base_reader.decoded(coords.float()))):
             if self.refine_score_thr is None:
                 instance.keypoints = refined[None]
             else:

@@ -59,11 +59,17 @@ class HeatmapMSELoss(nn.Module):
         return self.loss_weight * heatmap_mse_loss(student.heatmaps, teacher.heatmaps, weight)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
-        """Raises UserError if one of the two has no heatmaps, or the sizes of these differ."""
+        """Raises UserError if one of the two has no heatmaps, or these differ in size or in how they draw a joint."""
         check_both_offer('heatmaps', 'HeatmapMSELoss', student, teacher)
         own, other = (tuple(outputs.heatmaps.shape[:-3:-1]) for outputs in (student, teacher))
         if own != other:
             raise UserError(
                 f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's are {own} (w, h) and the "
                 f"teacher's {other}: give both codecs one heatmap_size, or use PoseL1Loss or JointAffinityLoss"
+            )
+        drawn, others = (f'{type(codec).__name__}(sigma={codec.sigma})' for codec in (student.codec, teacher.codec))
+        if drawn != others:
+            raise UserError(
+                f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's codec draws a joint as {drawn}, "
+                f"the teacher's as {others}: give the student's codec the teacher's type and sigma, or use PoseL1Loss"
             )

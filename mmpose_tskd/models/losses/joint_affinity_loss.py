@@ -1,5 +1,6 @@
 from typing import Optional, Sequence
 
+import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
         N×K×K, fp32, in [-1, 1].
     """
     maps = F.normalize(heatmaps.float().flatten(2), dim=-1, eps=least_norm)
-    return maps @ maps.transpose(1, 2)
+    with torch.autocast(heatmaps.device.type, enabled=False):
+        return maps @ maps.transpose(1, 2)
 
 
 def joint_affinity_loss(

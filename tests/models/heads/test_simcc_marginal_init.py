@@ -25,6 +25,8 @@ def test_a_peak_on_the_map_is_a_peak_at_its_cells_bins(row, column):
     head = make_head(init_cfg=dict(type='SimCCMarginalInit', scale=1.0))
     head.init_weights()
     torch.nn.init.ones_(head.final_layer.weight)
+    for layer in (head.mlp_head_x, head.mlp_head_y):
+        torch.nn.init.zeros_(layer.bias)
     feats = torch.zeros(1, 2, 24, 16)
     feats[..., row, column] = 1
     x, y = head.forward((feats,))
@@ -38,6 +40,6 @@ def test_it_is_set_when_a_model_is_initialised_and_changes_no_layer():
     started.init_weights()
     shapes = [{name: value.shape for name, value in head.state_dict().items()} for head in (stock, started)]
     assert shapes[0] == shapes[1]
-    assert started.mlp_head_x.weight.max() == pytest.approx(0.1, rel=0.01)
+    assert started.mlp_head_x.weight.max().item() == pytest.approx(0.1, rel=0.01)
     assert 0.05 < started.final_layer.weight.std() < 0.5 and (started.final_layer.bias == 0).all()
     assert all(parameter.requires_grad for parameter in started.parameters())

@@ -13,8 +13,9 @@ from mmpose_tskd.models.losses import HeatmapMSELoss, JointAffinityLoss, heatmap
 from mmpose_tskd.structures import PoseOutputs
 
 
-def outputs(heatmaps=None, simcc=None, weights=None):
-    return PoseOutputs(feats=(), reader=None, heatmaps=heatmaps, simcc=simcc, weights=weights)
+def outputs(heatmaps=None, simcc=None, weights=None, sigma=2):
+    reader = SimpleNamespace(codec=SimpleNamespace(sigma=sigma))
+    return PoseOutputs(feats=(), reader=reader, heatmaps=heatmaps, simcc=simcc, weights=weights)
 
 
 def samples(*keypoint_weights):
@@ -151,3 +152,16 @@ def test_only_the_affinities_compare_heatmaps_of_two_sizes():
     HeatmapMSELoss().check(student, student)
     with pytest.raises(UserError, match=r"the student's are \(5, 4\) \(w, h\) and the teacher's \(10, 8\)"):
         HeatmapMSELoss().check(student, teacher)
+
+
+def test_heatmaps_that_draw_a_joint_differently_are_not_compared():
+    student, teacher = outputs(torch.zeros(1, 3, 4, 5)), outputs(torch.zeros(1, 3, 4, 5), sigma=3)
+    with pytest.raises(UserError, match=r"draws a joint as .*sigma=2\), the teacher's as .*sigma=3"):
+        HeatmapMSELoss().check(student, teacher)
+
+
+def test_affinities_are_fp32_under_autocast():
+    maps = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = joint_affinity_loss(*maps)
+    assert loss.dtype == torch.float32 and loss == joint_affinity_loss(*maps)

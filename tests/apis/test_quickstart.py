@@ -62,7 +62,7 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
     table = (tmp_path / 'q' / 'table.md').read_text().splitlines()
     assert len([line for line in table if line.startswith('|')]) == 6
     for name, epochs, term in (
-        ('teacher', 4, 'loss_kpt'),
+        ('teacher', 3, 'loss_kpt'),
         ('stage1', 2, 'loss_structure'),
         ('stage2', 1, 'loss_refine'),
     ):

@@ -383,12 +383,13 @@ HeadReader = Union[SimCCReader, HeatmapReader, RefinerReader]
 Reader = Union[HeadReader, RescaledReader]
 
 
-def build_reader(head: Any, temperature: float = 1.0) -> HeadReader:
+def build_reader(head: Any, temperature: float = 1.0, where: str = 'model.head') -> HeadReader:
     """The reader for a head, chosen by its codec.
 
     Args:
         head: An MMPose head.
         temperature: Of the softmax in ``coords``, for SimCC heads.
+        where: The head's config key, for the message.
 
     Raises:
         UserError: No reader knows the head's codec.
@@ -401,6 +402,6 @@ def build_reader(head: Any, temperature: float = 1.0) -> HeadReader:
     if hasattr(codec, 'heatmap_size') and getattr(codec, 'heatmap_type', 'gaussian') == 'gaussian':
         return HeatmapReader(head)
     raise UserError(
-        f'no reader knows the codec {type(codec).__name__} of the head {type(head).__name__}: '
+        f'{where}.decoder: no reader knows the codec {type(codec).__name__} of the head {type(head).__name__}: '
         'distillation reads heads whose `decoder` is SimCCLabel, MSRAHeatmap or UDPHeatmap (heatmap_type="gaussian")'
     )

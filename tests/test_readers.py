@@ -208,5 +208,5 @@ def test_scores_follow_the_two_official_rules():
 def test_a_head_without_a_reader_is_named():
     head = Head(GAUSSIAN)
     head.decoder = object()
-    with pytest.raises(UserError, match='codec object of the head Head'):
+    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec object of the head Head'):
         build_reader(head)

@@ -87,7 +87,7 @@ class FrozenTeacher:
         """
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
             model = MODELS.build(load_model_config(self.config))
-        self.reader = build_reader(model.head, self.temperature)
+        self.reader = build_reader(model.head, self.temperature, 'model.teacher.head')
         joints = self._match(num_keypoints(model.head), num_keypoints(student.head))
         frame = StudentFrame(student, model, student.reader, self.reader, joints)
         load_strictly(model, load_weights(source), source, 'teacher')

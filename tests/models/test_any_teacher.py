@@ -363,6 +363,12 @@ def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
         distiller(student, estimator(MSRA), dict(loss_pose=dict(type='PoseL1Loss')), **options)
 
 
+def test_a_teacher_whose_codec_nobody_reads_is_named(distiller):
+    combined = estimator(dict(UDP, heatmap_type='combined'))
+    with pytest.raises(UserError, match='model.teacher.head.decoder: no reader knows the codec UDPHeatmap'):
+        distiller(estimator(MSRA), combined)
+
+
 # What the teacher's answers are worth
 
 

@@ -76,7 +76,7 @@ class IGPGCNHead(BaseHead):
         if output not in ('offset', 'absolute'):
             raise UserError(f'IGPGCNHead.output is "offset" or "absolute", not {output!r}')
         self.base_head = MODELS.build(base_head)
-        self.base_reader = build_reader(self.base_head)
+        self.base_reader = build_reader(self.base_head, where='head.base_head')
         self.decoder = self.base_head.decoder
         self.input_size = self.base_reader.input_size
         self.in_channels = tuple(in_channels)

@@ -167,9 +167,6 @@ def test_every_teacher_teaches_every_student(distiller, name):
     assert sum(p.grad.abs().sum() for p in model.backbone.parameters()) > 0
     sum(value for key, value in out.items() if 'loss' in key).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-    before = {key: p.clone() for key, p in model.named_parameters()}
-    torch.optim.SGD(model.parameters(), lr=0.1).step()
-    assert any(not torch.equal(before[key], p) for key, p in model.named_parameters())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
+from test_skeleton import HAND
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.readers import flip_coords
@@ -364,6 +365,19 @@ def test_a_teacher_whose_codec_nobody_reads_is_named(distiller):
     combined = estimator(dict(UDP, heatmap_type='combined'))
     with pytest.raises(UserError, match='model.teacher.head.decoder: no reader knows the codec UDPHeatmap'):
         distiller(estimator(MSRA), combined)
+
+
+def test_joints_given_as_a_dict_are_shown_with_the_predictions(distiller):
+    """As a plain pose estimator does with its metainfo."""
+    student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=5)
+    losses = dict(loss_pose=dict(type='PoseL1Loss'))
+    own = copy.deepcopy(HAND)
+    own['keypoint_info'][0]['name'] = 'nose'
+    for link in own['skeleton_info'].values():
+        link['link'] = tuple('nose' if name == HAND['keypoint_info'][0]['name'] else name for name in link['link'])
+    model = distiller(student, estimator(MSRA), losses, metainfo=own, teacher_metainfo='CocoDataset')
+    assert model.teacher(torch.randn(1, 3, 96, 64)).weights.sum() == 1
+    assert model.metainfo['num_keypoints'] == 5 and model.metainfo['keypoint_id2name'][0] == 'nose'
 
 
 # What the teacher's answers are worth

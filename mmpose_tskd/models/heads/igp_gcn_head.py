@@ -142,19 +142,19 @@ class IGPGCNHead(BaseHead):
     def select_maps(self, feats: Sequence[Tensor]) -> List[Tensor]:
         """The maps that the steps read, coarse to fine."""
         channels = [feat.shape[1] for feat in feats]
+        known = all(-len(feats) <= i < len(feats) for i in self.in_indices)
+        if known and tuple(channels[i] for i in self.in_indices) == self.in_channels:
+            return [feats[i] for i in self.in_indices]
         given = f'the backbone (or neck) hands out {len(feats)} map(s) with {channels} channels'
-        if not all(-len(feats) <= i < len(feats) for i in self.in_indices):
+        if not known:
             raise UserError(
                 f'head.in_indices is {self.in_indices}, but {given}: name them by 0 to {len(feats) - 1}, where '
                 'steps may share one, or let backbone.out_indices hand out more'
             )
-        fitting = tuple(channels[i] for i in self.in_indices)
-        if fitting != self.in_channels:
-            raise UserError(
-                f'head.in_channels is {self.in_channels}, but {given}: '
-                f'with head.in_indices={self.in_indices} it must be {fitting}'
-            )
-        return [feats[i] for i in self.in_indices]
+        raise UserError(
+            f'head.in_channels is {self.in_channels}, but {given}: with head.in_indices={self.in_indices} it must be '
+            f'{tuple(channels[i] for i in self.in_indices)}'
+        )
 
     def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
         """Feature maps to the base head's output and its refined poses; P_init and its scores carry no gradient."""

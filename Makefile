@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/python
 
-.PHONY: env quickstart test lint format wheel clean
+.PHONY: env quickstart test test-reliability lint format wheel clean
 
 env: .venv/.ready
 
@@ -21,6 +21,10 @@ quickstart: env
 
 test: env
 	$(RUN) -m pytest
+
+# also what takes too long for every run: kills, endurance; writes what it survived to reliability.json
+test-reliability: env
+	$(RUN) -m pytest tests/reliability --reliability reliability.json
 
 lint: env
 	.venv/bin/ruff check

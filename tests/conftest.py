@@ -12,9 +12,11 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
+from rich.console import Console
+from rich.table import Table
 from scipy.io import savemat
 
-import mmpose_tskd  # noqa: F401
+from mmpose_tskd.apis.environment import machine, versions
 
 torch.set_num_threads(1)  # toy networks are slower on several
 
@@ -206,6 +208,55 @@ def batch(make_config):
     cfg = make_config('stage1_structure.py')
     data = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     return lambda model: model.data_preprocessor(data, True)
+
+
+SURVIVED = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--reliability',
+        metavar='FILE.json',
+        help='also run the tests marked slow, and write what was tried and survived into this file',
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: too long for every run; only with --reliability')
+    config.stash[SURVIVED] = {}
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption('--reliability'):
+        kept = [item for item in items if item.get_closest_marker('slow') is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+@pytest.fixture
+def survived(request):
+    """``survived('kills', 'stage 1', 20)`` counts what was tried and went well, for the table of the whole run."""
+    counts = request.config.stash[SURVIVED]
+
+    def count(group: str, name: str, number: int = 1) -> None:
+        counts.setdefault(group, {}).setdefault(name, 0)
+        counts[group][name] += number
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    file = config.getoption('--reliability')
+    if not file:
+        return
+    counts = config.stash[SURVIVED]
+    table = Table('group', 'what', 'survived', title='Tried and survived')
+    for group, entries in counts.items():
+        for name, number in entries.items():
+            table.add_row(group, name, str(number))
+    Console(width=120).print(table)
+    outcome = dict(passed=exitstatus == 0, survived=counts, versions=versions(), machine=machine())
+    Path(file).write_text(json.dumps(outcome, indent=1) + '\n')
 
 
 class WrappingRunner(Runner):

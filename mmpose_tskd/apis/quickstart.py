@@ -2,17 +2,12 @@
 
 import gc
 import json
-import platform
 import sys
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
-import mmcv
-import mmengine
-import mmpose
-import numpy
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -29,6 +24,7 @@ from ..errors import UserError
 from ..paths import config_folder
 from ..skeleton import load_skeleton
 from .complexity import model_complexity
+from .environment import machine, prefers_bfloat16, versions
 from .report import draw_comparison, draw_curves, print_table
 
 CONFIGS = dict(
@@ -108,7 +104,7 @@ def run_quickstart(
     for name, cfg in configs.items():
         _set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))
         cfg.merge_from_dict(dict(work_dir=str(work_dir / name), randomness=dict(seed=seed)))
-        if _prefers_bfloat16():
+        if prefers_bfloat16():
             cfg.optim_wrapper.type = 'BF16OptimWrapper'
         if 'teacher' in cfg.model:
             cfg.model.teacher = configs['teacher'].model
@@ -127,7 +123,7 @@ def run_quickstart(
                 complexity = model_complexity(plain.model, plain.codec.input_size)._asdict()
                 rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
 
-        results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=_versions(), machine=_machine())
+        results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=versions(), machine=machine())
         _write_json(work_dir / 'results.json', results)
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
         baseline = [work_dir / 'baseline' / 'plain_config.py', _last_checkpoint(work_dir / 'baseline')]
@@ -204,13 +200,6 @@ def _set_epochs(cfg: Config, epochs: int) -> None:
     for scheduler in cfg.param_scheduler:
         if 'T_max' in scheduler:
             scheduler.T_max = epochs
-
-
-def _prefers_bfloat16() -> bool:
-    """Whether this is a CPU with instructions for bfloat16, in which it is faster than in fp32."""
-    if torch.cuda.is_available() or not torch.backends.mkldnn.is_available():
-        return False
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class _FollowHook(Hook):
@@ -318,15 +307,3 @@ def _deploy(cfg: Config, work_dir: Path) -> List[Path]:
     meta = dict(dataset_meta=checkpoint['meta']['dataset_meta'], mmpose_tskd_version=mmpose_tskd.__version__)
     torch.save(dict(meta=meta, state_dict=checkpoint['state_dict']), paths[1])
     return paths
-
-
-def _versions() -> Dict[str, str]:
-    modules = dict(mmpose_tskd=mmpose_tskd, torch=torch, mmengine=mmengine, mmcv=mmcv, mmpose=mmpose, numpy=numpy)
-    return {'python': platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
-
-
-def _machine() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    precision = 'bfloat16' if _prefers_bfloat16() else 'fp32'
-    return f'{torch.get_num_threads()} CPU threads, {torch.backends.cpu.get_cpu_capability()}, {precision}'

@@ -45,6 +45,20 @@ def find_checkpoint(source: str) -> str:
     )
 
 
+def find_resumable(work_dir: str) -> Optional[str]:
+    """The checkpoint that a stopped run goes on from: the one noted in ``last_checkpoint``, else its newest.
+
+    MMEngine writes that note, and removes old checkpoints, in steps that a kill can come between.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    noted = note.read_text().strip() if note.is_file() else ''
+    if noted and Path(noted).is_file():
+        return noted
+    files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth'), *folder.glob('interrupted.pth')]
+    return str(max(files, key=lambda file: file.stat().st_mtime)) if files else None
+
+
 class _History(HistoryBuffer):
     """MMEngine's log of a value, made from its numbers alone; its pickle names methods to call, too."""
 

@@ -73,5 +73,6 @@ test_evaluator = val_evaluator
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
 ]

@@ -20,6 +20,7 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),
 ]

@@ -15,6 +15,7 @@ model = dict(
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='SafeCheckpointHook'),
+    dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),
 ]

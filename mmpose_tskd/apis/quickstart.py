@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmpose_tskd
 
+from ..checkpoint import find_resumable
 from ..datasets import generate_synthetic_crowd
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
@@ -251,10 +252,10 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     # MMEngine hands out the same logger and visualizer again for the same name
     cfg.experiment_name = cfg.visualizer.name = f'{folder.name}_{time.time_ns()}'
-    if any(folder.glob('epoch_*.pth')):
-        last = _last_checkpoint(folder)
-        cfg.load_from, cfg.resume = str(last), True
-        progress.console.print(f'{title}: goes on from {last.name}', highlight=False)
+    last = find_resumable(str(folder))
+    if last is not None:
+        cfg.resume = True
+        progress.console.print(f'{title}: goes on from {Path(last).name}', highlight=False)
     follow = _FollowHook(title, progress)
     runner = Runner.from_cfg(cfg)
     runner.register_hook(follow)

@@ -1,7 +1,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Union
+from typing import ClassVar, List, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -11,8 +11,11 @@ class AtomicLocalBackend(LocalBackend):
     """:class:`LocalBackend` whose files are whole or not there.
 
     A file is written under another name in the same folder, flushed to the disk and then renamed, so that neither a
-    killed process nor a full disk leaves half of one, or puts it in the place of a good one.
+    killed process nor a full disk leaves half of one, or puts it in the place of a good one. A file is removed as soon
+    as the next one is written: MMEngine removes the last checkpoint before it writes the new one.
     """
+
+    outdated: ClassVar[List[Path]] = []  # of all instances, since MMEngine makes one for each file
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
         """As :meth:`LocalBackend.put`."""
@@ -31,6 +34,14 @@ class AtomicLocalBackend(LocalBackend):
         except BaseException:
             os.unlink(partial)
             raise
+        for file in self.outdated:
+            if file != path:
+                file.unlink(missing_ok=True)
+        self.outdated.clear()
+
+    def remove(self, filepath: Union[str, Path]) -> None:
+        """As :meth:`LocalBackend.remove`, once another file is written."""
+        self.outdated.append(Path(filepath))
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         """As :meth:`LocalBackend.put_text`."""

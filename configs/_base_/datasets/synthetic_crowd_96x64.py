@@ -81,6 +81,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),
+    dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='ChannelsLastHook'),
 ]

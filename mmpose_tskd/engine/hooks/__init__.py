@@ -2,6 +2,7 @@ from .box_source_hook import BoxSourceHook
 from .channels_last_hook import ChannelsLastHook
 from .distill_weight_decay_hook import DistillWeightDecayHook
 from .safe_checkpoint_hook import SafeCheckpointHook
+from .safe_samples_hook import SafeSamplesHook
 from .teacher_evaluation_hook import TeacherEvaluationHook
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     'ChannelsLastHook',
     'DistillWeightDecayHook',
     'SafeCheckpointHook',
+    'SafeSamplesHook',
     'TeacherEvaluationHook',
 ]

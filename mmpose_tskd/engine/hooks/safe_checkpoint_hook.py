@@ -1,14 +1,23 @@
+import os
+import signal
+import threading
+import time
 from collections import OrderedDict
-from typing import Any
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import EpochBasedTrainLoop
 from mmpose.registry import HOOKS
 
+from ...checkpoint import find_resumable
 from ...errors import UserError
+from ..atomic_backend import AtomicLocalBackend
 from .utils import unwrapped_model
 
 
@@ -35,18 +44,106 @@ class SafeCheckpointHook(Hook):
 
     ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``. A file on a
     disk is written by :class:`AtomicLocalBackend`: whole, or not there.
+
+    On Ctrl-C and SIGTERM the state after the current iteration is saved as ``interrupted.pth`` (after a validation that
+    is under way, unless its epoch was saved; a second signal does not wait), and a :class:`KeyboardInterrupt` ends the
+    run. ``resume=True`` goes on from the last whole checkpoint, within an epoch too (with :class:`SafeSamplesHook`),
+    and first does the validation that a killed run still owed.
     """
 
-    priority = 'VERY_LOW'
+    priority = 'LOWEST'  # after what others put into a checkpoint, and after MMEngine's own checkpoint of the iteration
+    patience = 3.0  # seconds within which a signal is the same one again: a launcher passes on what reached all
+    sync_interval = 10  # iterations after which the processes of distributed training tell each other of a signal
+
+    def __init__(self) -> None:
+        self.signal: Optional[signal.Signals] = None
+        self.saved_iter: Optional[int] = None
+        self.is_validated = False
+        self.signal_time = 0.0
+        self.process = os.getpid()
+        self.handlers: Dict[signal.Signals, Any] = {}
+
+    def before_run(self, runner) -> None:
+        if runner._resume and runner._load_from is None:
+            runner._load_from = find_resumable(runner.work_dir)
+            runner._resume = runner._load_from is not None
+            if not runner._resume:
+                runner.logger.warning(f'{runner.work_dir} has no checkpoint to resume from: the run starts anew')
 
     def before_train(self, runner) -> None:
-        for hook in runner.hooks:
-            if not isinstance(hook, CheckpointHook) or hook.backend_args is not None:
-                continue
-            if isinstance(get_file_backend(hook.out_dir or runner.work_dir), LocalBackend):
-                hook.backend_args = dict(backend='AtomicLocalBackend')
+        for hook in _checkpoint_hooks(runner):
+            hook.backend_args = dict(backend='AtomicLocalBackend')
+            hook.file_backend = AtomicLocalBackend()
+        self._listen()
+        if runner._resume and not self.is_validated and _owes_validation(runner):
+            runner.val_loop.run()
+
+    def before_val_epoch(self, runner) -> None:
+        self.is_validated = True
+
+    def after_val_iter(self, runner, *args, **kwargs) -> None:
+        if self.signal is not None and self.saved_iter == runner.iter:
+            self._stop(runner, 'the checkpoint of its epoch')
+
+    def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        if self.signal is not None:
+            self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter))
+
+    def before_train_epoch(self, runner) -> None:
+        self.is_validated = False
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        if is_distributed() and self.every_n_train_iters(runner, self.sync_interval):
+            number = torch.tensor(self.signal or 0, device=next(runner.model.parameters()).device)
+            all_reduce(number, 'max')
+            self.signal = signal.Signals(int(number)) if number else None
+        elif is_distributed():
+            return
+        if self.signal is not None:
+            self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def after_run(self, runner) -> None:
+        self._unlisten()
+
+    def _unlisten(self) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # Python's condition
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.handlers[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if os.getpid() != self.process:  # a worker, forked from it: Ctrl-C reaches it too, and what it reads is needed
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if self.signal is not None and time.monotonic() - self.signal_time > self.patience:
+            raise KeyboardInterrupt
+        self.signal, self.signal_time = signal.Signals(number), time.monotonic()
+
+    def _save(self, runner, meta: Dict[str, int]) -> None:
+        file = Path(runner.work_dir, 'interrupted.pth')
+        backend_args = dict(backend='AtomicLocalBackend')
+        runner.save_checkpoint(str(file.parent), file.name, meta=meta, backend_args=backend_args)
+        if is_main_process():
+            AtomicLocalBackend().put_text(str(file), file.with_name('last_checkpoint'))
+        self._stop(runner, file.name)
+
+    def _stop(self, runner, saved: str) -> None:
+        assert self.signal is not None
+        runner.logger.warning(
+            f'Stopped by {self.signal.name} after iteration {runner.iter}; {saved} in {runner.work_dir} has all of '
+            'it. The same command with --resume goes on from there.'
+        )
+        self._unlisten()
+        raise KeyboardInterrupt
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        self.saved_iter = checkpoint['meta']['iter']
+        checkpoint['meta']['is_validated'] = self.is_validated
         hub = checkpoint.get('message_hub')
         if hub is not None:
             hub['log_scalars'] = {
@@ -68,6 +165,7 @@ class SafeCheckpointHook(Hook):
                     hub['log_scalars'][name] = HistoryBuffer(entry['log'].tolist(), entry['count'].tolist())
         if not runner._resume:
             return
+        self.is_validated = checkpoint['meta'].get('is_validated', False)
         _restore_arrays(checkpoint['meta'].get('dataset_meta'), runner.train_dataloader.dataset)
         model = unwrapped_model(runner)
         if hasattr(model, 'load_distill_state_dict'):
@@ -77,6 +175,24 @@ class SafeCheckpointHook(Hook):
                     'it was written without SafeCheckpointHook in custom_hooks, or by another model'
                 )
             model.load_distill_state_dict(checkpoint['distill'])
+
+
+def _checkpoint_hooks(runner) -> Iterator[CheckpointHook]:
+    """Those that write to a disk, by MMEngine's own means."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.backend_args is None:
+            if isinstance(get_file_backend(hook.out_dir or runner.work_dir), LocalBackend):
+                yield hook
+
+
+def _owes_validation(runner) -> bool:
+    """Whether the epoch or iteration that a run is resumed from ends with a validation."""
+    loop = runner.train_loop
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    if runner.val_loop is None or (by_epoch and runner.iter != runner.epoch * len(runner.train_dataloader)):
+        return False
+    now, end = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
+    return now > 0 and now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
 
 
 def _restore_arrays(saved: Any, dataset: Any) -> None:

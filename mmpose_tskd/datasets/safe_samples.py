@@ -1,0 +1,177 @@
+"""How the samples of a run are drawn and read: alike in every run with the same seed, and none damaged unnoticed."""
+
+import os
+import random
+from contextlib import contextmanager
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmpose.datasets import CombinedDataset
+from PIL import Image
+from torch.utils.data import Dataset, Sampler
+
+from ..errors import UserError
+
+
+class Draw(int):
+    """The index of a sample, with the seed of its augmentation."""
+
+    seed: Tuple[int, ...]
+
+
+class SeededSampler(Sampler):
+    """Gives each index that another sampler draws a seed of its own.
+
+    The seed is made of the run's seed, the epoch and the place in the epoch's order over all processes, so it does not
+    depend on the number of worker processes or GPUs, nor on what was drawn before.
+
+    Args:
+        sampler: The sampler; its ``epoch`` counts where it has one.
+        seed: The run's.
+        start: Places of this process to leave out in the first epoch, which a stopped run has trained on.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int, start: int = 0):
+        self.sampler = sampler
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[Draw]:
+        rank, world_size = get_dist_info()
+        epoch = getattr(self.sampler, 'epoch', 0)
+        start, self.start = self.start, 0
+        for place, index in enumerate(self.sampler):
+            if place >= start:
+                draw = Draw(index)
+                draw.seed = (self.seed, epoch, place * world_size + rank)
+                yield draw
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+
+class Damage(NamedTuple):
+    """A sample that cannot be used."""
+
+    file: str
+    reason: str
+
+
+class SafeSamples(Dataset):
+    """A data set whose samples are read with their own seed, and that hands out the damaged ones as such.
+
+    Indices may be :class:`Draw`. A batch with a damaged sample is ``[Damage]``; where ``skip`` is set, another sample
+    stands in for it, which says so in the metainfo ``damage`` of its ``data_samples``.
+
+    Args:
+        dataset: An MMEngine data set.
+        skip: Draw another sample in place of a damaged one.
+        max_tries: Samples that stand in for one before it is given up.
+    """
+
+    def __init__(self, dataset: Any, skip: bool = False, max_tries: int = 100):
+        self.dataset = dataset
+        self.skip = skip
+        self.max_tries = max_tries
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset':  # while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __deepcopy__(self, memo: dict) -> 'SafeSamples':
+        return self  # MMEngine copies a data loader's config, and the labels are large
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> List[Any]:
+        samples = []
+        for index in indices:
+            with _seeded(getattr(index, 'seed', None)):
+                sample = self._read(int(index))
+            if isinstance(sample, Damage):
+                return [sample]
+            samples.append(sample)
+        return samples
+
+    def _read(self, index: int) -> Any:
+        first = self._try(index)
+        if not self.skip or not isinstance(first, Damage):
+            return first
+        for _ in range(self.max_tries):
+            sample = self._try(np.random.randint(len(self)))
+            if not isinstance(sample, Damage):
+                sample['data_samples'].set_metainfo(dict(damage=first))
+                return sample
+        return first._replace(reason=f'{first.reason}; so are {self.max_tries} others drawn in its place')
+
+    def _try(self, index: int) -> Any:
+        file = f'sample {index}'
+        try:
+            if not isinstance(self.dataset, CombinedDataset):  # which would load the picture to say its path
+                file = str(self.dataset.get_data_info(index).get('img_path', file))
+            check_whole(file)
+            return self.dataset[index]
+        except Exception as error:  # whatever a transform says of a picture or a label
+            return Damage(file, f'{type(error).__name__}: {error}'.strip())
+
+
+def check_whole(file: str) -> None:
+    """Sees whether a picture's file is cut off, which OpenCV reads as one that is grey from there on.
+
+    Raises:
+        OSError: It is.
+    """
+    if not os.path.isfile(file):
+        return
+    with open(file, 'rb') as stream:
+        head = stream.read(4)
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(stream.tell() - 12, 0))
+        tail = stream.read()
+    has_end = (head[:2] != b'\xff\xd8' or tail.endswith(b'\xff\xd9')) and (head != b'\x89PNG' or b'IEND' in tail)
+    if not has_end:  # a JPEG or PNG; some are whole all the same, with something behind the end
+        with Image.open(file) as picture:
+            picture.load()
+
+
+@contextmanager
+def _seeded(seed: Optional[Tuple[int, ...]]) -> Iterator[None]:
+    """Seeds Python, NumPy and torch, and gives them back as they were."""
+    if seed is None:
+        yield
+        return
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_all(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def seed_all(seed: Tuple[int, ...]) -> None:
+    """Seeds Python, NumPy and torch."""
+    word = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    random.seed(word)
+    np.random.seed(word)
+    torch.manual_seed(word)
+
+
+def check_damage(batch: Any) -> List[Damage]:
+    """The damage in a batch of :class:`SafeSamples` that others stand in for.
+
+    Raises:
+        UserError: The batch is one that nothing stands in for.
+    """
+    if isinstance(batch, list) and batch and isinstance(batch[0], Damage):
+        file, reason = batch[0]
+        raise UserError(
+            f'{file} cannot be used ({reason}). Get it again, or take it out of the labels. To train without damaged '
+            "samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
+        )
+    return [sample.damage for sample in batch['data_samples'] if hasattr(sample, 'damage')]

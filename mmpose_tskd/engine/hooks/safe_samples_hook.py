@@ -1,0 +1,72 @@
+from typing import Any, Optional, Sequence, Set
+
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmpose.registry import HOOKS
+
+from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_all
+from ...errors import UserError
+
+
+@HOOKS.register_module()
+class SafeSamplesHook(Hook):
+    """Draws the samples of a run alike whenever it is stopped and resumed, and lets no damaged one pass unnoticed.
+
+    The augmentation of a sample is a function of the run's seed, the epoch and the place in the epoch alone, and what
+    is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
+    anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
+    was stopped within an epoch goes on at the sample after the last one that it was trained on.
+
+    Args:
+        damaged: What a sample does that cannot be read or transformed (or whose file is cut off) in training:
+            ``'stop'`` the run, or ``'skip'``: another stands in for it, and its file is logged once. In validation and
+            testing it stops the run, since a metric over the rest would not be comparable.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, damaged: str = 'stop'):
+        if damaged not in ('stop', 'skip'):
+            raise UserError(f'SafeSamplesHook.damaged is "stop" or "skip", not {damaged!r}')
+        self.damaged = damaged
+        self.reported: Set[str] = set()
+
+    def before_train(self, runner) -> None:
+        loop = runner.train_loop
+        by_epoch = not isinstance(loop, IterBasedTrainLoop)
+        loader = _rebuilt(runner, 'train_dataloader', loop.dataloader, skip=self.damaged == 'skip')
+        trained = runner.iter - runner.epoch * len(loader) if by_epoch else 0
+        batches = loader.batch_sampler
+        batches.sampler = SeededSampler(batches.sampler, runner.seed, trained * batches.batch_size)
+        loop.dataloader = loader
+        if not by_epoch:  # it has begun to iterate over the loader that was
+            loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        for file, reason in check_damage(data_batch):
+            if file not in self.reported:
+                self.reported.add(file)
+                runner.logger.warning(f'{file} cannot be used and is skipped ({reason})')
+        seed_all((runner.seed, runner.iter, get_rank()))
+
+    def before_val(self, runner) -> None:
+        runner.val_loop.dataloader = _rebuilt(runner, 'val_dataloader', runner.val_dataloader)
+
+    def before_val_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        check_damage(data_batch)
+
+    def before_test(self, runner) -> None:
+        runner.test_loop.dataloader = _rebuilt(runner, 'test_dataloader', runner.test_dataloader)
+
+    def before_test_iter(self, runner, batch_idx: int, data_batch: Optional[Sequence] = None) -> None:
+        check_damage(data_batch)
+
+
+def _rebuilt(runner, key: str, loader: Any, skip: bool = False) -> Any:
+    """A data loader like one of the runner's, over :class:`SafeSamples` of its data set."""
+    if isinstance(loader.dataset, SafeSamples):
+        return loader
+    cfg = dict(runner.cfg[key], dataset=SafeSamples(loader.dataset, skip))
+    return runner.build_dataloader(cfg, seed=runner.seed)

@@ -1,17 +1,21 @@
 """Loading weights that somebody else wrote: tensors only, strictly, and with errors that say which file."""
 
+import functools
 import hashlib
+import logging
 import math
+import os
 import pickle
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 
@@ -133,6 +137,82 @@ def mmengines_globals() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
+_trusts = False  # whether --trust-checkpoint is given
+
+
+@contextmanager
+def trusting_checkpoints(trusts: bool) -> Iterator[None]:
+    """Within it checkpoints are loaded in full, with the code that they may hold, if ``trusts``; the log says so."""
+    global _trusts
+    _trusts = trusts
+    try:
+        yield
+    finally:
+        _trusts = False
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """What ``torch.load`` reads within it, it reads tensors-only, whoever calls it, and in full if that is trusted.
+
+    Args:
+        source: The file or URL, for the messages.
+
+    Raises:
+        UserError: It does not exist, is damaged, or holds more than tensors and plain values.
+    """
+    switches = ['TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
+    before = {name: os.environ.pop(name, None) for name in switches}
+    os.environ[switches[_trusts]] = '1'
+    if _trusts:
+        message = f'{source} is loaded in full, with the code that it may hold: --trust-checkpoint is given'
+        print_log(message, logger='current', level=logging.WARNING)
+    try:
+        with mmengines_globals():
+            yield
+    except FileNotFoundError as error:
+        raise UserError(f'there is no checkpoint {source}') from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f'the checkpoint {source} is not loaded: it holds more than tensors and plain values, which could run code, or '
+            f'is damaged ({_reason(error)}). If you trust whom it came from, give the tool --trust-checkpoint'
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f'the checkpoint {source} cannot be read ({_reason(error)}): get it again') from error
+    finally:
+        del os.environ[switches[_trusts]]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    line = next((line for line in lines if 'WeightsUnpickler error: ' in line), lines[0])
+    return line.split('WeightsUnpickler error: ')[-1].split('. Please')[0]
+
+
+def load_safely(loader: Callable[..., Any]) -> Callable[..., Any]:
+    """One of MMEngine's loaders of checkpoints, :func:`reading` its file.
+
+    MMEngine runs the config of an old checkpoint, ``meta['config']``, when a run is resumed from it; that is left out.
+    """
+
+    @functools.wraps(loader)
+    def load(filename: str, map_location: Any = None, **kwargs) -> Any:
+        with reading(filename):
+            checkpoint = loader(filename, map_location=map_location, **kwargs)
+        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+        if isinstance(meta, dict):
+            meta.pop('config', None)
+        return checkpoint
+
+    return load
+
+
+for _prefix, _loader in list(CheckpointLoader._schemes.items()):
+    CheckpointLoader.register_scheme(_prefix, load_safely(_loader), force=True)
+
+
 def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
     """The weights in a checkpoint, on the CPU, loaded without running code from it.
 
@@ -143,24 +223,18 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
     Raises:
         UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
     """
-    try:
-        file = source  # named in the messages below
-        if _is_url(source):
-            file = _download(source)
-        with mmengines_globals():
-            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f'there is no checkpoint {source}') from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f'the checkpoint {source} is not loaded: it holds more than tensors and plain values, which could run code '
-            f'({str(error).splitlines()[0]}). If you trust it, save its weights alone: '
-            "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(
-            f'the checkpoint {source} cannot be read ({str(error).splitlines()[0]}): get it again'
-        ) from error
+    with reading(source):
+        file = _download(source) if _is_url(source) else source
+        checkpoint = torch.load(file, map_location='cpu', weights_only=not _trusts)
+    return find_weights(checkpoint, source, entries)
+
+
+def find_weights(checkpoint: Any, source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
+    """The weights in what was loaded from a file; the arguments are :func:`load_weights`'s.
+
+    Raises:
+        UserError: There are none.
+    """
     weights = checkpoint
     if isinstance(checkpoint, dict):
         weights = next((checkpoint[name] for name in entries if name in checkpoint), checkpoint)

@@ -1,10 +1,9 @@
 """Parameters and multiply-accumulates of the models of configs, beside the paper's figures."""
 
 import argparse
-import sys
 
 from mmpose_tskd.apis.complexity import print_complexity
-from mmpose_tskd.errors import UserError
+from mmpose_tskd.apis.tools import reporting_mistakes
 
 
 def main() -> None:
@@ -12,10 +11,8 @@ def main() -> None:
     parser.add_argument('configs', nargs='+', help="config files, or mmpose::... for MMPose's")
     parser.add_argument('--json', metavar='OUT', help='write a list of {"config", "params_m", "gmacs"} as well')
     args = parser.parse_args()
-    try:
+    with reporting_mistakes():
         print_complexity(args.configs, args.json)
-    except UserError as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

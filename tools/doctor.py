@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from mmpose_tskd.apis.doctor import examine, print_findings
-from mmpose_tskd.errors import UserError
+from mmpose_tskd.apis.tools import reporting_mistakes
 
 
 def main() -> None:
@@ -13,10 +13,8 @@ def main() -> None:
     parser.add_argument('--root', required=True, help="the data set's folder: data_root in the configs")
     parser.add_argument('--coco-root', help="COCO's folder: looks for pictures of COCO val in CrowdPose trainval")
     args = parser.parse_args()
-    try:
+    with reporting_mistakes():
         findings = examine(args.data, args.root, args.coco_root)
-    except UserError as error:
-        sys.exit(f'error: {error}')
     sys.exit(0 if print_findings(findings) else 1)
 
 

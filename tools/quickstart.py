@@ -27,14 +27,14 @@ def main() -> None:
     import torch
 
     from mmpose_tskd.apis.quickstart import run_quickstart
+    from mmpose_tskd.apis.tools import reporting_mistakes
     from mmpose_tskd.errors import UserError
 
     try:
-        if args.device == 'cuda' and not torch.cuda.is_available():
-            raise UserError('--device cuda: torch finds no GPU here')
-        run_quickstart(args.data, args.data_root, args.work_dir, args.seed, args.budget)
-    except UserError as error:
-        sys.exit(f'error: {error}')
+        with reporting_mistakes():
+            if args.device == 'cuda' and not torch.cuda.is_available():
+                raise UserError('--device cuda: torch finds no GPU here')
+            run_quickstart(args.data, args.data_root, args.work_dir, args.seed, args.budget)
     except KeyboardInterrupt:
         sys.exit('stopped; the same command goes on from the last epoch that was finished')
 

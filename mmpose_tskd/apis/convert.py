@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
@@ -8,6 +9,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from ..checkpoint import load_strictly, load_weights
+from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..paths import config_folder
 
@@ -65,6 +67,7 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
 
 
 def _write(weights: Dict[str, Tensor], cfg: Config, source: str, out: str) -> None:
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    meta = dict(dataset_name=cfg.dataset_type, config=cfg.pretty_text, converted_from=source)
-    torch.save(dict(meta=meta, state_dict=weights), out)
+    meta = dict(dataset_name=cfg.dataset_type, cfg=cfg.pretty_text, converted_from=source)
+    content = io.BytesIO()
+    torch.save(dict(meta=meta, state_dict=weights), content)
+    AtomicLocalBackend().put(content.getvalue(), out)

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..datasets.label_checks import COCO_KEYS, coco_people, describe, find_faults
 from ..errors import UserError
 
 
@@ -61,6 +62,7 @@ LAYOUTS: Dict[str, List[Labels]] = {
         ),
     ],
 }
+ORIENTATION = 0x112  # of EXIF
 MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
 
 
@@ -124,7 +126,7 @@ def _examine_labels(folder: Path, labels: Labels) -> Iterable[Finding]:
     content = _load_json(folder, labels.ann_file, labels.downloads)
     if isinstance(content, Finding):
         return [content]
-    lacking = [key for key in ('images', 'annotations', 'categories') if key not in content]
+    lacking = [key for key in COCO_KEYS if key not in content]
     if lacking:
         return [Finding('error', labels.ann_file, f'has no {", ".join(lacking)}: not key-point labels in COCO format')]
     images = {image['id']: image for image in content['images']}
@@ -153,27 +155,11 @@ def _check_counts(labels: Labels, num_images: int, num_people: int) -> Finding:
 
 
 def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    problems: Dict[str, List[Any]] = {}
-    seen = set()
-    for annotation in annotations:
-        name = annotation.get('id')
-        if name in seen:
-            problems.setdefault('an id used twice', []).append(name)
-        seen.add(name)
-        if annotation.get('image_id') not in images:
-            problems.setdefault('a picture that the file does not list', []).append(name)
-        keypoints = annotation.get('keypoints', [])
-        if len(keypoints) != 3 * labels.num_keypoints:
-            problems.setdefault(f'not {labels.num_keypoints} key points', []).append(name)
-        elif not np.isfinite(np.asarray(keypoints, dtype=float)).all():
-            problems.setdefault('a coordinate that is no number', []).append(name)
-        width, height = (*annotation.get('bbox', ()), 0, 0, 0, 0)[2:4]
-        if annotation.get('num_keypoints', 0) > 0 and not (width > 0 and height > 0):
-            problems.setdefault('a box without area', []).append(name)
-    if not problems:
-        return None
-    listed = '; '.join(f'{len(ids)} with {problem} (id {ids[0]})' for problem, ids in problems.items())
-    return Finding('error', labels.ann_file, f'annotations: {listed}')
+    faults = find_faults(coco_people(annotations), labels.num_keypoints)
+    stray = [annotation.get('id') for annotation in annotations if annotation.get('image_id') not in images]
+    if stray:
+        faults['a picture that the file does not list'] = stray
+    return Finding('error', labels.ann_file, describe(faults)) if faults else None
 
 
 def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
@@ -217,6 +203,8 @@ def _check_pictures(folder: Path, labels: Labels, images: Dict[int, dict]) -> Li
         try:
             with Image.open(pictures / image['file_name']) as picture:
                 size = picture.size
+                if picture.getexif().get(ORIENTATION, 1) >= 5:  # turned by 90 degrees when it is read for training
+                    size = size[::-1]
         except OSError:
             return [Finding('error', f'{labels.images}/{image["file_name"]}', 'cannot be read; download it again')]
         if size != (image['width'], image['height']):

@@ -1,23 +1,34 @@
 import argparse
+import inspect
 import os
-import pickle
+import re
 import runpy
 import sys
+import traceback
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
 
 import mmpose
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
+from mmengine.registry import build_from_cfg
 
-from ..checkpoint import mmengines_globals
+from ..checkpoint import trusting_checkpoints
+from ..datasets.label_checks import explain_labels
 from ..errors import UserError
+
+TRUST = '--trust-checkpoint'
+TRUST_HELP = 'load checkpoints in full, with any code that they hold; for those whose maker you trust'
 
 
 def run_mmpose_tool(name: str) -> None:
     """Runs one of the tools that MMPose ships, with the command line as it stands.
 
-    A :class:`UserError`, a missing file and a checkpoint that safe loading refuses end it with a message alone. Every
-    checkpoint is loaded tensors-only, unless ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set.
+    A mistake of the user's, in the config, the labels or a file, ends it with a message alone. Every checkpoint is
+    loaded tensors-only, unless ``--trust-checkpoint`` is on the command line, which MMPose's tool does not see.
 
     Args:
         name: The tool's file name without its ending: ``'train'`` or ``'test'``.
@@ -25,32 +36,70 @@ def run_mmpose_tool(name: str) -> None:
     tool = Path(mmpose.__file__).parent / '.mim' / 'tools' / f'{name}.py'
     if not tool.is_file():
         sys.exit(f'error: MMPose\'s own {name} tool is not at {tool}: reinstall mmpose ("mim install mmpose")')
-    if not os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
-        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # for URLs too, which torch.hub unpickles otherwise
+    if {'-h', '--help'} & set(sys.argv):
+        print(f'{TRUST}: {TRUST_HELP}; an option of this package, those of MMPose follow\n')
+    trusts = TRUST in sys.argv
+    if trusts:
+        sys.argv.remove(TRUST)
     try:
-        _join_cpu_processes()
-        with mmengines_globals():
+        with reporting_mistakes(), trusting_checkpoints(trusts):
+            _join_cpu_processes()
             runpy.run_path(str(tool), run_name='__main__')
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT, as shells count
-    except UserError as error:
-        sys.exit(f'error: {error}')
-    except pickle.UnpicklingError as error:
-        sys.exit(
-            f'error: a checkpoint holds more than tensors and plain values; loading it could run its code: {error}\n'
-            'A file that MMPose or mmpose_tskd wrote loads as it is. If you trust where this one came from, set '
-            'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for this run.'
-        )
-    except FileNotFoundError as error:
-        sys.exit(f'error: {error}')
-    except AssertionError as error:  # how MMPose says that an annotation file does not exist
-        if 'does not exist' not in str(error):
+
+
+@contextmanager
+def reporting_mistakes() -> Iterator[None]:
+    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for."""
+    try:
+        yield
+    except Exception as error:
+        message = explain(error)
+        if message is None:
             raise
-        sys.exit(
-            f"error: {error}\nPaths are relative to the current folder. The data sets' are data_root, ann_file, "
+        sys.exit(f'error: {message}')
+
+
+def explain(error: Exception) -> Optional[str]:
+    """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f'{error}: check that path, its permissions and the space on its disk'
+    if isinstance(error, SyntaxError):
+        return f'the config cannot be read: {error}'
+    if isinstance(error, AssertionError) and 'does not exist' in str(error):  # MMPose's, of an annotation file
+        return (
+            f"{error}\nPaths are relative to the current folder. The data sets' are data_root, ann_file, "
             'data_prefix and bbox_file of each dataloader.dataset, and ann_file of the evaluators: change them in the '
             'config or by --cfg-options.'
         )
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        if frame.f_code is BaseDataset.full_init.__code__:
+            return explain_labels(frame.f_locals['self'], error)
+        if frame.f_code is build_from_cfg.__code__ and isinstance(error, (TypeError, KeyError)):
+            return _explain_build(frame.f_locals, error)
+    return None
+
+
+def _explain_build(build: Dict[str, Any], error: Exception) -> Optional[str]:
+    """Of a dict in the config that MMEngine can build nothing from: a type that is unknown, or options it lacks."""
+    kind, message = build['cfg'].get('type'), str(error.args[0])
+    if 'obj_cls' not in build:
+        return f'the config has a dict that no type belongs to: {dict(build["cfg"])}'
+    if build['obj_cls'] is None:
+        return f'the config has type={kind!r}, which is not in the registry: is it misspelt, or custom_imports missing?'
+    wrong = re.search(r"unexpected keyword argument '(\w+)'", message)
+    if not inspect.isclass(build['obj_cls']) or (wrong is None and 'required' not in message):
+        return None
+    makers = [vars(base).get('__init__') for base in inspect.getmro(build['obj_cls'])]
+    options = {name for maker in makers if inspect.isfunction(maker) for name in inspect.signature(maker).parameters}
+    options -= {'self', 'args', 'kwargs'}
+    near = get_close_matches(wrong[1], options, 1) if wrong else ()
+    hint = f'; did you mean {near[0]!r}?' if near else f'. It takes {", ".join(sorted(options))}'
+    return f"the config's dict with type={kind!r} cannot be built: {message}{hint}"
 
 
 def _join_cpu_processes() -> None:

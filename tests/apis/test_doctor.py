@@ -101,7 +101,7 @@ def swap(content):
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 key points'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])), VAL, 'a box without area'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[])), VAL, 'a box without area'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[])), VAL, 'not four numbers'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, float('nan'))),
             VAL,

@@ -80,13 +80,16 @@ def test_tools_load_tensors_only_from_urls_too(run_tool, student, tmp_path, monk
         shutil.copy(tmp_path / 'foreign.pth', target)
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in run_tool('test', config, 'https://example.org/foreign.pth')
+    assert '--trust-checkpoint' in run_tool('test', config, 'https://example.org/foreign.pth')
 
 
 def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool, student, tmp_path):
     config, model = student
     torch.save(dict(state_dict=model.state_dict(), extra=pickle.Pickler), tmp_path / 'foreign.pth')
-    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in run_tool('test', config, 'foreign.pth')
+    assert '--trust-checkpoint' in run_tool('test', config, 'foreign.pth')
+    assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', '--trust-checkpoint') is None
+    (log,) = tmp_path.glob('test/*/*.log')
+    assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()
 
 
 @pytest.mark.parametrize('name', ['test', 'convert_simcc_checkpoint'])

@@ -12,10 +12,10 @@ from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from mmpose.registry import HOOKS
 
-from ...checkpoint import find_resumable
+from ...checkpoint import find_resumable, find_weights, load_strictly
 from ...errors import UserError
 from ..atomic_backend import AtomicLocalBackend
 from .utils import unwrapped_model
@@ -158,6 +158,15 @@ class SafeCheckpointHook(Hook):
             checkpoint['distill'] = model.distill_state_dict()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        source, model = runner._load_from, unwrapped_model(runner)
+        if runner._resume and 'epoch' not in checkpoint.get('meta', {}):
+            raise UserError(
+                f'{source} holds no state of a run to resume: to start from its weights, set load_from={source} and '
+                'leave resume out'
+            )
+        trains = isinstance(runner._train_loop, BaseLoop)  # built in training alone, where load_from may fit in part
+        if source is not None and (runner._resume or not trains):
+            load_strictly(model, find_weights(checkpoint, source), source, 'model')
         hub = checkpoint.get('message_hub')
         if hub is not None:
             for name, entry in hub['log_scalars'].items():
@@ -167,7 +176,6 @@ class SafeCheckpointHook(Hook):
             return
         self.is_validated = checkpoint['meta'].get('is_validated', False)
         _restore_arrays(checkpoint['meta'].get('dataset_meta'), runner.train_dataloader.dataset)
-        model = unwrapped_model(runner)
         if hasattr(model, 'load_distill_state_dict'):
             if 'distill' not in checkpoint:
                 raise UserError(

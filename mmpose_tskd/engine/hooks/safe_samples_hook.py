@@ -6,8 +6,11 @@ from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmpose.registry import HOOKS
 
+from ...datasets.label_checks import check_labels
 from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_all
+from ...datasets.target_checks import check_targets
 from ...errors import UserError
+from .utils import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -17,7 +20,9 @@ class SafeSamplesHook(Hook):
     The augmentation of a sample is a function of the run's seed, the epoch and the place in the epoch alone, and what
     is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
     anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
-    was stopped within an epoch goes on at the sample after the last one that it was trained on.
+    was stopped within an epoch goes on at the sample after the last one that it was trained on. Before the first
+    sample, the labels are looked through for what would spoil the run (:func:`check_labels`), and the pipeline is
+    compared with the model (:func:`check_targets`).
 
     Args:
         damaged: What a sample does that cannot be read or transformed (or whose file is cut off) in training:
@@ -68,5 +73,7 @@ def _rebuilt(runner, key: str, loader: Any, skip: bool = False) -> Any:
     """A data loader like one of the runner's, over :class:`SafeSamples` of its data set."""
     if isinstance(loader.dataset, SafeSamples):
         return loader
+    check_targets(loader.dataset, unwrapped_model(runner))
+    check_labels(loader.dataset)
     cfg = dict(runner.cfg[key], dataset=SafeSamples(loader.dataset, skip))
     return runner.build_dataloader(cfg, seed=runner.seed)

@@ -4,6 +4,8 @@ from mmpose.models.backbones import HRNet
 from mmpose.registry import MODELS
 from torch import Tensor
 
+from ...errors import UserError
+
 
 @MODELS.register_module()
 class MultiBranchHRNet(HRNet):
@@ -16,11 +18,19 @@ class MultiBranchHRNet(HRNet):
     Args:
         branches: Which of the last module's branches to hand out, in this order; 0 is at 1/4 resolution, 1 at 1/8, ...
         kwargs: Of :class:`HRNet`.
+
+    Raises:
+        UserError: The last module has no such branch.
     """
 
     def __init__(self, *args, branches: Tuple[int, ...] = (2, 1, 0), **kwargs):
         super().__init__(*args, **kwargs)
         self.out_branches = tuple(branches)
+        number = self.stage4_cfg['num_branches']
+        if not set(branches) <= set(range(number)):
+            raise UserError(
+                f'backbone.branches is {self.out_branches}, but the last module has 0 to {number - 1} alone'
+            )
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """N×3×H×W to the branches asked for, each N×C×(H/4·2^-b)×(W/4·2^-b), and last the fused 1/4 map."""

@@ -174,8 +174,8 @@ def reading(source: str) -> Iterator[None]:
         raise UserError(f'there is no checkpoint {source}') from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f'the checkpoint {source} is not loaded: it holds more than tensors and plain values, which could run code, or '
-            f'is damaged ({_reason(error)}). If you trust whom it came from, give the tool --trust-checkpoint'
+            f'the checkpoint {source} is not loaded: it holds more than tensors and plain values, which could run '
+            f'code, or is damaged ({_reason(error)}). If you trust whom it came from, give the tool --trust-checkpoint'
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f'the checkpoint {source} cannot be read ({_reason(error)}): get it again') from error

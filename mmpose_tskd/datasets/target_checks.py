@@ -32,30 +32,33 @@ def check_targets(dataset: Any, model: Any) -> None:
         UserError: The data set has another number of joints than the head, or its pipeline crops pictures to another
             size or encodes other targets than the head's codec.
     """
-    head = getattr(getattr(model, 'head', None), 'base_head', getattr(model, 'head', None))
+    head: Any = getattr(model, 'head', None)
+    head = getattr(head, 'base_head', head)
     codec = getattr(head, 'decoder', None)
     if codec is None:
         return
-    num_keypoints = dataset.metainfo.get('num_keypoints', head.out_channels)
-    if num_keypoints != head.out_channels:
-        raise UserError(
-            f'model.head.out_channels is {head.out_channels}, but the data set ({dataset.metainfo["dataset_name"]}) has '
-            f'{num_keypoints} joints'
-        )
+    num_keypoints = dataset.metainfo['num_keypoints']
     for transform in _transforms(dataset):
         kind = type(transform).__name__
+        if kind == 'KeypointConverter':
+            num_keypoints = transform.num_keypoints
         if kind == 'TopdownAffine' and tuple(transform.input_size) != tuple(codec.input_size):
             raise UserError(
-                f"TopdownAffine.input_size in the pipeline is {tuple(transform.input_size)}, the head's codec has "
+                f"TopdownAffine.input_size in the pipeline is {tuple(transform.input_size)}, but the head's codec has "
                 f'{tuple(codec.input_size)} (w, h): write the changed codec into model.head.decoder and each pipeline'
             )
         if kind == 'GenerateTarget' and not isinstance(transform.encoder, list):
             difference = _difference(transform.encoder, codec)
             if difference is not None:
                 raise UserError(
-                    f"GenerateTarget.encoder in the pipeline has {difference} in the head's codec (model.head.decoder): "
-                    'write the changed codec into both'
+                    f"GenerateTarget.encoder in the pipeline has {difference} in the head's codec "
+                    '(model.head.decoder): write the changed codec into both'
                 )
+    if num_keypoints != head.out_channels:
+        raise UserError(
+            f'model.head.out_channels is {head.out_channels}, but the data set ({dataset.metainfo["dataset_name"]}) '
+            f'has {num_keypoints} joints'
+        )
 
 
 def _transforms(dataset: Any) -> Any:
@@ -69,7 +72,7 @@ def _difference(encoder: Any, codec: Any) -> Optional[str]:
     if type(encoder) is not type(codec):
         return f'type={type(encoder).__name__}, and {type(codec).__name__}'
     for name in CODEC_OPTIONS:
-        own, other = getattr(encoder, name, None), getattr(codec, name, None)
+        own, other = (getattr(one, name, ()) for one in (encoder, codec))
         if not np.array_equal(own, other):
             return f'{name}={own}, and {other}'
     return None

@@ -5,6 +5,8 @@ from typing import ClassVar, List, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ..errors import UserError
+
 
 @register_backend('AtomicLocalBackend')
 class AtomicLocalBackend(LocalBackend):
@@ -31,8 +33,10 @@ class AtomicLocalBackend(LocalBackend):
             os.umask(umask)
             os.chmod(partial, 0o666 & ~umask)  # mkstemp's files are private
             os.replace(partial, path)
-        except BaseException:
+        except BaseException as error:
             os.unlink(partial)
+            if isinstance(error, OSError):
+                raise UserError(f'{path} cannot be written ({error}): is there space left on its disk?') from error
             raise
         for file in self.outdated:
             if file != path:

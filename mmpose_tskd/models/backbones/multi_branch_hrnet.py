@@ -28,9 +28,7 @@ class MultiBranchHRNet(HRNet):
         self.out_branches = tuple(branches)
         number = self.stage4_cfg['num_branches']
         if not set(branches) <= set(range(number)):
-            raise UserError(
-                f'backbone.branches is {self.out_branches}, but the last module has 0 to {number - 1} alone'
-            )
+            raise UserError(f'backbone.branches is {self.out_branches}, the last module has 0 to {number - 1}')
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """N×3×H×W to the branches asked for, each N×C×(H/4·2^-b)×(W/4·2^-b), and last the fused 1/4 map."""

@@ -39,5 +39,8 @@ def run_tool(name, *flags):
 
 def finish(process, log, exit_codes=(0,)):
     process.join()
-    assert process.exitcode in exit_codes, Path(log).read_text()[-3000:]
+    if process.exitcode not in exit_codes:
+        lines = Path(log).read_text().splitlines()
+        start = max((i for i, line in enumerate(lines) if line.startswith('Traceback')), default=-40)
+        raise AssertionError('\n'.join(lines[start:][:40]))
     return process.exitcode

@@ -1,13 +1,15 @@
 """Both stages through MMEngine's Runner: what is saved, what comes back, what never moves."""
 
 import logging
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import train
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
@@ -70,22 +72,50 @@ def weights(runner):
     }
 
 
-@pytest.mark.parametrize('stage', ['stage1_structure.py', 'stage2_igpgcn.py'])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make_config, tmp_path, stage):
+class SignalHook(Hook):
+    """Sends this process a signal after a training iteration, or within a validation."""
+
+    def __init__(self, number, iteration=None):
+        self.number, self.iteration = number, iteration
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+    def after_val_iter(self, runner, batch_idx, *args, **kwargs):
+        if self.iteration is None and batch_idx == 1:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    'stage, hook, saved',
+    [
+        ('stage1_structure.py', SignalHook(signal.SIGTERM, iteration=3), 'interrupted.pth'),  # epoch 2's first
+        ('stage2_igpgcn.py', SignalHook(signal.SIGINT, iteration=2), 'interrupted.pth'),  # epoch 1's last
+        ('stage1_structure.py', SignalHook(signal.SIGINT), 'epoch_1.pth'),
+    ],
+)
+def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
+    make_config, tmp_path, stage, hook, saved
+):
     options = {'model.student_checkpoint': student_file(make_config, tmp_path)} if 'stage2' in stage else {}
+    expected = train(make_config(stage, 'whole', **options))
+    runner = Runner.from_cfg(make_config(stage, 'stopped', **options))
+    runner.register_hook(hook)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert Path((tmp_path / 'stopped/last_checkpoint').read_text()).name == saved
 
-    def config(work_dir, **changes):
-        cfg = make_config(stage, work_dir, **options, **changes)
-        # without augmentation: MMEngine does not restore the state of NumPy's generator
-        dataset = cfg.train_dataloader.dataset
-        dataset.pipeline = [t for t in dataset.pipeline if not t['type'].startswith('Random')]
-        return cfg
-
-    expected = train(config('whole'))
-    resumed = train(config('resumed', resume=True, load_from=str(tmp_path / 'whole/epoch_1.pth')))
+    cfg = make_config(stage, 'stopped', resume=True, **options)
+    cfg.train_dataloader.update(num_workers=2)  # in which the augmentation is the same
+    resumed = train(cfg)
     assert resumed.epoch == 2 and resumed.iter == 6
     assert float(resumed.model.gamma) == float(expected.model.gamma) == (0.5 if 'stage1' in stage else 1.0)
     assert_equal(weights(expected), weights(resumed))
+    names = [sorted(file.name for file in (tmp_path / folder).glob('*.pth')) for folder in ('whole', 'stopped')]
+    assert names[0] == names[1]
 
 
 def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):

@@ -3,7 +3,8 @@
 import os
 import random
 from contextlib import contextmanager
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ class SeededSampler(Sampler):
         return len(self.sampler)  # type: ignore[arg-type]
 
 
-class Damage(NamedTuple):
+@dataclass(frozen=True)
+class Damage:
     """A sample that cannot be used."""
 
     file: str
@@ -106,7 +108,7 @@ class SafeSamples(Dataset):
             if not isinstance(sample, Damage):
                 sample['data_samples'].set_metainfo(dict(damage=first))
                 return sample
-        return first._replace(reason=f'{first.reason}; so are {self.max_tries} others drawn in its place')
+        return replace(first, reason=f'{first.reason}; so are {self.max_tries} others drawn in its place')
 
     def _try(self, index: int) -> Any:
         file = f'sample {index}'
@@ -169,9 +171,8 @@ def check_damage(batch: Any) -> List[Damage]:
         UserError: The batch is one that nothing stands in for.
     """
     if isinstance(batch, list) and batch and isinstance(batch[0], Damage):
-        file, reason = batch[0]
         raise UserError(
-            f'{file} cannot be used ({reason}). Get it again, or take it out of the labels. To train without damaged '
-            "samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
+            f'{batch[0].file} cannot be used ({batch[0].reason}). Get it again, or take it out of the labels. To train '
+            "without damaged samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
         )
     return [sample.damage for sample in batch['data_samples'] if hasattr(sample, 'damage')]

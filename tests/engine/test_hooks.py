@@ -79,7 +79,7 @@ def test_message_hub_survives_a_tensors_only_file(tmp_path):
     for value in (3.0, np.float32(4.0), 5):
         hub.update_scalar('train/loss', value)
     hub.update_info('best_score', np.float64(0.5))
-    checkpoint = dict(meta=dict(dataset_meta=dict(sigmas=np.ones(2))), message_hub=hub.state_dict())
+    checkpoint = dict(meta=dict(iter=3, dataset_meta=dict(sigmas=np.ones(2))), message_hub=hub.state_dict())
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1), _resume=False)
     SafeCheckpointHook().before_save_checkpoint(runner, checkpoint)
     torch.save(checkpoint, tmp_path / 'c.pth')

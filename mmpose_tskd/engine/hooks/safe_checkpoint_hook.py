@@ -20,6 +20,8 @@ from ...errors import UserError
 from ..atomic_backend import AtomicLocalBackend
 from .utils import unwrapped_model
 
+INTERRUPTED = 'interrupted.pth'
+
 
 def to_plain(value: Any) -> Any:
     """The same nested value without NumPy: arrays become lists, scalars become numbers."""
@@ -74,6 +76,8 @@ class SafeCheckpointHook(Hook):
         for hook in _checkpoint_hooks(runner):
             hook.backend_args = dict(backend='AtomicLocalBackend')
             hook.file_backend = AtomicLocalBackend()
+        if runner._resume and Path(runner._load_from).name == INTERRUPTED:
+            AtomicLocalBackend().remove(runner._load_from)
         self._listen()
         if runner._resume and not self.is_validated and _owes_validation(runner):
             runner.val_loop.run()
@@ -125,7 +129,7 @@ class SafeCheckpointHook(Hook):
         self.signal, self.signal_time = signal.Signals(number), time.monotonic()
 
     def _save(self, runner, meta: Dict[str, int]) -> None:
-        file = Path(runner.work_dir, 'interrupted.pth')
+        file = Path(runner.work_dir, INTERRUPTED)
         backend_args = dict(backend='AtomicLocalBackend')
         runner.save_checkpoint(str(file.parent), file.name, meta=meta, backend_args=backend_args)
         if is_main_process():

@@ -50,10 +50,10 @@ class SafeSamplesHook(Hook):
             loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        for file, reason in check_damage(data_batch):
-            if file not in self.reported:
-                self.reported.add(file)
-                runner.logger.warning(f'{file} cannot be used and is skipped ({reason})')
+        for damage in check_damage(data_batch):
+            if damage.file not in self.reported:
+                self.reported.add(damage.file)
+                runner.logger.warning(f'{damage.file} cannot be used and is skipped ({damage.reason})')
         seed_all((runner.seed, runner.iter, get_rank()))
 
     def before_val(self, runner) -> None:

@@ -1,0 +1,46 @@
+"""Processes of their own for what tests let run, forked from a server that has imported everything."""
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(['mmpose_tskd.apis.quickstart', 'mmpose.apis', 'scipy.io', 'pytest'])
+
+
+def start(target, *args, log, **env):
+    """Lets a module's function run; what it prints goes to a file."""
+    process = CONTEXT.Process(target=_enter, args=(target, args, str(log), env))
+    process.start()
+    return process
+
+
+def _enter(target, args, log, env):
+    os.environ.update(env)
+    with open(log, 'a') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import torch
+    from mmengine.registry import init_default_scope
+
+    torch.set_num_threads(1)
+    init_default_scope('mmpose')
+    target(*args)
+
+
+def run_tool(name, *flags):
+    """One of the command-line tools, as in a process that was started for it."""
+    from mmpose_tskd.apis.tools import run_mmpose_tool
+
+    sys.argv = [f'{name}.py', *(str(flag) for flag in flags)]
+    run_mmpose_tool(name)
+
+
+def finish(process, log, exit_codes=(0,)):
+    process.join()
+    if process.exitcode not in exit_codes:
+        lines = Path(log).read_text().splitlines()
+        start = max((i for i, line in enumerate(lines) if line.startswith('Traceback')), default=-40)
+        raise AssertionError('\n'.join(lines[start:][:40]))
+    return process.exitcode

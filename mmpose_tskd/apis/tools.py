@@ -12,9 +12,11 @@ from typing import Any, Dict, Iterator, Optional
 
 import mmpose
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import build_from_cfg
+from mmengine.runner import Runner
 
 from ..checkpoint import trusting_checkpoints
 from ..datasets.label_checks import explain_labels
@@ -65,22 +67,25 @@ def explain(error: Exception) -> Optional[str]:
     """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
     if isinstance(error, UserError):
         return str(error)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in frames:
+        if frame.f_code is Config.fromfile.__code__:
+            return f'the config {frame.f_locals["filename"]} cannot be read: {type(error).__name__}: {error}'
     if isinstance(error, OSError):
         return f'{error}: check that path, its permissions and the space on its disk'
-    if isinstance(error, SyntaxError):
-        return f'the config cannot be read: {error}'
     if isinstance(error, AssertionError) and 'does not exist' in str(error):  # MMPose's, of an annotation file
         return (
             f"{error}\nPaths are relative to the current folder. The data sets' are data_root, ann_file, "
             'data_prefix and bbox_file of each dataloader.dataset, and ann_file of the evaluators: change them in the '
             'config or by --cfg-options.'
         )
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         if frame.f_code is BaseDataset.full_init.__code__:
             return explain_labels(frame.f_locals['self'], error)
         if frame.f_code is build_from_cfg.__code__ and isinstance(error, (TypeError, KeyError)):
             return _explain_build(frame.f_locals, error)
+        if frame.f_code is Runner.from_cfg.__func__.__code__ and isinstance(error, KeyError):
+            return f'the config has no {error.args[0]}'
     return None
 
 

@@ -1,6 +1,7 @@
 """Toy-sized versions of the real configs, and a made-up data set for them."""
 
 import json
+import socket
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
@@ -259,14 +259,13 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     Path(file).write_text(json.dumps(outcome, indent=1) + '\n')
 
 
-class WrappingRunner(Runner):
-    """A Runner that wraps its model for distributed training in a single process too."""
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
 
-    def wrap_model(self, model_wrapper_cfg, model):
-        return MMDistributedDataParallel(model.to('cpu'))
 
-
-def train(cfg: Config, wrap: bool = False) -> Runner:
-    runner = (WrappingRunner if wrap else Runner).from_cfg(cfg)
+def train(cfg: Config) -> Runner:
+    runner = Runner.from_cfg(cfg)
     runner.train()
     return runner

@@ -1,10 +1,8 @@
 """Both stages by two processes: what they do is what one does on the same pictures."""
 
-import socket
-
 import pytest
 import torch
-from conftest import toy_config, toy_teacher, write_toy_data
+from conftest import free_port, toy_config, toy_teacher, write_toy_data
 from mmpose.registry import MODELS
 from probe_hook import digest
 from processes import finish, run_tool, start
@@ -60,12 +58,6 @@ def train(config, *flags, processes=1):
     for process in running:
         finish(process, log)
     return torch.load(config.with_suffix('') / 'epoch_2.pth', weights_only=True)
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
 
 
 def assert_close(first, second):

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import REPO, toy_config, toy_teacher
+from conftest import REPO, free_port, toy_config, toy_teacher
 from mmengine.config import Config
 from mmpose.registry import MODELS
 
@@ -53,7 +53,7 @@ def options_between(before, after, path=''):
         yield f'{path[1:]}={after}'.replace(' ', '')
 
 
-def test_mim_trains_stage2_from_an_empty_folder(environment, toy_data, teacher_checkpoint, tmp_path):
+def test_mim_trains_stage2_in_two_processes_from_an_empty_folder(environment, toy_data, teacher_checkpoint, tmp_path):
     student = MODELS.build(toy_config('stage1_structure.py', toy_data, tmp_path / 'unused').model)
     torch.save(dict(state_dict=student.state_dict()), tmp_path / 'student.pth')
     Config(dict(model=toy_teacher())).dump(tmp_path / 'teacher.py')
@@ -73,8 +73,9 @@ def test_mim_trains_stage2_from_an_empty_folder(environment, toy_data, teacher_c
     command = [environment / 'bin/python', '-c', mim, 'mmpose_tskd', 'configs/stage2_igpgcn.py', '--work-dir', 'w']
     path = f'{environment}/bin:{os.environ["PATH"]}'
     env = {**os.environ, 'PATH': path, 'PYTHONWARNINGS': 'ignore', 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-    command += ['--cfg-options', *options]
+    command += ['--launcher', 'pytorch', '--gpus', '2', '--port', str(free_port()), '--cfg-options', *options]
     result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     checkpoint = torch.load(folder / 'w/epoch_1.pth', weights_only=True)
+    assert checkpoint['meta']['iter'] == 2  # of six people by two processes, two each
     assert any(name.startswith('head.blocks') for name in checkpoint['state_dict'])

@@ -4,6 +4,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmpose_tskd.apis import doctor
 from mmpose_tskd.apis.doctor import Labels, examine, print_findings
@@ -125,6 +126,18 @@ def test_each_fault_is_named(coco, damage, subject, message):
     found = problems(coco)
     assert any(f.subject == subject and re.search(message, f.message) for f in found), found
     assert len(found) == 1 or 'swapped' in message  # swapped sizes are not those of the pictures either
+
+
+@pytest.mark.parametrize('orientation, turned', [(1, False), (3, False), (6, True), (8, True)])
+def test_a_pictures_size_is_that_after_the_turn_it_asks_for(coco, orientation, turned):
+    path = coco / 'val2017/12.jpg'
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=exif)
+    found = problems(coco)
+    assert bool(found) == turned and all('12.jpg is 40×60, not 60×40' in finding.message for finding in found)
 
 
 def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):

@@ -69,8 +69,11 @@ def explain(error: Exception) -> Optional[str]:
         return str(error)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in frames:
-        if frame.f_code is Config.fromfile.__code__:
-            return f'the config {frame.f_locals["filename"]} cannot be read: {type(error).__name__}: {error}'
+        if frame.f_globals.get('__name__') == 'importlib':  # a program of the user's, such as custom_imports names
+            return None
+        if frame.f_code is Config.fromfile.__code__ and frame is not frames[-1]:
+            kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
+            return f'the config {frame.f_locals["filename"]} cannot be read: {kind}{error}'
     if isinstance(error, OSError):
         return f'{error}: check that path, its permissions and the space on its disk'
     if isinstance(error, AssertionError) and 'does not exist' in str(error):  # MMPose's, of an annotation file
@@ -79,32 +82,39 @@ def explain(error: Exception) -> Optional[str]:
             'data_prefix and bbox_file of each dataloader.dataset, and ann_file of the evaluators: change them in the '
             'config or by --cfg-options.'
         )
-    for frame in reversed(frames):
+    if isinstance(error, (ValueError, RuntimeError)) and frames[-1].f_globals.get('__name__') == Runner.__module__:
+        return f'the config cannot be run: {error}'
+    for place in reversed(range(len(frames))):
+        frame = frames[place]
         if frame.f_code is BaseDataset.full_init.__code__:
             return explain_labels(frame.f_locals['self'], error)
-        if frame.f_code is build_from_cfg.__code__ and isinstance(error, (TypeError, KeyError)):
-            return _explain_build(frame.f_locals, error)
+        if frame.f_code is build_from_cfg.__code__:
+            constructors = {inner.f_code.co_name for inner in frames[place + 1 :]} <= {'__init__'}
+            return _explain_build(frame.f_locals, error) if constructors else None
         if frame.f_code is Runner.from_cfg.__func__.__code__ and isinstance(error, KeyError):
             return f'the config has no {error.args[0]}'
     return None
 
 
 def _explain_build(build: Dict[str, Any], error: Exception) -> Optional[str]:
-    """Of a dict in the config that MMEngine can build nothing from: a type that is unknown, or options it lacks."""
-    kind, message = build['cfg'].get('type'), str(error.args[0])
+    """Of a part of the config that MMEngine can build nothing from: no dict, an unknown type, or options it lacks."""
+    cfg = build['cfg']
     if 'obj_cls' not in build:
-        return f'the config has a dict that no type belongs to: {dict(build["cfg"])}'
+        return f'the config has {cfg!r} where a dict with a type belongs'
     if build['obj_cls'] is None:
-        return f'the config has type={kind!r}, which is not in the registry: is it misspelt, or custom_imports missing?'
-    wrong = re.search(r"unexpected keyword argument '(\w+)'", message)
-    if not inspect.isclass(build['obj_cls']) or (wrong is None and 'required' not in message):
+        return (
+            f'the config has type={cfg["type"]!r}, which is not in the registry: is it misspelt, or custom_imports '
+            'missing?'
+        )
+    wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if not isinstance(error, TypeError) or (wrong is None and 'required' not in str(error)):
         return None
     makers = [vars(base).get('__init__') for base in inspect.getmro(build['obj_cls'])]
     options = {name for maker in makers if inspect.isfunction(maker) for name in inspect.signature(maker).parameters}
     options -= {'self', 'args', 'kwargs'}
     near = get_close_matches(wrong[1], options, 1) if wrong else ()
     hint = f'; did you mean {near[0]!r}?' if near else f'. It takes {", ".join(sorted(options))}'
-    return f"the config's dict with type={kind!r} cannot be built: {message}{hint}"
+    return f"the config's dict with type={cfg['type']!r} cannot be built: {error}{hint}"
 
 
 def _join_cpu_processes() -> None:

@@ -357,7 +357,22 @@ CONFIGS = {
         ["type='SafeSamplesHook'", "did you mean 'damaged'"],
     ),
     'value that an option has not': (PLAIN, put('custom_hooks.2.damaged', 'ignore'), ['"stop" or "skip"', 'ignore']),
-    'dict without a type': (PLAIN, lambda cfg: cfg.model.head.loss.pop('type'), ['no type', 'use_target_weight']),
+    'dict without a type': (
+        PLAIN,
+        lambda cfg: cfg.model.head.loss.pop('type'),
+        ['where a dict with a type belongs', 'use_target_weight'],
+    ),
+    'name instead of a dict': (
+        PLAIN,
+        put('model.head.loss', 'SimCCKLLoss'),
+        ["'SimCCKLLoss' where a dict with a type belongs"],
+    ),
+    'nothing to train on': (
+        PLAIN,
+        lambda cfg: [cfg.pop(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')],
+        ['the config cannot be run', 'train_dataloader'],
+    ),
+    'no optimiser': (PLAIN, lambda cfg: cfg.pop('optim_wrapper'), ['the config cannot be run', 'optim_wrapper']),
     'option that is missing': (
         PLAIN,
         lambda cfg: cfg.model.head.pop('out_channels'),
@@ -482,6 +497,16 @@ def losses_of(runner):
     """All losses of a run, in the order of their steps."""
     scalars = runner.message_hub.log_scalars
     return np.concatenate([np.array(log.data[0]) for name, log in scalars.items() if 'loss' in name])
+
+
+@pytest.mark.parametrize('kind', [AttributeError, KeyError, TypeError])
+def test_a_fault_of_a_program_keeps_its_traceback(kind, short, monkeypatch):
+    def draw():
+        raise kind("draw() got an unexpected keyword argument 'colour'")
+
+    monkeypatch.setattr(MODELS.get('SimCCKLLoss'), '__init__', lambda self, **options: draw())
+    with pytest.raises(kind, match='colour'):
+        message_of(train, short(PLAIN))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -789,6 +814,7 @@ def test_paths_with_spaces_and_other_letters(own_data, run_tool, survived, tmp_p
         ('model = dict(type=Nothing)\n', ['the config config.py', "NameError: name 'Nothing'"]),
         ("_base_ = ['gone.py']\n", ['gone.py']),
         ('', ['the config has no model']),
+        ('model = dict()\n', ['the config has {} where a dict with a type belongs']),
     ],
 )
 def test_a_config_that_cannot_be_read(text, parts, run_tool, survived, tmp_path):

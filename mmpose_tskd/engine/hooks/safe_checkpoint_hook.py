@@ -40,6 +40,12 @@ class SafeCheckpointHook(Hook):
     priority = 'VERY_LOW'
 
     def before_train(self, runner) -> None:
+        if runner.cfg.get('compile') and hasattr(unwrapped_model(runner), 'distill_state_dict'):
+            raise UserError(
+                "compile: MMEngine compiles the training step as a whole, and torch.compile cannot follow a batch's "
+                'labels, which are NumPy. Leave it out; the networks alone compile, by backbone.compile() of the '
+                "model and of its teacher's, in a hook (docs/reliability.md)"
+            )
         for hook in runner.hooks:
             if not isinstance(hook, CheckpointHook) or hook.backend_args is not None:
                 continue

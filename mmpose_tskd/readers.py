@@ -116,7 +116,7 @@ class SimCCReader:
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Tuple[Tensor, Tensor]) -> PoseOutputs:
         if self.beta != 1:
-            output = (output[0] * self.beta, output[1] * self.beta)
+            output = (output[0].float() * self.beta, output[1].float() * self.beta)  # beyond fp16's range
         return PoseOutputs(feats=feats, reader=self, simcc=output)
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:
@@ -127,7 +127,7 @@ class SimCCReader:
 
     def merge_flipped(self, output: Any, mirrored: Any, flip_indices: List[int]) -> Any:
         """The head's output averaged with that for the mirrored picture; again logits."""
-        output, mirrored = ([v * self.beta for v in pair] for pair in (output, mirrored))
+        output, mirrored = ([v.float() * self.beta for v in pair] for pair in (output, mirrored))
         flipped = flip_vectors(*mirrored, flip_indices=flip_indices)
         probs = merge_flipped_simcc(tuple(output), flipped, self.smoothing_type, round(self.split_ratio) - 1)
         return tuple(prob.clamp(min=1e-30).log() / self.beta for prob in probs)
@@ -195,7 +195,8 @@ class HeatmapReader:
 
     def merge_flipped(self, output: Tensor, mirrored: Tensor, flip_indices: List[int]) -> Tensor:
         """The heatmaps averaged with those for the mirrored picture (moved by a pixel, but for UDP)."""
-        return (output + flip_heatmaps(mirrored, flip_indices, shift_heatmap=not self.is_udp)) / 2
+        flipped = flip_heatmaps(mirrored, flip_indices, shift_heatmap=not self.is_udp)
+        return (output.float() + flipped.float()) / 2
 
     def decoded(self, coords: Tensor) -> Tensor:
         """N×K×2 in input pixels to what the codec's decode returns for them: for UDP, times W/(W-1) and H/(H-1).
@@ -252,7 +253,10 @@ class HeatmapReader:
         return 0.25 * torch.stack([dx, dy], dim=-1).sign()
 
     def _taylor(self, heat: Tensor, x: Tensor, y: Tensor, blur: int) -> Tensor:
-        """N×K×2: from the highest pixel to the top of the second-order Taylor expansion of log(blurred heatmap)."""
+        """N×K×2: from the highest pixel to the top of the second-order Taylor expansion of log(blurred heatmap).
+
+        By 1.5 pixels at most, as in ``coords``: on a map of noise MMPose's expansion can lead out of the picture.
+        """
         floor = 1e-3 if self.is_udp else 1e-10
         log = gaussian_blur(heat, blur).clamp(min=floor, max=50.0).log()
         gap = 1 if self.is_udp else 2  # of the second differences
@@ -273,7 +277,7 @@ class HeatmapReader:
             moves = moves & (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
         move = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1)
         move = move / torch.where(moves, determinant, 1.0)[..., None]
-        return torch.where(moves[..., None], move, 0.0)
+        return torch.where(moves[..., None], move, 0.0).clamp(-1.5, 1.5)
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
         return outputs.heatmaps.float().amax((-2, -1))

@@ -38,9 +38,9 @@ class AtomicLocalBackend(LocalBackend):
             if isinstance(error, OSError):
                 raise UserError(f'{path} cannot be written ({error}): is there space left on its disk?') from error
             raise
-        for file in self.outdated:
-            if file != path:
-                file.unlink(missing_ok=True)
+        for old in self.outdated:
+            if old != path:
+                old.unlink(missing_ok=True)
         self.outdated.clear()
 
     def remove(self, filepath: Union[str, Path]) -> None:

@@ -73,6 +73,12 @@ class SafeCheckpointHook(Hook):
                 runner.logger.warning(f'{runner.work_dir} has no checkpoint to resume from: the run starts anew')
 
     def before_train(self, runner) -> None:
+        if runner.cfg.get('compile') and hasattr(unwrapped_model(runner), 'distill_state_dict'):
+            raise UserError(
+                "compile: MMEngine compiles the training step as a whole, and torch.compile cannot follow a batch's "
+                'labels, which are NumPy. Leave it out; the networks alone compile, by backbone.compile() of the '
+                "model and of its teacher's, in a hook (docs/reliability.md)"
+            )
         for hook in _checkpoint_hooks(runner):
             hook.backend_args = dict(backend='AtomicLocalBackend')
             hook.file_backend = AtomicLocalBackend()

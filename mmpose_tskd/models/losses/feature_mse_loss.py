@@ -1,5 +1,6 @@
 from typing import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -65,7 +66,9 @@ class FeatureMSELoss(nn.Module):
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
-        feat, target = self.adapter(student.feats[self.student_index]), teacher.feats[self.teacher_index]
+        feat, target = student.feats[self.student_index], teacher.feats[self.teacher_index]
+        with torch.autocast(feat.device.type, enabled=False):
+            feat = self.adapter(feat.to(self.adapter.weight.dtype))
         if feat.shape[-2:] != target.shape[-2:]:
             size = [min(own, other) for own, other in zip(feat.shape[-2:], target.shape[-2:])]
             feat, target = resample(feat, size), resample(target, size)

@@ -39,7 +39,7 @@ def structure_loss(
         Scalar, fp32, pixels.
     """
     first, second = edges
-    limbs_student, limbs_teacher = ((p[:, first] - p[:, second]).float() for p in (student, teacher))
+    limbs_student, limbs_teacher = (p[:, first] - p[:, second] for p in (student.float(), teacher.float()))
     if edge_form == 'length':
         difference = (limbs_student.norm(dim=-1) - limbs_teacher.norm(dim=-1)).abs()
     else:

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.analysis import get_model_complexity_info
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
@@ -36,6 +36,12 @@ class Complexity(NamedTuple):
     gmacs: float  # billions of multiply-accumulates for one picture, without the decode
 
 
+def plain_student(model: Any) -> ConfigDict:
+    """The plain estimator of a distiller's config; of a plain one's, itself."""
+    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
+    return ConfigDict(type='TopdownPoseEstimator', **{key: model[key] for key in kept if key in model})
+
+
 def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
     """Counts a pose estimator's parameters and multiply-accumulates with MMEngine's counter.
 
@@ -44,8 +50,7 @@ def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
         input_size: Width and height of its input in pixels.
     """
     init_default_scope('mmpose')
-    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
-    network = MODELS.build({'type': 'TopdownPoseEstimator', **{k: model[k] for k in kept if k in model}})
+    network = MODELS.build(plain_student(model))
     network.eval()
     network.forward = network._forward  # takes the pictures alone
     width, height = input_size

@@ -1,7 +1,8 @@
 import json
 import logging
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.analysis import get_model_complexity_info
@@ -36,6 +37,18 @@ class Complexity(NamedTuple):
     gmacs: float  # billions of multiply-accumulates for one picture, without the decode
 
 
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Silences what MMEngine logs, but for errors."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def plain_student(model: Any) -> ConfigDict:
     """The plain estimator of a distiller's config; of a plain one's, itself."""
     kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
@@ -54,13 +67,9 @@ def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
     network.eval()
     network.forward = network._forward  # takes the pictures alone
     width, height = input_size
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of each operator without multiplications
-    with torch.no_grad():
+    with torch.no_grad(), errors_only():  # it warns of each operator without multiplications
         # MMEngine calls one multiply-accumulate a flop
         counts = get_model_complexity_info(network, input_shape=(3, height, width), show_table=False, show_arch=False)
-    logger.setLevel(level)
     return Complexity(counts['params'] / 1e6, counts['flops'] / 1e9)
 
 

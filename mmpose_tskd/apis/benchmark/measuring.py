@@ -7,18 +7,47 @@ import tempfile
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from ..environment import machine, versions
 
 Call = Callable[[], Any]
 Times = Dict[str, List[float]]
+
+
+class Setting(NamedTuple):
+    """What a benchmark is run at.
+
+    Args:
+        device: Where.
+        batch_size: People.
+        precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
+        channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
+        seed: Of the weights and the pictures.
+    """
+
+    device: torch.device
+    batch_size: int = 8
+    precision: str = 'fp32'
+    channels_last: bool = False
+    seed: int = 0
+
+    def prepare(self, model: Any) -> Any:
+        """Moves a network to the device and into the memory format."""
+        model = model.to(self.device)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+        return model
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
 
 
 def seconds(call: Call, device: torch.device) -> float:
@@ -35,7 +64,7 @@ def seconds(call: Call, device: torch.device) -> float:
     return time.perf_counter() - start_time
 
 
-def take_turns(calls: Dict[str, Call], rounds: int, device: torch.device, warmup: int = 1) -> Times:
+def take_turns(calls: Mapping[str, Call], rounds: int, device: torch.device, warmup: int = 1) -> Times:
     """Times calls in rounds, so that what else the machine does meets them all alike.
 
     Args:
@@ -92,7 +121,7 @@ def tensor_bytes(*sources: Any) -> int:
     """Bytes of the tensors of modules (parameters and buffers) and of the state of optimisers."""
     total = 0
     for source in sources:
-        if isinstance(source, torch.nn.Module):
+        if isinstance(source, nn.Module):
             tensors = [*source.parameters(), *source.buffers()]
         else:
             tensors = [v for state in source.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
@@ -100,9 +129,13 @@ def tensor_bytes(*sources: Any) -> int:
     return total
 
 
-def circumstances(device: torch.device, **sizes: Any) -> Dict[str, Any]:
-    """What a result was measured with: versions, machine, and the sizes given."""
-    return dict(versions=versions(), machine=machine(), device=str(device), threads=torch.get_num_threads(), **sizes)
+def versions_and_machine() -> Dict[str, Any]:
+    return dict(versions=versions(), machine=machine())
+
+
+def circumstances(setting: Setting, **sizes: Any) -> Dict[str, Any]:
+    """What a result was measured with: versions, machine, the setting, and the sizes given."""
+    return {**versions_and_machine(), **setting._asdict(), 'device': str(setting.device), **sizes}
 
 
 def print_rows(title: str, rows: List[Dict[str, Any]]) -> None:

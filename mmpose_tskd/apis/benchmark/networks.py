@@ -3,7 +3,7 @@
 import copy
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -17,44 +17,18 @@ from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
 
 from ...errors import UserError
+from ...models.distillers import PoseDistiller
 from ...models.teacher import load_model_config
 from ...paths import config_folder, load_config
 from ..complexity import plain_student
-from .measuring import Call, tensor_bytes
+from .measuring import Call, Setting, tensor_bytes
 
 STAGE1 = str(config_folder() / 'stage1_structure.py')
 STAGE2 = str(config_folder() / 'stage2_igpgcn.py')
-PRECISIONS = dict(fp32='OptimWrapper', bf16='BF16OptimWrapper')
+WRAPPERS = dict(fp32='OptimWrapper', bf16='BF16OptimWrapper')
+NAMES = ('student_step', 'teacher_forward', 'student_forward', 'stage1_step', 'dwpose_step', 'stage2_step')
 # What the pipelines take from a data set's metainfo
 METAINFO_KEYS = ('upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices', 'dataset_keypoint_weights')
-
-
-class Setting(NamedTuple):
-    """What a benchmark is run at.
-
-    Args:
-        device: Where.
-        batch_size: People.
-        precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
-        channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
-        seed: Of the weights and the pictures.
-    """
-
-    device: torch.device
-    batch_size: int = 8
-    precision: str = 'fp32'
-    channels_last: bool = False
-    seed: int = 0
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Moves a network to the device and into the memory format."""
-        model = model.to(self.device)
-        if self.channels_last:
-            model.to(memory_format=torch.channels_last)
-        return model
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
 
 
 class Subject(NamedTuple):
@@ -68,19 +42,32 @@ class Subject(NamedTuple):
         return tensor_bytes(*self.tensors)
 
 
+def load_plain(source: str) -> Config:
+    """The config of an estimator, without the weights that would be downloaded.
+
+    Raises:
+        UserError: There is no such config, or it has no model and training pipeline.
+    """
+    init_default_scope('mmpose')
+    cfg = load_config(source)
+    if 'model' not in cfg or 'train_pipeline' not in cfg:
+        raise UserError(f'{source} has no model and train_pipeline: it is a part of other configs')
+    cfg.model.backbone.init_cfg = None
+    return cfg
+
+
 def load_stage(source: str) -> Config:
     """A stage's config, its teacher as a model dict, both without the weights that would be downloaded.
 
     Raises:
         UserError: There is no such config, or it is none of a distiller between SimCC heads.
     """
-    init_default_scope('mmpose')
-    cfg = load_config(source)
-    if 'teacher' not in cfg.get('model', {}) or 'train_pipeline' not in cfg:
-        raise UserError(f'{source} is not the config of a distiller: it needs model.teacher and train_pipeline')
+    cfg = load_plain(source)
+    if 'teacher' not in cfg.model:
+        raise UserError(f'{source} is not the config of a distiller: it has no model.teacher')
     cfg.model.teacher = copy.deepcopy(load_model_config(cfg.model.teacher))
+    cfg.model.teacher.backbone.init_cfg = None
     for model in (cfg.model, cfg.model.teacher):
-        model.backbone.init_cfg = None
         head = model.head.get('base_head', model.head)
         if 'simcc_split_ratio' not in head:
             raise UserError(f'{source}: the benchmark compares SimCC heads, and {head.type} is none')
@@ -121,42 +108,59 @@ def noise_batch(cfg: Config, batch_size: int, seed: int) -> Dict[str, Any]:
     return pseudo_collate(samples)
 
 
-def build_subjects(stage1: Config, stage2: Config, setting: Setting) -> Dict[str, Subject]:
-    """What is timed by :func:`benchmark_step`, by name; all on one batch and the same networks.
+def build_subjects(
+    stage1: Config,
+    stage2: Config,
+    setting: Setting,
+    names: Sequence[str] = NAMES,
+    wrap: Callable[[Any], Any] = lambda model: model,
+) -> Dict[str, Subject]:
+    """Steps and forward passes to time, all on one batch, with the same student and the same teacher.
 
     A step is MMEngine's ``train_step``: preprocessing, losses, gradient and optimiser. The forward passes take the
     preprocessed batch, without gradient.
+
+    Args:
+        stage1, stage2: As :func:`load_stage` gives them.
+        setting: See there.
+        names: Which to build, of :data:`NAMES`.
+        wrap: What is done to a network that trains, such as wrapping it for distributed training.
     """
     torch.manual_seed(setting.seed)
     batch = noise_batch(stage1, setting.batch_size, setting.seed)
     student, teacher = (MODELS.build(model) for model in (plain_student(stage1.model), stage1.model.teacher))
-    subjects = {}
     for network in (student, teacher):
         network.init_weights()
+    forwards = dict(teacher_forward=teacher, student_forward=copy.deepcopy(student))
+    subjects = {}
     with tempfile.TemporaryDirectory() as folder:
         weights = str(Path(folder, 'teacher.pth'))
         torch.save(dict(state_dict=teacher.state_dict()), weights)
-        frozen = setting.prepare(copy.deepcopy(student)).eval().requires_grad_(False)
-        steps = dict(
-            student_step=(student, stage1.optim_wrapper),
-            stage1_step=(_distiller(stage1, weights), stage1.optim_wrapper),
-            dwpose_step=(_dwpose_distiller(stage1, weights, folder), stage1.optim_wrapper),
-            stage2_step=(_distiller(stage2, weights), stage2.optim_wrapper),
+        steps: Dict[str, Call] = dict(
+            student_step=lambda: student,
+            stage1_step=lambda: _distiller(stage1, weights),
+            dwpose_step=lambda: _dwpose_distiller(stage1, weights, folder),
+            stage2_step=lambda: _distiller(stage2, weights),
         )
-    teacher = setting.prepare(teacher).eval().requires_grad_(False)
-    inputs = frozen.data_preprocessor(batch, True)['inputs']
-    for name, (model, optim_wrapper) in steps.items():
-        subjects[name] = _train_step(setting.prepare(model), optim_wrapper, batch, setting)
-    for name, model in dict(teacher_forward=teacher, student_forward=frozen).items():
-        subjects[name] = Subject(_forward(model, inputs, setting), [model])
+        for name in names:
+            if name in forwards:
+                model = setting.prepare(forwards[name]).eval().requires_grad_(False)
+                inputs = model.data_preprocessor(batch, True)['inputs']
+                subjects[name] = Subject(_forward(model, inputs, setting), [model])
+            else:
+                cfg = stage2 if name == 'stage2_step' else stage1
+                subjects[name] = _train_step(setting.prepare(steps[name]()), cfg.optim_wrapper, batch, setting, wrap)
     return subjects
 
 
-def _train_step(model: Any, optim_wrapper: ConfigDict, batch: Dict[str, Any], setting: Setting) -> Subject:
-    optim_wrapper = build_optim_wrapper(model, {**optim_wrapper, 'type': PRECISIONS[setting.precision]})
-    model.train()  # the Runner does the same, and sets the teacher of DWPoseDistiller to training along with it
-    teachers = [model.teacher.model] if hasattr(model, 'reader') else []  # ours is no submodule
-    return Subject(lambda: model.train_step(batch, optim_wrapper), [model, optim_wrapper.optimizer, *teachers])
+def _train_step(
+    model: Any, optim_wrapper: ConfigDict, batch: Dict[str, Any], setting: Setting, wrap: Callable[[Any], Any]
+) -> Subject:
+    wrapped = wrap(model)
+    wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
+    wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
+    teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
+    return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
 
 
 def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:

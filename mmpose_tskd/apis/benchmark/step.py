@@ -5,8 +5,9 @@ from typing import Any, Dict, List, Optional
 
 from rich.console import Console
 
-from .measuring import circumstances, peak_memory, print_rows, quartiles, ratio, take_turns, write_json
-from .networks import STAGE1, STAGE2, Setting, build_subjects, load_stage, sizes
+from ..complexity import errors_only
+from .measuring import Setting, circumstances, peak_memory, print_rows, quartiles, ratio, take_turns, write_json
+from .networks import STAGE1, STAGE2, build_subjects, load_stage, sizes
 
 # By step, the parts that it consists of
 LIMITS = dict(
@@ -49,8 +50,9 @@ def benchmark_step(
         UserError: A config is missing, or no distiller's between SimCC heads.
     """
     configs = load_stage(stage1), load_stage(stage2)
-    subjects = build_subjects(*configs, setting)
-    times = take_turns({name: subject.call for name, subject in subjects.items()}, rounds, setting.device)
+    with errors_only():
+        subjects = build_subjects(*configs, setting)
+        times = take_turns({name: subject.call for name, subject in subjects.items()}, rounds, setting.device)
     peaks = {name: peak_memory(subject.call, setting.device) / MIB for name, subject in subjects.items()}
     held = {name: subject.held / MIB for name, subject in subjects.items()}
     ratios = {name: ratio(times, f'{name}_step', limit) for name, limit in LIMITS.items()}
@@ -71,14 +73,12 @@ def benchmark_step(
                 'MiB peak': round(held[name] + peaks[name]),
             }
         )
-    sums = {
-        name: sum(held[part] + peaks[part] for part in LIMITS[name]) for name in ('stage1', 'dwpose', 'stage2')
-    }
+    sums = {name: sum(held[part] + peaks[part] for part in LIMITS[name]) for name in ('stage1', 'dwpose', 'stage2')}
     memory = {name: dict(held=held[name], peak=held[name] + peaks[name]) for name in subjects}
     print_rows(f'{setting.precision}, batch {setting.batch_size}, {rounds} rounds', rows)
     Console(width=140).print(
-        'limit: the student\'s step (stage 2: its forward pass) and the teacher\'s forward pass, of the same round.\n'
-        f'Peak memory of stage 1: {memory["stage1_step"]["peak"]:.0f} MiB; of the student\'s step and the teacher\'s '
+        "limit: the student's step (stage 2: its forward pass) and the teacher's forward pass, of the same round.\n"
+        f"Peak memory of stage 1: {memory['stage1_step']['peak']:.0f} MiB; of the student's step and the teacher's "
         f'forward pass together: {sums["stage1"]:.0f} MiB',
         highlight=False,
     )
@@ -89,11 +89,7 @@ def benchmark_step(
         memory_of_limit_mib=sums,
         seconds=times,
         **circumstances(
-            setting.device,
-            batch_size=setting.batch_size,
-            precision=setting.precision,
-            channels_last=setting.channels_last,
-            seed=setting.seed,
+            setting,
             rounds=rounds,
             stage1=Path(stage1).stem,
             stage2=Path(stage2).stem,

@@ -145,6 +145,8 @@ def build_subjects(
         for name in names:
             if name in forwards:
                 model = setting.prepare(forwards[name]).eval().requires_grad_(False)
+                if name == 'teacher_forward' and setting.device.type == 'cpu':
+                    model.to(memory_format=torch.channels_last)  # as the distillers here run it
                 inputs = model.data_preprocessor(batch, True)['inputs']
                 subjects[name] = Subject(_forward(model, inputs, setting), [model])
             else:

@@ -174,8 +174,8 @@ class SafeCheckpointHook(Hook):
                 f'{source} holds no state of a run to resume: to start from its weights, set load_from={source} and '
                 'leave resume out'
             )
-        trains = isinstance(runner._train_loop, BaseLoop)  # built in training alone, where load_from may fit in part
-        if source is not None and (runner._resume or not trains):
+        # In training without a resumption load_from may fit in part; its loop is not built in testing.
+        if source is not None and (runner._resume or not isinstance(runner._train_loop, BaseLoop)):
             load_strictly(model, find_weights(checkpoint, source), source, 'model')
         hub = checkpoint.get('message_hub')
         if hub is not None:

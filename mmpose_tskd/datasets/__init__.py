@@ -1,3 +1,5 @@
+from .labels import Labels, split_labels, write_labels
+from .occlusion import occlude
 from .synthetic_crowd import generate_synthetic_crowd
 
-__all__ = ['generate_synthetic_crowd']
+__all__ = ['Labels', 'generate_synthetic_crowd', 'occlude', 'split_labels', 'write_labels']

@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('spec', help='the ablation, such as configs/ablation/lspet.yaml')
     parser.add_argument('--families', nargs='+', help="these of the YAML's families alone (networks and data)")
-    parser.add_argument('--schemes', nargs='+', help="these of the YAML's schemes alone, and what they build on")
+    parser.add_argument('--schemes', nargs='+', help="these of the YAML's schemes alone, and what they build on, or teacher")
     parser.add_argument('--seeds', nargs='+', type=int, help="in place of the YAML's")
     parser.add_argument('--jobs', type=int, default=1, help='runs at once, each with its share of the machine')
     parser.add_argument('--budget', type=float, default=1.0, help='factor on the epochs of every run')

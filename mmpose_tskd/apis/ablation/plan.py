@@ -87,7 +87,7 @@ def make_plan(
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
             ``student`` and ``options``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all runs.
         work_dir, results: In place of the YAML's.
-        families, schemes, seeds: Those alone, and what they build on.
+        families, schemes, seeds: Those alone, and what they build on; the teacher is called ``'teacher'``.
         budget: A factor on the epochs of every run; each has at least one.
         test: Measure on the test set and its occluded twin, too.
 
@@ -98,7 +98,7 @@ def make_plan(
     if budget <= 0:
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
     chosen_families = _choose('--families', families, list(spec.families))
-    chosen_schemes = _choose('--schemes', schemes, list(spec.schemes))
+    chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     folder = Path(work_dir or spec.work_dir)
     runs: Dict[str, Run] = {}
     for name in chosen_families:
@@ -107,10 +107,10 @@ def make_plan(
         runs[teacher.name] = teacher
         for seed in spec.seeds if seeds is None else seeds:
             made: Dict[str, Run] = {TEACHER: teacher}
-            for scheme in _with_students(spec.schemes, chosen_schemes):
+            for scheme in _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER]):
                 made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
                 runs[made[scheme].name] = made[scheme]
-    return Plan(runs, [TEACHER, *chosen_schemes], Path(results or spec.results), folder)
+    return Plan(runs, chosen_schemes, Path(results or spec.results), folder)
 
 
 def _load_spec(path: Union[str, Path]) -> Config:

@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=1, help='runs at once, each with its share of the machine')
     parser.add_argument('--budget', type=float, default=1.0, help='factor on the epochs of every run')
     parser.add_argument('--test', action='store_true', help='measure on the test set, too, and report on it: at the end')
+    parser.add_argument('--report-only', action='store_true', help='start nothing; report on what is finished')
     parser.add_argument('--work-dir', help="for data and checkpoints, in place of the YAML's")
     parser.add_argument('--results', help="for what is kept, in place of the YAML's")
     args = parser.parse_args()

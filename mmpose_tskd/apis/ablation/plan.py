@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     schemes: List[str]
     results: Path
     work_dir: Path
+    command: str
 
     def folder(self, name: str) -> Path:
         """A run's work folder."""
@@ -71,7 +73,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    spec: Union[str, Path, Config],
+    path: Union[str, Path],
     work_dir: Optional[str] = None,
     results: Optional[str] = None,
     families: Optional[Sequence[str]] = None,
@@ -83,7 +85,7 @@ def make_plan(
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
     Args:
-        spec: The YAML: ``families`` (for each the four configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
+        path: The YAML: ``families`` (for each the four configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
             ``student`` and ``options``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all runs.
         work_dir, results: In place of the YAML's.
@@ -94,7 +96,7 @@ def make_plan(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = spec if isinstance(spec, Config) else _load_spec(spec)
+    spec = _load_spec(path)
     if budget <= 0:
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
     chosen_families = _choose('--families', families, list(spec.families))
@@ -110,7 +112,12 @@ def make_plan(
             for scheme in _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER]):
                 made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
                 runs[made[scheme].name] = made[scheme]
-    return Plan(runs, chosen_schemes, Path(results or spec.results), folder)
+        relative = os.path.relpath(path)
+    command = f'python tools/ablation.py {Path(path).name if relative.startswith("..") else relative}'
+    for option, value in (('--seeds', seeds), ('--schemes', schemes), ('--families', families)):
+        command += '' if value is None else f' {option} {" ".join(map(str, value))}'
+    command += (f' --budget {budget}' if budget != 1 else '') + (' --test' if test else '')
+    return Plan(runs, chosen_schemes, Path(results or spec.results), folder, command)
 
 
 def _load_spec(path: Union[str, Path]) -> Config:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Union
 
 import torch
-from mmengine.config import Config
 from rich.console import Console
 
 from ...errors import UserError
 from .plan import Plan, Run, make_plan
+from .report import write_report
 from .worker import Task, is_trained, missing_sets, read_record, work
 
 DEV_SETS, TEST_SETS = ['dev', 'dev_occluded'], ['test', 'test_occluded']
 
 
-def run_ablation(spec: Union[str, Path, Config], jobs: int = 1, test: bool = False, **options) -> Plan:
-    """Trains and measures every run of an ablation that is not finished.
+def run_ablation(
+    spec: Union[str, Path], jobs: int = 1, test: bool = False, report_only: bool = False, **options
+) -> Dict[str, Dict[str, Any]]:
+    """Trains and measures every run of an ablation that is not finished, and reports on those that are.
 
     A run is finished when the JSON that is named after it is in the results folder and holds all sets; it is not
     started again, wherever it was made. What others build on is trained anew where its checkpoint is not in the work
@@ -29,11 +31,12 @@ def run_ablation(spec: Union[str, Path, Config], jobs: int = 1, test: bool = Fal
         spec: See :func:`make_plan`.
         jobs: Runs at once. Each has a process of its own, its share of the CPU's threads, and one of the GPUs, which
             several may share.
-        test: Measure on the test set and its occluded twin, too.
+        test: Measure on the test set and its occluded twin, too, and report on it.
+        report_only: Start nothing.
         options: Of :func:`make_plan`.
 
     Returns:
-        The plan, all of whose runs are finished.
+        The summaries by family, see :func:`write_report`: on the test set if ``test``, else on dev.
 
     Raises:
         UserError: An argument is wrong, or runs have failed.
@@ -41,12 +44,20 @@ def run_ablation(spec: Union[str, Path, Config], jobs: int = 1, test: bool = Fal
     if jobs < 1:
         raise UserError(f'--jobs must be 1 or more, not {jobs}')
     plan = make_plan(spec, test=test, **options)
-    tasks = _tasks(plan, DEV_SETS + (TEST_SETS if test else []), max(1, (os.cpu_count() or 1) // jobs))
-    failed = _Pool(plan, tasks, jobs).run()
+    failed: List[str] = []
+    if not report_only:
+        tasks = _tasks(plan, DEV_SETS + (TEST_SETS if test else []), max(1, (os.cpu_count() or 1) // jobs))
+        failed = _Pool(plan, tasks, jobs).run()
+    summaries: Dict[str, Dict[str, Any]] = {}
+    for family in dict.fromkeys(run.family for run in plan.runs.values()):
+        for part in ['dev', 'test'] if test else ['dev']:
+            summaries[family] = write_report(plan, family, part)
+        for warning in summaries[family].get('warnings', []):
+            print(f'note: {warning}')
     if failed:
         logs = '\n'.join(f'    {plan.folder(name) / "console.log"}' for name in failed)
         raise UserError(f'{len(failed)} runs have failed, and what builds on them was not started. Their output:\n{logs}')
-    return plan
+    return summaries
 
 
 def _tasks(plan: Plan, sets: List[str], threads: int) -> Dict[str, Task]:

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
+from mmpose.evaluation.metrics import CocoMetric
 
 from ...checkpoint import load_weights
 from ...engine.atomic_backend import AtomicLocalBackend
@@ -169,7 +170,7 @@ def weights_digest(weights: Dict[str, torch.Tensor]) -> str:
 
 
 def _runner(cfg: Config, needs: Dict[str, str], **options) -> Runner:
-    cfg = Config(cfg.to_dict())
+    cfg = Config(cfg.to_dict(), format_python_code=False)  # which takes seconds each time the config is shown
     # MMEngine hands out the same logger and visualizer again for the same name
     cfg.experiment_name = cfg.visualizer.name = f'{Path(cfg.work_dir).name}_{time.time_ns()}'
     cfg.merge_from_dict(options)
@@ -224,7 +225,8 @@ def _describe(run: Run, folder: Path) -> dict:
 def _logs(run: Run, folder: Path) -> dict:
     """Dev AP by epoch (``curve``), and each loss's mean over an epoch (``losses``)."""
     entries = read_scalars(folder)
-    curve = [[e['step'], round(100 * e[key], 2)] for e in entries for key in e if key.endswith('/AP') and 'loss' not in e]
+    key = f'{run.cfg.val_evaluator[0].get("prefix") or CocoMetric.default_prefix}/AP'
+    curve = [[entry['step'], round(100 * entry[key], 2)] for entry in entries if key in entry]
     losses: Dict[str, Dict[int, List[float]]] = {}
     for entry in entries:
         for key, value in entry.items():

@@ -28,7 +28,7 @@ class Labels(NamedTuple):
         """
         if not self.file.is_file():
             raise UserError(
-                f'there are no labels {self.file}; TSKD_DATA names the folder that holds the data sets, data/ when unset'
+                f'there are no labels {self.file}; TSKD_DATA names the folder of the data sets, data/ where it is unset'
             )
         return json.loads(self.file.read_text())
 

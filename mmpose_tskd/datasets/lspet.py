@@ -11,8 +11,8 @@ from ..errors import UserError
 from ..skeleton import load_skeleton
 from .labels import Labels, write_labels
 
-# The archive's order: right ankle, knee, hip, left hip, knee, ankle, right wrist, elbow, shoulder, left shoulder, elbow, wrist, neck, head.
-# For each of CrowdPose's 14 joints, its place there.
+# For each of CrowdPose's 14 joints, its place in the archive's order: right ankle, knee and hip, left hip, knee and
+# ankle, right wrist, elbow and shoulder, left shoulder, elbow and wrist, neck, top of the head.
 FROM_LSPET = (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0, 13, 12)
 SHOULDERS, HIPS, HEAD, NECK = [0, 1], [6, 7], [12], [13]
 MARGIN = 0.12  # of the joints' extent, on each side of the box
@@ -35,15 +35,15 @@ def convert_lspet(
     """Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011), from its archive to COCO's format.
 
     Joints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labelled joint has v = 2, another 0. A
-    person's box is the extent of the joints and 12 % of it on each side, within the picture; ``area`` is 0.53 times the box.
-    People with fewer than 6 labelled joints are left out.
+    person's box is the extent of the joints and 12 % of it on each side, within the picture; ``area`` is 0.53 times the
+    box. People with fewer than 6 labelled joints are left out.
 
     Args:
         archive: The folder that holds ``images/`` and ``joints.mat``.
         out: ``images/`` and ``annotations/lspet_{train,val}.json`` are written there.
-        upright: Turn each picture about its person until the hips lie below the neck (below the shoulders' or the head's
-            middle where the neck has no label), cut it to 1.5 times the box and shrink it to 200 pixels; the corners
-            that come in are grey. A person without hips is not turned. Else pictures and labels stay as they are.
+        upright: Turn each picture about its person until the hips lie below the neck (where it has no label, the
+            shoulders, else the head), cut it to 1.5 times the box and shrink it to 200 pixels; the corners that come
+            in are grey. A person without hips is not turned. Else pictures and labels stay as they are.
         num_val: People set apart for validation.
         seed: Of their draw.
 

@@ -111,8 +111,9 @@ def _occlude_picture(rng: np.random.Generator, source: _Source, image_id: int) -
         if not len(spots):
             continue
         y, x = np.round(joints[target, 1::-1]).astype(int) - spots[rng.integers(len(spots))]
+        height, width = mask.shape[:2]
         top, left = max(y, 0), max(x, 0)
-        bottom, right = min(y + mask.shape[0], len(pasted)), min(x + mask.shape[1], pasted.shape[1])
+        bottom, right = min(y + height, picture.shape[0]), min(x + width, picture.shape[1])
         if bottom <= top or right <= left:
             continue  # the joint is labelled outside of the picture
         part = (slice(top - y, bottom - y), slice(left - x, right - x))
@@ -130,10 +131,10 @@ def _occlude_picture(rng: np.random.Generator, source: _Source, image_id: int) -
 def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) -> Labels:
     """Makes a set's occluded twin: the same people, with others and things pasted over some of their joints.
 
-    In each picture a share of the labelled joints, drawn evenly from 0 to 0.7, is covered one after the other, half of
-    the time by the limbs and trunk of a person from another picture of the set, else by a bar, a box or a disc. The
-    labels stay as they are, but for covered joints, which become hidden (v = 1). Each picture's draw depends on the seed and its id
-    alone. What is there already, from the same labels and seed, is left as it is.
+    In each picture joints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
+    other, half of the time by the limbs and trunk of a person from another picture of the set, else by a bar, a box or
+    a disc. The labels stay as they are, but for covered joints, which become hidden (v = 1). Each picture's draw
+    depends on the seed and its id alone. What is there already, from the same labels and seed, is left as it is.
 
     Args:
         labels: The set.

@@ -19,14 +19,17 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labelled joints that are hid
 class PersonRecordMetric(CocoMetric):
     """AP, AR and PCK of all, of seen and of hidden joints, with what it takes to work them out for resampled people.
 
-    It writes a JSON of ``metrics`` (AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those joints
-    alone; None where the set has no such joints), ``matches`` (see :class:`Matches`) and ``correct`` (per picture: joints
-    that are right and joints, of the seen and of the hidden) for confidence intervals, ``joints`` (for each joint PCK and
-    the mean error in percent of the box) and ``hidden_shares`` (people and their AP by the share of their joints that is
-    hidden).
+    It writes a JSON of
 
-    A joint is right in PCK within ``pck_thr`` times the longer side of the person's box. PCK is the share of all labelled
-    joints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of joints.
+    - ``metrics``: AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those joints alone; None
+      where the set has no such joints;
+    - ``matches`` (see :class:`Matches`) and ``correct`` (per picture the number of seen joints that are right, of seen
+      joints, and the same of hidden ones), for confidence intervals;
+    - ``joints``: for each, PCK and the mean error in percent of the longer side of the box;
+    - ``hidden_shares``: people and their AP by the share of their labelled joints that is hidden.
+
+    A joint is right in PCK within ``pck_thr`` times the longer side of the person's box. PCK is the share of all
+    labelled joints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of joints.
 
     Args:
         ann_file: The labels.

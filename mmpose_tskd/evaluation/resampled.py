@@ -58,9 +58,7 @@ class Matches(NamedTuple):
     def unpacked(cls, content: dict) -> 'Matches':
         """The inverse of :meth:`packed`."""
         bits = np.arange(THRESHOLDS)
-        found, ignored = (
-            np.array(content[key], int)[:, None] >> bits & 1 == 1 for key in ('found', 'ignored')
-        )
+        found, ignored = (np.array(content[key], int)[:, None] >> bits & 1 == 1 for key in ('found', 'ignored'))
         return cls(np.array(content['pictures'], int), found, ignored, np.array(content['positives'], int))
 
 

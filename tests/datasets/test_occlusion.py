@@ -45,16 +45,20 @@ def test_labels_stay_and_covered_joints_are_hidden(labels, tmp_path):
     for person, at, hidden in zip(after['annotations'], new, changed):
         picture, covered = was[person['image_id']], now[person['image_id']]
         assert picture.shape == covered.shape and (picture != covered).any(axis=-1).mean() < 0.9
-        for x, y, v in at[hidden]:  # something else is there now
+        for x, y, _ in at[hidden]:  # something else is there now
             patch = np.s_[max(0, round(y) - 1) : round(y) + 2, max(0, round(x) - 1) : round(x) + 2]
             visible += (picture[patch] != covered[patch]).any()
-        for x, y, v in at[at[:, 2] == 2]:  # nothing is there that was not before
+        for x, y, _ in at[at[:, 2] == 2]:  # nothing is there that was not before
             assert (picture[round(y), round(x)] == covered[round(y), round(x)]).all()
     assert visible == changed.sum()
 
 
 def test_the_same_seed_makes_the_same_twin_and_another_one_another(labels, tmp_path):
-    first, second, other = make(labels, tmp_path / '1'), make(labels, tmp_path / '2'), make(labels, tmp_path / '3', seed=1)
+    first, second, other = (
+        make(labels, tmp_path / '1'),
+        make(labels, tmp_path / '2'),
+        make(labels, tmp_path / '3', seed=1),
+    )
     assert first.file.read_text() == second.file.read_text()
     assert all((a == b).all() for a, b in zip(pictures(first).values(), pictures(second).values()))
     assert (joints(first.read())[..., 2] != joints(other.read())[..., 2]).any()

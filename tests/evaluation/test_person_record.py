@@ -29,7 +29,9 @@ def crowd(num_pictures, seed=0, copies=None):
     for i in range(num_pictures):
         people = []
         for _ in range(rng.integers(1, 5)):
-            joints = np.concatenate([rng.uniform(20, 130, (17, 2)), rng.choice([0, 1, 2], (17, 1), p=[0.1, 0.3, 0.6])], 1)
+            joints = np.concatenate(
+                [rng.uniform(20, 130, (17, 2)), rng.choice([0, 1, 2], (17, 1), p=[0.1, 0.3, 0.6])], 1
+            )
             wrong = joints[:, :2] + rng.normal(0, rng.choice([1, 4, 12, 40]), (17, 2))
             people.append((joints, wrong, rng.uniform(0.1, 1, 17)))
         for _ in range(1 if copies is None else copies[i]):
@@ -41,7 +43,10 @@ def crowd(num_pictures, seed=0, copies=None):
                 predicted = dict(keypoints=wrong[None], keypoint_scores=scores[None])
                 samples.append(
                     dict(
-                        id=person['id'], img_id=person['image_id'], category_id=1, pred_instances=predicted,
+                        id=person['id'],
+                        img_id=person['image_id'],
+                        category_id=1,
+                        pred_instances=predicted,
                         gt_instances=dict(bbox_scores=np.ones(1)),
                     )  # fmt: skip
                 )
@@ -115,7 +120,9 @@ def test_ap_by_hidden_share_looks_at_those_people_alone(tmp_path, meta):
     for person in labels['annotations']:
         v = np.array(person['keypoints'])[2::3]
         share[person['id']] = (v == 1).sum() / (v > 0).sum()
-    for sample in samples:  # those with many hidden joints are found exactly, for the others all joints lie in one place
+    for (
+        sample
+    ) in samples:  # those with many hidden joints are found exactly, for the others all joints lie in one place
         truth = np.array(labels['annotations'][sample['id'] - 1]['keypoints']).reshape(17, 3)[:, :2]
         sample['pred_instances']['keypoints'] = (truth if share[sample['id']] > 0.4 else 0 * truth + 75)[None]
     groups = record(tmp_path, meta, labels, samples)['hidden_shares']

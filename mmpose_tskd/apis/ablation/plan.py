@@ -85,7 +85,7 @@ def make_plan(
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
     Args:
-        path: The YAML: ``families`` (for each the four configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
+        path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
             ``student`` and ``options``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all runs.
         work_dir, results: In place of the YAML's.

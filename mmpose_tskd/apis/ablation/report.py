@@ -114,10 +114,10 @@ def _differences(runs: Dict[str, Records]) -> List[str]:
 
 
 def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
-    numbers = pd.DataFrame(
-        [dict(scheme=scheme, metric=name, **entry) for scheme, metrics in rows.items() for name, entry in metrics.items()]
-    )
-    numbers.to_csv(folder / 'table.csv', index=False)
+    entries = [
+        dict(scheme=scheme, metric=name, **entry) for scheme, metrics in rows.items() for name, entry in metrics.items()
+    ]
+    pd.DataFrame(entries).to_csv(folder / 'table.csv', index=False)
     text = pd.DataFrame(
         {
             'seeds': {scheme: max(entry['n'] for entry in metrics.values()) for scheme, metrics in rows.items()},
@@ -170,10 +170,9 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
 def _draw_curves(runs: Dict[str, Records], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
     for scheme, records in runs.items():
-        epochs = [[epoch for epoch, _ in record['curve']] for record in records.values()]
-        values = np.array([[value for _, value in record['curve']] for record in records.values()])
-        (line,) = axes.plot(epochs[0], values.mean(axis=0), marker='.', label=scheme)
-        axes.fill_between(epochs[0], values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color())
+        values = pd.DataFrame({seed: dict(record['curve']) for seed, record in records.items()}).sort_index()
+        (line,) = axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme)
+        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=line.get_color())
     axes.set(xlabel='epoch', ylabel='AP on dev', title='mean of the seeds, and from the lowest to the highest')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -200,9 +199,11 @@ def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
         groups = [record['sets'][twin]['hidden_shares'] for record in records.values()]
         values = np.array([[np.nan if group['AP'] is None else group['AP'] for group in one] for one in groups])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        limits = [group['up_to'] for group in groups[0]]
-        axes.errorbar(range(len(limits)), values.mean(axis=0), yerr=spread, marker='o', capsize=3, label=scheme)
-    labels = [f'{"none" if limit == 0 else f"up to {100 * limit:.0f} %"}\n{group["people"]} people' for limit, group in zip(limits, groups[0])]
+        axes.errorbar(range(values.shape[1]), values.mean(axis=0), yerr=spread, marker='o', capsize=3, label=scheme)
+    labels = [
+        ('none' if group['up_to'] == 0 else f'up to {100 * group["up_to"]:.0f} %') + f'\n{group["people"]} people'
+        for group in groups[0]
+    ]
     axes.set_xticks(range(len(labels)), labels)
     axes.set(xlabel="share of a person's joints that is hidden", ylabel='AP on the occluded twin')
     axes.grid(alpha=0.3)

@@ -56,7 +56,7 @@ def run_ablation(
             print(f'note: {warning}')
     if failed:
         logs = '\n'.join(f'    {plan.folder(name) / "console.log"}' for name in failed)
-        raise UserError(f'{len(failed)} runs have failed, and what builds on them was not started. Their output:\n{logs}')
+        raise UserError(f'{len(failed)} runs have failed or build on one that has. Their output:\n{logs}')
     return summaries
 
 
@@ -92,7 +92,7 @@ class _Pool:
         self.running: List[_Running] = []
         self.failed: List[str] = []
         self.done, self.total = 0, len(tasks)
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, soft_wrap=True)
         # A server that has everything imported forks faster than an interpreter starts; CUDA cannot be forked.
         self.context: Any = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'forkserver')
         if not torch.cuda.is_available():

@@ -25,13 +25,14 @@ def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
     """
     values: Dict[str, np.ndarray] = {}
     for joints, content in record['matches'].items():
-        parts = [average_precision(Matches.unpacked(content), part) for part in np.array_split(counts, len(counts) // 100 + 1)]
+        matches, chunks = Matches.unpacked(content), np.array_split(counts, len(counts) // 100 + 1)
+        parts = [average_precision(matches, chunk) for chunk in chunks]
         precision, recall = (np.concatenate(part) for part in zip(*parts))
         columns = (precision.mean(axis=1), precision[:, 0], precision[:, 5], recall.mean(axis=1))
         values.update({f'{kind}{joints}': 100 * column for kind, column in zip(KINDS, columns)})
     correct = counts @ np.array(record['correct'])
-    for joints, columns in JOINTS.items():
-        right, all_joints = correct[:, columns[::2]].sum(axis=1), correct[:, columns[1::2]].sum(axis=1)
+    for joints, places in JOINTS.items():
+        right, all_joints = correct[:, places[::2]].sum(axis=1), correct[:, places[1::2]].sum(axis=1)
         values[f'PCK{joints}'] = 100 * right / np.where(all_joints, all_joints, np.nan)
     return values
 

@@ -115,9 +115,9 @@ def _quiet(log: Path) -> Iterator[None]:
 class _FollowHook(Hook):
     """Makes epochs repeatable, and keeps what tells whether two runs were comparable.
 
-    Each epoch's augmentation is drawn from the seed and the epoch's number, so it is the same for every scheme and after
-    a resume. ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by role,
-    and of the first epoch's pictures in their order.
+    Each epoch's augmentation is drawn from the seed and the epoch's number, so it is the same for every scheme and
+    after a resume. ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by
+    role, and of the first epoch's pictures in their order.
     """
 
     priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
@@ -203,7 +203,7 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
 
 def _describe(run: Run, folder: Path) -> dict:
     """What the run was and how it went, without what was measured at its end."""
-    file = last_checkpoint(folder)
+    file = str(last_checkpoint(folder))
     info = torch.load(file, map_location='cpu', weights_only=True)['message_hub']['runtime_info']
     return dict(
         family=run.family,
@@ -211,7 +211,7 @@ def _describe(run: Run, folder: Path) -> dict:
         seed=run.seed,
         hash=run.hash,
         needs=run.needs,
-        weights=weights_digest(load_weights(str(file))),
+        weights=weights_digest(load_weights(file)),
         start=info['start'],
         epochs=run.cfg.train_cfg.max_epochs,
         train_s=round(info['train_s'], 1),

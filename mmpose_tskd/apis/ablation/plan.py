@@ -30,6 +30,7 @@ class Family(NamedTuple):
     name: str
     configs: Dict[str, str]
     sets: Dict[str, Labels]
+    digest: str  # of the labels to train on
 
 
 class Run(NamedTuple):
@@ -179,7 +180,7 @@ def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
     for part in [part for part in sets if part != 'train']:
         twin = folder / f'{part}_occluded'
         sets[f'{part}_occluded'] = occlude(sets[part], twin, links, spec.get('occlusion_seed', 0))
-    return Family(name, configs, sets)
+    return Family(name, configs, sets, sets["train"].digest())
 
 
 def _load_config(file: str) -> Config:
@@ -217,7 +218,7 @@ def _resolve(
     described = dict(
         config=_described({key: cfg[key] for key in HASHED if key in cfg}),
         needs={role: run.hash for role, run in needs.items()},
-        labels=family.sets['train'].digest(),
+        labels=family.digest,
     )
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     name = f'{family.name}_{scheme}_seed{seed}_{digest}'

@@ -96,18 +96,22 @@ def _origin(record: dict) -> dict:
 def _differences(runs: Dict[str, Records]) -> List[str]:
     """What runs that are compared do not have in common, though they should."""
     warnings = []
-    everything = [record for records in runs.values() for record in records.values()]
-    students = [record for scheme, records in runs.items() if scheme != TEACHER for record in records.values()]
-    for what, records, key in (
-        ('first weights', [r for r in students if 'student' not in r['needs']], 'weights'),
+    records = [record for by_seed in runs.values() for record in by_seed.values()]
+    students = [record for record in records if record['scheme'] != TEACHER]
+    for what, group, key in (
+        ('first weights', [record for record in students if 'student' not in record['needs']], 'weights'),
         ('pictures in their order', students, 'batches'),
     ):
-        for seed in sorted({record['seed'] for record in records}):
-            if len({record['start'][key] for record in records if record['seed'] == seed}) > 1:
+        for seed in sorted({record['seed'] for record in group}):
+            if len({record['start'][key] for record in group if record['seed'] == seed}) > 1:
                 warnings.append(f'seed {seed}: the runs did not begin with the same {what}')
-    if len({record['start']['teacher'] for record in students if 'teacher' in record['start']}) > 1:
-        warnings.append('the teacher was trained more than once, and its weights differ')
-    machines = sorted({record['machine'] for record in everything})
+    measured = {'{family}_{scheme}_seed{seed}_{hash}'.format(**record): record['weights'] for record in records}
+    for record in students:
+        for role, name in record['needs'].items():
+            if name in measured and record['start'][role] != measured[name]:
+                run = f'{record["scheme"]}, seed {record["seed"]}'
+                warnings.append(f'{run}: its {role} had other weights than the one that was measured')
+    machines = sorted({record['machine'] for record in records})
     if len(machines) > 1:
         warnings.append('machines: ' + '; '.join(machines))
     return warnings
@@ -155,10 +159,10 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     width = 0.8 / max(1, len(shown))
     for i, name in enumerate(shown):
         entries = [row[name] for row in compared.values()]
-        gains = np.array([entry['delta'] for entry in entries])
-        ends = np.array([[entry['ci_low'], entry['ci_high']] for entry in entries]).reshape(-1, 2).T
+        ends = np.array([[entry['ci_low'], entry['ci_high']] for entry in entries]).reshape(-1, 2)
         places = np.arange(len(entries)) + (i - (len(shown) - 1) / 2) * width
-        axes.bar(places, gains, width, yerr=np.abs(ends - gains), capsize=3, label=HEADINGS[name])
+        axes.bar(places, [entry['delta'] for entry in entries], width, label=HEADINGS[name])
+        axes.errorbar(places, ends.mean(axis=1), np.ptp(ends, axis=1) / 2, fmt='none', ecolor='black', capsize=3)
     axes.axhline(0, color='black', linewidth=0.8)
     axes.set_xticks(range(len(compared)), list(compared))
     axes.set(ylabel='difference to the baseline, 95 % interval')

@@ -73,9 +73,8 @@ def _tasks(plan: Plan, sets: List[str], threads: int) -> Dict[str, Task]:
         tasks[run.name] = Task(run, folder, plan.record(run.name), to_measure, threads)
 
     for run in plan.runs.values():
-        missing = missing_sets(run, read_record(plan.record(run.name)), sets)
-        if missing:
-            add(run, missing)
+        if missing_sets(run, read_record(plan.record(run.name)), sets):
+            add(run, sets)
     return tasks
 
 

@@ -32,7 +32,7 @@ class Task(NamedTuple):
         run: The run.
         folder: Its work folder; those of the runs that it needs lie beside it.
         record: The JSON to write.
-        sets: The names of the sets to measure it on; none to train alone.
+        sets: The names of all sets to measure it on; none to train alone.
         threads: CPU threads to use.
     """
 
@@ -50,7 +50,8 @@ def work(task: Task) -> None:
     """
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(task.folder), _quiet(task.folder / 'console.log'):
+    _say_into(task.folder / "console.log")
+    with _alone(task.folder):
         cfg = task.run.cfg
         cfg.work_dir = str(task.folder)
         if prefers_bfloat16():
@@ -58,7 +59,7 @@ def work(task: Task) -> None:
         if not is_trained(task.run, task.folder):
             _train(cfg, task.run, task.folder)
         if task.sets:
-            record = read_record(task.record) or _describe(task.run, task.folder)
+            record = _record(task)
             for name in missing_sets(task.run, record, task.sets):
                 measured = _measure(cfg, task.run, name, task.folder)
                 record['sets'][name] = dict(labels=task.run.sets[name].digest(), **measured)
@@ -93,23 +94,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _quiet(log: Path) -> Iterator[None]:
-    """Sends what this process and its libraries print to a file."""
-    with log.open('a') as file:
-        saved = [os.dup(1), os.dup(2)]
-        sys.stdout.flush()
-        sys.stderr.flush()
+def _say_into(log: Path) -> None:
+    """Sends what this process and its libraries print from here on to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, copy in zip((1, 2), saved):
-                os.dup2(copy, number)
-                os.close(copy)
 
 
 class _FollowHook(Hook):
@@ -201,7 +192,14 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
     return json.loads(out.read_text())
 
 
-def _describe(run: Run, folder: Path) -> dict:
+def _record(task: Task) -> dict:
+    """What was written down about these very weights; without them, of weights that are gone, begun anew."""
+    record = read_record(task.record)
+    weights = weights_digest(load_weights(str(last_checkpoint(task.folder))))
+    return record if record and record["weights"] == weights else _describe(task.run, task.folder, weights)
+
+
+def _describe(run: Run, folder: Path, weights: str) -> dict:
     """What the run was and how it went, without what was measured at its end."""
     file = str(last_checkpoint(folder))
     info = torch.load(file, map_location='cpu', weights_only=True)['message_hub']['runtime_info']
@@ -211,7 +209,7 @@ def _describe(run: Run, folder: Path) -> dict:
         seed=run.seed,
         hash=run.hash,
         needs=run.needs,
-        weights=weights_digest(load_weights(file)),
+        weights=weights,
         start=info['start'],
         epochs=run.cfg.train_cfg.max_epochs,
         train_s=round(info['train_s'], 1),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/python
 
-.PHONY: env quickstart test test-reliability lint format wheel clean
+.PHONY: env quickstart ablation-smoke test test-reliability lint format wheel clean
 
 env: .venv/.ready
 
@@ -18,6 +18,10 @@ $(UV):
 
 quickstart: env
 	$(RUN) tools/quickstart.py
+
+# the ablation's machinery on a few drawn pictures; results in work_dirs/ablation_smoke/results
+ablation-smoke: env
+	$(RUN) tools/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 
 test: env
 	$(RUN) -m pytest

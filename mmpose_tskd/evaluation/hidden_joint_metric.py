@@ -1,30 +1,33 @@
 import copy
-from typing import Optional
+from typing import Callable, Optional
 
+import numpy as np
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 
 from .crowdpose_metric import drop_unmeasured
 
-HIDDEN = 1  # COCO's visibility of a joint that is labelled but not seen
+HIDDEN, SEEN = 1, 2  # COCO's visibility of labelled joints
 
 
-def keep_hidden_joints(coco: COCO) -> COCO:
-    """The same labels, with those joints alone that are hidden (v = 1).
+def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
+    """The same labels, with those joints alone that are wanted.
 
     A person without one has no labelled joint left: the COCO evaluation ignores it, and what was detected there.
+
+    Args:
+        coco: The labels.
+        wanted: From a person's K visibilities (0 no label, 1 hidden, 2 seen) to which joints to keep (K, bool).
     """
-    hidden = COCO()
-    hidden.dataset = copy.deepcopy(coco.dataset)
-    for annotation in hidden.dataset['annotations']:
-        keypoints = annotation['keypoints']
-        for k in range(0, len(keypoints), 3):
-            if keypoints[k + 2] != HIDDEN:
-                keypoints[k : k + 3] = [0, 0, 0]
-        annotation['num_keypoints'] = sum(v > 0 for v in keypoints[2::3])
-    hidden.createIndex()
-    return hidden
+    kept = COCO()
+    kept.dataset = copy.deepcopy(coco.dataset)
+    for annotation in kept.dataset['annotations']:
+        joints = np.array(annotation['keypoints'], dtype=float).reshape(-1, 3)
+        joints[~wanted(joints[:, 2])] = 0
+        annotation.update(keypoints=joints.flatten().tolist(), num_keypoints=int((joints[:, 2] > 0).sum()))
+    kept.createIndex()
+    return kept
 
 
 @METRICS.register_module()
@@ -42,7 +45,7 @@ class HiddenJointCocoMetric(CocoMetric):
     default_prefix: Optional[str] = 'coco_hidden'
 
     def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:
-        every_joint, self.coco = self.coco, keep_hidden_joints(self.coco)
+        every_joint, self.coco = self.coco, keep_joints(self.coco, lambda v: v == HIDDEN)
         try:
             return drop_unmeasured(super()._do_python_keypoint_eval(outfile_prefix), self.prefix)
         finally:

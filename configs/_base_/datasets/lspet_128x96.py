@@ -30,11 +30,12 @@ val_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 
-# data loaders
+# data loaders: on a CPU, pictures as small as these load faster than a second process could hand them over
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=True,
+    batch_size=32,
+    drop_last=True,  # batch norm over the few people that may be left over throws a network back by an epoch
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -46,8 +47,8 @@ train_dataloader = dict(
     ))
 val_dataloader = dict(
     batch_size=50,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
@@ -78,7 +79,7 @@ test_evaluator = val_evaluator
 # hooks
 default_hooks = dict(
     logger=dict(interval=25),
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='lspet/AP', rule='greater'))
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='lspet/AP', rule='greater'))
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),

@@ -30,7 +30,7 @@ class _Canvas:
         self.num_parts = 0
 
 
-def _colour(
+def random_colour(
     rng: np.random.Generator, saturation: Tuple[int, int] = (0, 220), value: Tuple[int, int] = (30, 240)
 ) -> np.ndarray:
     hsv = np.array([[[rng.integers(180), rng.integers(*saturation), rng.integers(*value)]]], np.uint8)
@@ -48,7 +48,7 @@ def _smooth_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: int, 
     return cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC).reshape(*shape, channels)
 
 
-def _texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
+def random_texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
     """A factor on a surface's colour, about 1: plain, stripes, checks or blotches."""
     kind = rng.choice(['plain', 'stripes', 'checks', 'blotches'])
     if kind == 'plain':
@@ -79,14 +79,14 @@ def _fill(image: np.ndarray, corners: np.ndarray, value) -> None:
 def _background(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
     """Something between a wall and a street: blotches, a horizon, and clutter in the shapes and colours of people."""
     h, w = shape
-    picture = _colour(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
+    picture = random_colour(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
     if rng.random() < 0.6:  # a ground
         horizon = int(rng.uniform(0.3, 0.8) * h)
-        picture[horizon:] = _colour(rng, (0, 150)) * _texture(rng, (h - horizon, w))
+        picture[horizon:] = random_colour(rng, (0, 150)) * random_texture(rng, (h - horizon, w))
     picture = np.ascontiguousarray(picture)
     for _ in range(rng.integers(1, 10)):
         centre = rng.uniform(0, 1, 2) * (w, h)
-        colour = _skin_colour(rng) if rng.random() < 0.2 else _colour(rng)
+        colour = _skin_colour(rng) if rng.random() < 0.2 else random_colour(rng)
         if rng.random() < 0.5:  # as long and thin as a limb
             angle, length = rng.uniform(0, np.pi), rng.uniform(0.05, 0.3) * h
             ends = centre + np.outer([-0.5, 0.5], [np.cos(angle), np.sin(angle)]) * length
@@ -94,7 +94,7 @@ def _background(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
         else:
             corners = _hull(centre + rng.normal(0, 0.12, (5, 2)) * h, rng.uniform(0.005, 0.03, 5) * h)
         _fill(picture, corners, colour.tolist())
-    return picture * _texture(rng, shape) if rng.random() < 0.3 else picture
+    return picture * random_texture(rng, shape) if rng.random() < 0.3 else picture
 
 
 class _Figure:
@@ -120,10 +120,10 @@ class _Figure:
             nose=skin * 0.75,
             mouth=skin * (0.6, 0.55, 0.8),
             eye=np.full(3, rng.uniform(10, 60)),
-            hair=_colour(rng, (20, 150), (15, 170)),
-            shirt=_colour(rng),
-            trousers=_colour(rng, (0, 160), (20, 190)),
-            shoe=_colour(rng, (0, 120), (10, 200)),
+            hair=random_colour(rng, (20, 150), (15, 170)),
+            shirt=random_colour(rng),
+            trousers=random_colour(rng, (0, 160), (20, 190)),
+            shoe=random_colour(rng, (0, 120), (10, 200)),
         )
 
     def _depth(self, part: Part) -> float:
@@ -150,7 +150,7 @@ class _Figure:
         surface = colours.astype(np.float32)[label]
         for material in ('shirt', 'trousers'):
             mine = np.array([False] + [p.material == material for p in self.parts])[label]
-            np.multiply(surface, _texture(rng, shape), out=surface, where=mine[..., None])
+            np.multiply(surface, random_texture(rng, shape), out=surface, where=mine[..., None])
         contour = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         surface[contour] *= rng.uniform(0.6, 0.95)
         surface *= 1 + 0.12 * _smooth_noise(rng, shape, 3)  # light and folds
@@ -204,7 +204,7 @@ def _draw_thing(rng: np.random.Generator, canvas: _Canvas) -> None:
         _fill(mask, corners + rng.normal(0, 0.01 * h, (4, 2)), 1)
     canvas.num_parts += 1
     thing = mask > 0
-    canvas.picture[thing] = (_colour(rng) * _texture(rng, (h, w)))[thing]
+    canvas.picture[thing] = (random_colour(rng) * random_texture(rng, (h, w)))[thing]
     canvas.owner[thing] = canvas.num_parts
 
 

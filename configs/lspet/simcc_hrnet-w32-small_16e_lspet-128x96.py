@@ -1,13 +1,15 @@
-# The teacher of the LSPET experiments (6 M parameters), trained about twice as long as its students.
-_base_ = ['simcc_hrnet-w16-small_12e_lspet-128x96.py']
+# The teacher of the LSPET experiments (6.1 M parameters), trained longer than its students.
+_base_ = ['simcc_hrnet-w16-small_10e_lspet-128x96.py']
 
 # runtime
-max_epochs = 26
+max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs)
+
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=200, start_factor=0.001, by_epoch=False),  # warm-up
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=2e-5, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=3e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 
 # model

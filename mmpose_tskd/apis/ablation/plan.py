@@ -1,0 +1,243 @@
+"""Which runs an ablation consists of, and what each of them is, settled before any is started."""
+
+import copy
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+
+from mmengine.config import Config
+
+from ...datasets import Labels, generate_synthetic_crowd, occlude, split_labels
+from ...errors import UserError
+from ...paths import config_folder
+from ...skeleton import load_skeleton
+
+TEACHER = 'teacher'
+ROLES = (TEACHER, 'student', 'stage1', 'stage2')
+# What does not change what is learnt: where things lie, how fast they are read, what is shown, when it is measured.
+UNHASHED = (
+    'work_dir', 'data_root', 'ann_file', 'data_prefix', 'num_workers', 'persistent_workers', 'val_interval',
+    'teacher', 'teacher_checkpoint', 'student_checkpoint',
+)  # fmt: skip
+HASHED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness')
+
+
+class Family(NamedTuple):
+    """A teacher and a student on a data set."""
+
+    name: str
+    configs: Dict[str, str]
+    sets: Dict[str, Labels]
+    digest: str  # of the labels to train on
+
+
+class Run(NamedTuple):
+    """One training run.
+
+    Args:
+        name: Its folder's: ``'FAMILY_SCHEME_seedN_HASH'``.
+        family, scheme, seed: What it is; the teacher is a scheme of its own.
+        cfg: What the Runner gets, without the checkpoints of the runs it builds on.
+        needs: The names of these, by ``'teacher'`` and ``'student'``.
+        hash: Of all that bears on its outcome: the config, the labels, and the hashes of the runs in ``needs``.
+        sets: The labelled pictures to measure it on, by name.
+    """
+
+    name: str
+    family: str
+    scheme: str
+    seed: int
+    cfg: Config
+    needs: Dict[str, str]
+    hash: str
+    sets: Dict[str, Labels]
+
+
+class Plan(NamedTuple):
+    """The runs by name, each after those that it needs, and where they go."""
+
+    runs: Dict[str, Run]
+    schemes: List[str]
+    results: Path
+    work_dir: Path
+    command: str
+
+    def folder(self, name: str) -> Path:
+        """A run's work folder."""
+        return self.work_dir / 'runs' / name
+
+    def record(self, name: str) -> Path:
+        """The JSON that a finished run leaves."""
+        return self.results / 'runs' / f'{name}.json'
+
+
+def make_plan(
+    path: Union[str, Path],
+    work_dir: Optional[str] = None,
+    results: Optional[str] = None,
+    families: Optional[Sequence[str]] = None,
+    schemes: Optional[Sequence[str]] = None,
+    seeds: Optional[Sequence[int]] = None,
+    budget: float = 1.0,
+    test: bool = False,
+) -> Plan:
+    """Reads an ablation's YAML, lays out its data, and resolves every run's config.
+
+    Args:
+        path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
+            the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
+            ``student`` and ``options``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all runs.
+        work_dir, results: In place of the YAML's.
+        families, schemes, seeds: Those alone, and what they build on; the teacher is called ``'teacher'``.
+        budget: A factor on the epochs of every run; each has at least one.
+        test: Measure on the test set and its occluded twin, too.
+
+    Raises:
+        UserError: The YAML or an argument names something that is not there.
+    """
+    spec = _load_spec(path)
+    if budget <= 0:
+        raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
+    chosen_families = _choose('--families', families, list(spec.families))
+    chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
+    folder = Path(work_dir or spec.work_dir)
+    runs: Dict[str, Run] = {}
+    for name in chosen_families:
+        family = _prepare(name, spec.families[name], folder / 'data' / name, test)
+        teacher = _resolve(spec, family, TEACHER, spec.get('teacher_seed', 0), budget, None)
+        runs[teacher.name] = teacher
+        for seed in spec.seeds if seeds is None else seeds:
+            made: Dict[str, Run] = {TEACHER: teacher}
+            for scheme in _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER]):
+                made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
+                runs[made[scheme].name] = made[scheme]
+        relative = os.path.relpath(path)
+    command = f'python tools/ablation.py {Path(path).name if relative.startswith("..") else relative}'
+    for option, value in (('--seeds', seeds), ('--schemes', schemes), ('--families', families)):
+        command += '' if value is None else f' {option} {" ".join(map(str, value))}'
+    command += (f' --budget {budget}' if budget != 1 else '') + (' --test' if test else '')
+    return Plan(runs, chosen_schemes, Path(results or spec.results), folder, command)
+
+
+def _load_spec(path: Union[str, Path]) -> Config:
+    if not Path(path).is_file():
+        raise UserError(f'there is no {path}: name the YAML of an ablation, such as configs/ablation/lspet.yaml')
+    spec = Config.fromfile(str(path))
+    missing = [key for key in ('families', 'schemes', 'seeds', 'work_dir', 'results') if key not in spec]
+    if missing:
+        raise UserError(f'{path} has no {", ".join(missing)}')
+    for name, scheme in spec.schemes.items():
+        if scheme.get('config') not in ROLES:
+            raise UserError(f'{path}: schemes.{name}.config is one of {", ".join(ROLES)}, not {scheme.get("config")!r}')
+        if scheme.get('student', name) not in spec.schemes or scheme.get('student') == name:
+            raise UserError(f'{path}: schemes.{name}.student is another scheme, not {scheme.student!r}')
+    for name, family in spec.families.items():
+        missing = [key for key in (*ROLES, 'dev_pictures') if key not in family]
+        if missing:
+            raise UserError(f'{path}: families.{name} has no {", ".join(missing)}')
+    return spec
+
+
+def _choose(option: str, wanted: Optional[Sequence[str]], known: List[str]) -> List[str]:
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise UserError(f'{option}: there is no {", ".join(unknown)} among {", ".join(known)}')
+    return [name for name in known if wanted is None or name in wanted]
+
+
+def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
+    """The chosen schemes and those whose students they refine, these first."""
+    ordered: List[str] = []
+
+    def add(name: str) -> None:
+        if 'student' in schemes[name]:
+            add(schemes[name].student)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in chosen:
+        add(name)
+    return ordered
+
+
+def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
+    """Splits the training labels and occludes what is measured on, into the ablation's own folder."""
+    configs = {role: spec[role] for role in ROLES}
+    cfg = _load_config(configs['student'])
+    data_root = Path(cfg.train_dataloader.dataset.data_root)
+    if 'draw' in spec:
+        data_root = generate_synthetic_crowd(folder / 'drawn', **spec.draw)
+    train, held_out = (
+        Labels(data_root / loader.dataset.ann_file, data_root / loader.dataset.data_prefix.img)
+        for loader in (cfg.train_dataloader, cfg.test_dataloader)
+    )
+    sets = dict(zip(('train', 'dev'), split_labels(train, folder, spec.dev_pictures, spec.get('split_seed', 0))))
+    links = load_skeleton(cfg.dataset_type).links
+    if test:
+        sets['test'] = held_out
+    for part in [part for part in sets if part != 'train']:
+        twin = folder / f'{part}_occluded'
+        sets[f'{part}_occluded'] = occlude(sets[part], twin, links, spec.get('occlusion_seed', 0))
+    return Family(name, configs, sets, sets['train'].digest())
+
+
+def _load_config(file: str) -> Config:
+    path = config_folder() / file
+    if not path.is_file():
+        raise UserError(f'there is no config {file} in {config_folder()}')
+    return Config.fromfile(str(path))
+
+
+def _resolve(
+    spec: Config, family: Family, scheme: str, seed: int, budget: float, made: Optional[Dict[str, Run]]
+) -> Run:
+    """One run's config; ``made`` are the runs of its seed that it may build on."""
+    entry = Config(dict(config=TEACHER)) if scheme == TEACHER else spec.schemes[scheme]
+    cfg = _load_config(family.configs[entry.config])
+    cfg.merge_from_dict(copy.deepcopy(dict(spec.get('options', {}))))
+    cfg.merge_from_dict(copy.deepcopy(dict(entry.get('options', {}))))
+    set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))
+    cfg.randomness = dict(seed=seed)
+    for name, part in (('train', 'train'), ('val', 'dev'), ('test', 'dev')):
+        family.sets[part].into(cfg[f'{name}_dataloader'].dataset)
+    for evaluator in cfg.val_evaluator:
+        if 'ann_file' in evaluator:
+            evaluator.ann_file = str(family.sets['dev'].file)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2)
+
+    needs = {}
+    if made is not None and cfg.model.get('teacher') is not None:
+        needs['teacher'] = made[TEACHER]
+        cfg.model.teacher = made[TEACHER].cfg.model
+    if made is not None and 'student_checkpoint' in cfg.model:
+        if 'student' not in entry:
+            raise UserError(f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"')
+        needs['student'] = made[entry.student]
+    described = dict(
+        config=_described({key: cfg[key] for key in HASHED if key in cfg}),
+        needs={role: run.hash for role, run in needs.items()},
+        labels=family.digest,
+    )
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    name = f'{family.name}_{scheme}_seed{seed}_{digest}'
+    names = {role: run.name for role, run in needs.items()}
+    return Run(name, family.name, scheme, seed, cfg, names, digest, family.sets)
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Lets a config train for so many epochs, its learning rate falling over all of them."""
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.param_scheduler:
+        if 'T_max' in scheduler:
+            scheduler.T_max = epochs
+
+
+def _described(value: Any) -> Any:
+    """What of a config is hashed: plain values, without what has no part in the outcome."""
+    if isinstance(value, dict):
+        return {str(k): _described(v) for k, v in value.items() if k not in UNHASHED}
+    if isinstance(value, (list, tuple)):
+        return [_described(v) for v in value]
+    return value

@@ -1,0 +1,80 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, Tuple
+
+import numpy as np
+
+from ..engine.atomic_backend import AtomicLocalBackend
+from ..errors import UserError
+
+
+class Labels(NamedTuple):
+    """A labelled set in COCO format.
+
+    Args:
+        file: The annotations.
+        images: The folder that their file names are in.
+    """
+
+    file: Path
+    images: Path
+
+    def read(self) -> dict:
+        """The annotations.
+
+        Raises:
+            UserError: There are none.
+        """
+        if not self.file.is_file():
+            raise UserError(
+                f'there are no labels {self.file}; TSKD_DATA names the folder of the data sets, data/ where it is unset'
+            )
+        return json.loads(self.file.read_text())
+
+    def digest(self) -> str:
+        """12 hexadecimal digits of the annotations' SHA-256, without what describes the set."""
+        content = {key: value for key, value in self.read().items() if key != 'info'}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def into(self, dataset: Any) -> None:
+        """Puts the set in place of that of a dataset's config."""
+        dataset.ann_file = str(self.file.absolute())
+        dataset.data_prefix = dict(img=str(self.images.absolute()))
+
+
+def write_labels(content: dict, path: Path) -> None:
+    """Writes annotations; the file is whole or not there."""
+    AtomicLocalBackend().put_text(json.dumps(content), path)
+
+
+def split_labels(labels: Labels, folder: Path, dev_pictures: int, seed: int = 0) -> Tuple[Labels, Labels]:
+    """Sets pictures of a training set apart for decisions, drawn from the sorted picture ids.
+
+    Args:
+        labels: The training set.
+        folder: ``train.json`` and ``dev.json`` are written there; the pictures stay where they are.
+        dev_pictures: How many pictures are set apart.
+        seed: Of the draw.
+
+    Returns:
+        What remains to train on, and what was set apart.
+
+    Raises:
+        UserError: There are not as many pictures.
+    """
+    content = labels.read()
+    ids = sorted(image['id'] for image in content['images'])
+    if not 0 < dev_pictures < len(ids):
+        raise UserError(f'dev_pictures is {dev_pictures}, but {labels.file} has {len(ids)} pictures to draw from')
+    dev = set(np.random.default_rng(seed).permutation(ids)[:dev_pictures].tolist())
+    parts = []
+    for name, wanted in (('train', False), ('dev', True)):
+        part = dict(
+            content,
+            images=[image for image in content['images'] if (image['id'] in dev) is wanted],
+            annotations=[person for person in content['annotations'] if (person['image_id'] in dev) is wanted],
+        )
+        write_labels(part, folder / f'{name}.json')
+        parts.append(Labels(folder / f'{name}.json', labels.images))
+    return parts[0], parts[1]

@@ -50,7 +50,7 @@ def work(task: Task) -> None:
     """
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
-    _say_into(task.folder / "console.log")
+    _say_into(task.folder / 'console.log')
     with _alone(task.folder):
         cfg = task.run.cfg
         cfg.work_dir = str(task.folder)
@@ -98,7 +98,7 @@ def _say_into(log: Path) -> None:
     """Sends what this process and its libraries print from here on to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with log.open("a") as file:
+    with log.open('a') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
@@ -196,7 +196,7 @@ def _record(task: Task) -> dict:
     """What was written down about these very weights; without them, of weights that are gone, begun anew."""
     record = read_record(task.record)
     weights = weights_digest(load_weights(str(last_checkpoint(task.folder))))
-    return record if record and record["weights"] == weights else _describe(task.run, task.folder, weights)
+    return record if record and record['weights'] == weights else _describe(task.run, task.folder, weights)
 
 
 def _describe(run: Run, folder: Path, weights: str) -> dict:

@@ -114,8 +114,6 @@ def test_mistakes_in_the_command_are_named(spec, options, message):
 
 
 YAMLS = sorted(set((REPO / 'configs' / 'ablation').glob('*.yaml')) - {SMOKE.with_name('table4.yaml')})
-    path for path in sorted((REPO / 'configs' / 'ablation').glob('*.yaml')) if path.stem != 'table4'
-]  # schemes alone
 
 
 @pytest.mark.parametrize('path', YAMLS, ids=lambda path: path.stem)

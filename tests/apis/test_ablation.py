@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import REPO
 
-from mmpose_tskd.apis.ablation import make_plan, run_ablation, write_report
+from mmpose_tskd.apis.ablation import make_plan, plan, run_ablation, write_report
 from mmpose_tskd.apis.ablation.statistics import _seed_shares, compare
 from mmpose_tskd.errors import UserError
 
@@ -111,6 +111,19 @@ def test_a_hash_follows_what_bears_on_the_outcome_and_nothing_else(spec, tmp_pat
 def test_mistakes_in_the_command_are_named(spec, options, message):
     with pytest.raises(UserError, match=message):
         make_plan(spec(), **options)
+
+
+YAMLS = sorted(set((REPO / 'configs' / 'ablation').glob('*.yaml')) - {SMOKE.with_name('table4.yaml')})
+
+
+@pytest.mark.parametrize('path', YAMLS, ids=lambda path: path.stem)
+def test_every_yaml_names_configs_that_are_there(path):
+    spec = plan._load_spec(path)
+    for family in spec.families.values():
+        for scheme in [plan.TEACHER, *(scheme.config for scheme in spec.schemes.values())]:
+            cfg = plan._load_config(family[scheme])
+            assert cfg.train_cfg.max_epochs > 1 and cfg.val_evaluator[0].type == 'CocoMetric'
+        assert len({plan._load_config(family[role]).codec.input_size for role in plan.ROLES}) == 1
 
 
 def test_mistakes_in_the_yaml_are_named(spec, tmp_path):

@@ -28,7 +28,7 @@ class Family(NamedTuple):
     """A teacher and a student on a data set."""
 
     name: str
-    configs: Dict[str, str]
+    configs: Dict[str, Config]
     sets: Dict[str, Labels]
     digest: str  # of the labels to train on
 
@@ -164,8 +164,8 @@ def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
 
 def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
     """Splits the training labels and occludes what is measured on, into the ablation's own folder."""
-    configs = {role: spec[role] for role in ROLES}
-    cfg = _load_config(configs['student'])
+    configs = {role: _load_config(spec[role]) for role in ROLES}
+    cfg = configs['student']
     data_root = Path(cfg.train_dataloader.dataset.data_root)
     if 'draw' in spec:
         data_root = generate_synthetic_crowd(folder / 'drawn', **spec.draw)
@@ -195,7 +195,7 @@ def _resolve(
 ) -> Run:
     """One run's config; ``made`` are the runs of its seed that it may build on."""
     entry = Config(dict(config=TEACHER)) if scheme == TEACHER else spec.schemes[scheme]
-    cfg = _load_config(family.configs[entry.config])
+    cfg = copy.deepcopy(family.configs[entry.config])
     cfg.merge_from_dict(copy.deepcopy(dict(spec.get('options', {}))))
     cfg.merge_from_dict(copy.deepcopy(dict(entry.get('options', {}))))
     set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))

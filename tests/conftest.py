@@ -252,6 +252,8 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     counts = config.stash[SURVIVED]
     table = Table('group', 'what', 'survived', title='Tried and survived')
     for group, entries in counts.items():
+        if len(entries) > 10:
+            entries = {f'{len(entries)} cases, listed in {file}': sum(entries.values())}
         for name, number in entries.items():
             table.add_row(group, name, str(number))
     Console(width=120).print(table)

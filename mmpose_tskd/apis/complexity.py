@@ -1,11 +1,12 @@
 import json
 import logging
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.analysis import get_model_complexity_info
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
@@ -36,6 +37,24 @@ class Complexity(NamedTuple):
     gmacs: float  # billions of multiply-accumulates for one picture, without the decode
 
 
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Silences what MMEngine logs, but for errors."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def plain_student(model: Any) -> ConfigDict:
+    """The plain estimator of a distiller's config; of a plain one's, itself."""
+    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
+    return ConfigDict(type='TopdownPoseEstimator', **{key: model[key] for key in kept if key in model})
+
+
 def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
     """Counts a pose estimator's parameters and multiply-accumulates with MMEngine's counter.
 
@@ -44,18 +63,13 @@ def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
         input_size: Width and height of its input in pixels.
     """
     init_default_scope('mmpose')
-    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
-    network = MODELS.build({'type': 'TopdownPoseEstimator', **{k: model[k] for k in kept if k in model}})
+    network = MODELS.build(plain_student(model))
     network.eval()
     network.forward = network._forward  # takes the pictures alone
     width, height = input_size
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of each operator without multiplications
-    with torch.no_grad():
+    with torch.no_grad(), errors_only():  # it warns of each operator without multiplications
         # MMEngine calls one multiply-accumulate a flop
         counts = get_model_complexity_info(network, input_shape=(3, height, width), show_table=False, show_arch=False)
-    logger.setLevel(level)
     return Complexity(counts['params'] / 1e6, counts['flops'] / 1e9)
 
 

@@ -181,11 +181,11 @@ def _load_config(file: str, data: str, data_root: str) -> Config:
             if 'ann_file' in evaluator:
                 evaluator.ann_file = str(Path(data_root, labels))
     cfg.dataset_type = kind.type
-    _set_joints(cfg.model, kind.type, load_skeleton(kind.type).num_keypoints)
+    set_joints(cfg.model, kind.type, load_skeleton(kind.type).num_keypoints)
     return cfg
 
 
-def _set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
+def set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
     """Gives every head its number of joints and every graph its limbs, in place."""
     if isinstance(cfg, dict):
         if 'out_channels' in cfg:
@@ -193,7 +193,7 @@ def _set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
         if 'metainfo' in cfg:
             cfg['metainfo'] = dataset_type
         for value in cfg.values():
-            _set_joints(value, dataset_type, num_keypoints)
+            set_joints(value, dataset_type, num_keypoints)
 
 
 def _set_epochs(cfg: Config, epochs: int) -> None:

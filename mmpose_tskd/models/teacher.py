@@ -76,7 +76,7 @@ class FrozenTeacher:
             raise UserError(f'model.teacher_checkpoint: {error}.\n{self._how_to_get()}') from error
 
     def build(self, student: Any, source: str) -> None:
-        """Builds the teacher and loads its weights, onto the student's device.
+        """Builds the teacher and loads its weights, onto the student's device; on a CPU in channels-last.
 
         Args:
             student: The model it is to teach.
@@ -95,6 +95,8 @@ class FrozenTeacher:
         model.requires_grad_(False)
         device = next(student.parameters()).device
         self.model, self.frame = model.to(device), frame.to(device)
+        if device.type == 'cpu':  # faster there, whatever the student's memory format; on a GPU it follows the student
+            self.model.to(memory_format=torch.channels_last)
 
     def _match(self, own: int, students: int) -> Optional[Tensor]:
         """The teacher's joint for each of the student's; None where they are the same."""

@@ -184,6 +184,7 @@ def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
     else:
         losses.update(loss_logit=dict(type='SimCCLogitKDLoss'))
     model = distiller(estimator(codec, head), estimator(codec, head), losses, same=True).eval()
+    model.to(memory_format=torch.channels_last)  # as the teacher is: in another one they would differ by rounding
     adapter = model.distill_losses['loss_feat'].adapter
     torch.nn.init.dirac_(adapter.weight)
     torch.nn.init.zeros_(adapter.bias)
@@ -329,7 +330,7 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
     own = model.teacher.reader(outputs.feats, model.teacher.model.head(outputs.feats)).coords
     for k, name in enumerate(crowdpose.names):
         if outputs.weights[0, k]:
-            assert torch.equal(outputs.coords[:, k], own[:, coco.names.index(name)]), name
+            assert torch.allclose(outputs.coords[:, k], own[:, coco.names.index(name)], atol=1e-3), name
         else:
             assert name in ('top_head', 'neck')
     feats = model.extract_feat(inputs)

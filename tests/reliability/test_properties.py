@@ -47,7 +47,7 @@ def poses(people, joints):
 
 @st.composite
 def scenes(draw):
-    """Two poses of the same people, their limbs (2×E, a skeleton in any number of parts), and an order of the joints."""
+    """Two poses of the same people, their limbs (2×E, in any number of parts), and an order of the joints."""
     people, joints = draw(st.integers(1, 3)), draw(st.integers(2, 12))
     pairs = [(i, j) for i in range(joints) for j in range(i)]
     links = draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=2 * joints, unique=True))
@@ -73,7 +73,9 @@ MAP_LOSSES = {
     'SimCCKLLoss': lambda student, teacher: simcc_kl_loss(
         (student.flatten(2),) * 2, (teacher.flatten(2).softmax(-1),) * 2, torch.ones(student.shape[:2])
     ),
-    'SimCCLogitKDLoss': lambda student, teacher: simcc_logit_kd_loss((student.flatten(2),) * 2, (teacher.flatten(2),) * 2),
+    'SimCCLogitKDLoss': lambda student, teacher: simcc_logit_kd_loss(
+        (student.flatten(2),) * 2, (teacher.flatten(2),) * 2
+    ),
     'HeatmapMSELoss': heatmap_mse_loss,
     'JointAffinityLoss': joint_affinity_loss,
 }

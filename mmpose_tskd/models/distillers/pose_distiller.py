@@ -215,6 +215,10 @@ class PoseDistiller(TopdownPoseEstimator):
         Returns:
             The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
         """
+        if self.teacher is not None:  # before the student, whose activations would be held meanwhile
+            if self.teacher.model is None:
+                self._build_teacher(self.teacher.find_checkpoint())
+            teacher = self.teacher(inputs)
         feats = self.extract_feat(inputs)
         output = self.head.forward(feats)
         losses = {}
@@ -222,9 +226,7 @@ class PoseDistiller(TopdownPoseEstimator):
             with replay_forward(self.head, (feats, output)):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
         if self.teacher is not None:
-            if self.teacher.model is None:
-                self._build_teacher(self.teacher.find_checkpoint())
-            student, teacher = self.reader(feats, output), self.teacher(inputs)
+            student = self.reader(feats, output)
             if not self._teacher_checked:
                 self._check_teacher(teacher, data_samples)
             for name, loss in self.distill_losses.items():

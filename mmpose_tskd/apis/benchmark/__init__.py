@@ -1,0 +1,19 @@
+"""How fast training, inference, data and evaluation are, and how much memory training takes."""
+
+from .data import benchmark_data
+from .evaluation import benchmark_eval
+from .inference import benchmark_infer
+from .measuring import Setting
+from .profiling import profile_steps
+from .scaling import benchmark_scaling
+from .step import benchmark_step
+
+__all__ = [
+    'Setting',
+    'benchmark_data',
+    'benchmark_eval',
+    'benchmark_infer',
+    'benchmark_scaling',
+    'benchmark_step',
+    'profile_steps',
+]

@@ -118,6 +118,25 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
     assert names[0] == names[1]
 
 
+def test_a_run_that_has_failed_holds_no_signal_back(make_config):
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        runner = Runner.from_cfg(make_config('stage1_structure.py'))
+        runner.register_hook(FailingHook())
+        with pytest.raises(ZeroDivisionError):
+            runner.train()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class FailingHook(Hook):
+    def before_train_iter(self, runner, *args, **kwargs):
+        raise ZeroDivisionError
+
+
 def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):
     first = train(make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1}))
     cfg = make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1, 'resume': True})

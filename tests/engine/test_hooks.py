@@ -80,7 +80,7 @@ def test_message_hub_survives_a_tensors_only_file(tmp_path):
         hub.update_scalar('train/loss', value)
     hub.update_info('best_score', np.float64(0.5))
     checkpoint = dict(meta=dict(iter=3, dataset_meta=dict(sigmas=np.ones(2))), message_hub=hub.state_dict())
-    runner = SimpleNamespace(model=torch.nn.Linear(1, 1), _resume=False, _load_from=None, _train_loop=None)
+    runner = SimpleNamespace(model=torch.nn.Linear(1, 1), _resume=False, _load_from=None)
     SafeCheckpointHook().before_save_checkpoint(runner, checkpoint)
     torch.save(checkpoint, tmp_path / 'c.pth')
     loaded = torch.load(tmp_path / 'c.pth', weights_only=True)
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
         raise OSError('No space left on device')
 
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(UserError, match='file.pth cannot be written .No space left'):
+    with pytest.raises(UserError, match='No space left'):
         backend.put(b'new', tmp_path / 'file.pth')
     assert (tmp_path / 'file.pth').read_bytes() == b'old'
     assert [path.name for path in tmp_path.iterdir()] == ['file.pth']

@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
+from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.losses import progressive_pose_loss
@@ -351,3 +352,21 @@ def test_a_teacher_that_finds_nothing_is_reported_once(stage1, batch):
     step(model, batch)
     MMLogger.get_current_instance().removeHandler(handler)
     assert len([r for r in records if 'labelled joints within' in r]) == 1
+
+
+@pytest.mark.parametrize('stage', ['stage1', 'stage2'])
+def test_a_step_never_waits_for_the_device(stage, batch, request):
+    """Fake tensors have no values: an ``item()`` or a NumPy array on the way would raise."""
+    model = build(request.getfixturevalue(stage))
+    inputs = batch(model)
+    model._teacher_checked = True  # which looks at the first batch
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        losses = model.loss(**inputs)
+    assert all(isinstance(value, FakeTensor) for name, value in losses.items() if name != 'distill_gamma')
+
+
+def test_a_frozen_students_features_have_no_graph(stage2, batch):
+    model = build(stage2)
+    feats = model.extract_feat(batch(model)['inputs'])
+    assert not any(feat.requires_grad for feat in feats)
+    assert not any(output.requires_grad for output in model.head.base_head.forward(feats))

@@ -66,9 +66,8 @@ def benchmark_scaling(
             times = take_turns({k: subject.call for k, subject in subjects.items()}, rounds, setting.device)
         rows += [_row(what, _text(what, size), name, times, variant.batch_size) for name in STEPS]
     for count in processes:
-        for name in STEPS:
-            times = _distributed_times(count, name, rounds, setting, stage1, stage2)
-            rows.append(_row('processes', str(count), name, times, count * setting.batch_size))
+        times = _distributed_times(count, rounds, setting, stage1, stage2)
+        rows += [_row('processes', str(count), name, times, count * setting.batch_size) for name in STEPS]
     shown = [{key: value for key, value in row.items() if key != 'seconds'} for row in rows]
     print_rows(f'throughput, {setting.precision}', shown)
     result = dict(
@@ -126,15 +125,15 @@ def _resize(cfg: Any, before: Tuple[int, int], after: Tuple[int, int]) -> None:
         _resize(value, before, after)
 
 
-def _distributed_times(count: int, name: str, rounds: int, setting: Setting, stage1: str, stage2: str) -> Times:
+def _distributed_times(count: int, rounds: int, setting: Setting, stage1: str, stage2: str) -> Times:
     with tempfile.TemporaryDirectory() as folder:
-        job = partial(_train_distributed, count, name, rounds, setting, stage1, stage2, folder)
+        job = partial(_train_distributed, count, rounds, setting, stage1, stage2, folder)
         mp.spawn(job, nprocs=count)
         return json.loads(Path(folder, 'times.json').read_text())
 
 
 def _train_distributed(
-    count: int, name: str, rounds: int, setting: Setting, stage1: str, stage2: str, folder: str, rank: int
+    count: int, rounds: int, setting: Setting, stage1: str, stage2: str, folder: str, rank: int
 ) -> None:
     """One process of several that train together; the first one writes down the seconds of its steps."""
     on_gpu = setting.device.type == 'cuda'
@@ -146,10 +145,10 @@ def _train_distributed(
     dist.init_process_group(
         'nccl' if on_gpu else 'gloo', init_method=f'file://{folder}/processes', rank=rank, world_size=count
     )
-    step = f'{name}_step'
+    names = [f'{name}_step' for name in STEPS]
     with errors_only():
-        subjects = build_subjects(load_stage(stage1), load_stage(stage2), setting, [step], MMDistributedDataParallel)
-        times = take_turns({step: subjects[step].call}, rounds, setting.device)
+        subjects = build_subjects(load_stage(stage1), load_stage(stage2), setting, names, MMDistributedDataParallel)
+        times = take_turns({k: subject.call for k, subject in subjects.items()}, rounds, setting.device)
     if rank == 0:
         Path(folder, 'times.json').write_text(json.dumps(times))
     dist.destroy_process_group()

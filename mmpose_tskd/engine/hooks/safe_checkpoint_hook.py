@@ -2,8 +2,10 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
@@ -84,7 +86,7 @@ class SafeCheckpointHook(Hook):
             hook.file_backend = AtomicLocalBackend()
         if runner._resume and Path(runner._load_from).name == INTERRUPTED:
             AtomicLocalBackend().remove(runner._load_from)
-        self._listen()
+        self._listen(type(runner.train_loop).run.__code__)
         if runner._resume and not self.is_validated and _owes_validation(runner):
             runner.val_loop.run()
 
@@ -119,16 +121,21 @@ class SafeCheckpointHook(Hook):
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
-    def _listen(self) -> None:
+    def _listen(self, loop: CodeType) -> None:
+        self.loop = loop
         if threading.current_thread() is threading.main_thread():  # Python's condition
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.handlers[number] = signal.signal(number, self._note)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self.process:  # a worker, forked from it: Ctrl-C reaches it too, and what it reads is needed
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
+            return
+        if all(caller.f_code is not self.loop for caller, _ in traceback.walk_stack(frame)):  # an error ended the run
+            self._unlisten()
+            os.kill(os.getpid(), number)
             return
         if self.signal is not None and time.monotonic() - self.signal_time > self.patience:
             raise KeyboardInterrupt
@@ -174,8 +181,8 @@ class SafeCheckpointHook(Hook):
                 f'{source} holds no state of a run to resume: to start from its weights, set load_from={source} and '
                 'leave resume out'
             )
-        trains = isinstance(runner._train_loop, BaseLoop)  # built in training alone, where load_from may fit in part
-        if source is not None and (runner._resume or not trains):
+        # In training without a resumption load_from may fit in part; its loop is not built in testing.
+        if source is not None and (runner._resume or not isinstance(runner._train_loop, BaseLoop)):
             load_strictly(model, find_weights(checkpoint, source), source, 'model')
         hub = checkpoint.get('message_hub')
         if hub is not None:

@@ -87,7 +87,8 @@ def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool,
     config, model = student
     torch.save(dict(state_dict=model.state_dict(), extra=pickle.Pickler), tmp_path / 'foreign.pth')
     assert '--trust-checkpoint' in run_tool('test', config, 'foreign.pth')
-    assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', '--trust-checkpoint') is None
+    options = ['--trust-checkpoint', '--cfg-options', 'experiment_name=trusting']
+    assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', *options) is None
     (log,) = tmp_path.glob('test/*/*.log')
     assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()
 

@@ -41,12 +41,6 @@ def message_of(function, *args) -> str:
     return ''
 
 
-@pytest.fixture(autouse=True)
-def _configs_are_written_as_they_are(monkeypatch):
-    """Most of a toy run's time goes into the layout of the config that MMEngine writes."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
-
-
 @pytest.fixture(autouse=True, scope='module')
 def _what_is_imported_is_not_looked_through_for_garbage():
     """MMEngine collects garbage for each data set."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from mmpose.evaluation.metrics import CocoMetric
 
 from ...checkpoint import load_weights
@@ -104,11 +104,10 @@ def _say_into(log: Path) -> None:
 
 
 class _FollowHook(Hook):
-    """Makes epochs repeatable, and keeps what tells whether two runs were comparable.
+    """Keeps what tells whether two runs were comparable, and stops with the command that started the run.
 
-    Each epoch's augmentation is drawn from the seed and the epoch's number, so it is the same for every scheme and
-    after a resume. ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by
-    role, and of the first epoch's pictures in their order.
+    ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by role, and of the
+    first epoch's pictures in their order.
     """
 
     priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
@@ -125,7 +124,6 @@ class _FollowHook(Hook):
             runner.message_hub.update_info('start', dict(weights=weights, **self.needs))
 
     def before_train_epoch(self, runner) -> None:
-        set_random_seed(1000 * runner.seed + runner.epoch)
         self.batches = hashlib.sha256() if not runner.epoch else None
         self.epoch_start = time.perf_counter()
 

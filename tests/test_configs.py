@@ -24,10 +24,10 @@ PARAMETERS = {
     'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py': 33.583,
     'stage1_structure.py': 31.290,
     'stage2_igpgcn.py': 33.583,
-    'lspet/simcc_hrnet-w16-small_10e_lspet-128x96.py': 1.647,
-    'lspet/simcc_hrnet-w32-small_16e_lspet-128x96.py': 6.123,
+    'lspet/simcc_hrnet-w16-small_8e_lspet-128x96.py': 1.647,
+    'lspet/simcc_hrnet-w32-small_12e_lspet-128x96.py': 6.123,
     'lspet/simcc_hrnet-w16-small_igpgcn_lspet-128x96.py': 2.034,
-    'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_10e_lspet-128x96.py': 1.647,
+    'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_8e_lspet-128x96.py': 1.647,
     'lspet/stage2_simcc_hrnet-w16-small_igpgcn_4e_lspet-128x96.py': 2.034,
     'lspet/simcc_hrnet-w32_100e_lspet-256x192.py': 31.289,
     'lspet/stage1_simcc_hrnet-w32-to-w16-small_60e_lspet-256x192.py': 4.056,
@@ -141,7 +141,7 @@ def test_ikds_ablation_holds_one_term_of_it_each():
 def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):
     """CrowdPose's joints, the Gaussian codec, and the options that make it fast on a CPU."""
     data = write_toy_data(tmp_path / 'data', num_keypoints=14)
-    teacher = Config.fromfile(REPO / 'configs/lspet/simcc_hrnet-w32-small_16e_lspet-128x96.py').model
+    teacher = Config.fromfile(REPO / 'configs/lspet/simcc_hrnet-w32-small_12e_lspet-128x96.py').model
     shrink_model(teacher, 12)
     torch.save(MODELS.build(teacher).state_dict(), tmp_path / 'teacher.pth')
     options = {
@@ -149,7 +149,7 @@ def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):
         'optim_wrapper.type': 'BF16OptimWrapper',
         'train_cfg.max_epochs': 1,
     }
-    name = 'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_10e_lspet-128x96.py'
+    name = 'lspet/stage1_simcc_hrnet-w32-small-to-w16-small_8e_lspet-128x96.py'
     cfg = toy_config(name, data, tmp_path / 'work', **options)
     cfg.model.teacher = teacher
     runner = train(cfg)

@@ -1,5 +1,5 @@
 # The student at 256×192, for a GPU, trained on labels alone.
-_base_ = ['simcc_hrnet-w16-small_10e_lspet-128x96.py']
+_base_ = ['simcc_hrnet-w16-small_8e_lspet-128x96.py']
 
 # codec
 codec = dict(

@@ -1,5 +1,5 @@
 # The refined model on LSPET, as it is deployed: a plain estimator, no teacher.
-_base_ = ['simcc_hrnet-w16-small_10e_lspet-128x96.py']
+_base_ = ['simcc_hrnet-w16-small_8e_lspet-128x96.py']
 
 # the labels in input pixels, for training the refiner on them
 train_pipeline = [*_base_.train_pipeline[:-1], dict(type='PackPoseInputs', pack_transformed=True)]

@@ -16,9 +16,9 @@ param_scheduler = [
 
 model = dict(
     type='PoseDistiller',
-    teacher='{{ fileDirname }}/simcc_hrnet-w32-small_16e_lspet-128x96.py',
-    teacher_checkpoint='work_dirs/simcc_hrnet-w32-small_16e_lspet-128x96',
-    student_checkpoint='work_dirs/stage1_simcc_hrnet-w32-small-to-w16-small_10e_lspet-128x96',
+    teacher='{{ fileDirname }}/simcc_hrnet-w32-small_12e_lspet-128x96.py',
+    teacher_checkpoint='work_dirs/simcc_hrnet-w32-small_12e_lspet-128x96',
+    student_checkpoint='work_dirs/stage1_simcc_hrnet-w32-small-to-w16-small_8e_lspet-128x96',
     frozen=('backbone', 'head.base_head'),
     task_loss=False,
     distill_losses=dict(loss_refine=dict(type='ProgressivePoseLoss', stage_weights=(0.3, 0.5, 1.0))))

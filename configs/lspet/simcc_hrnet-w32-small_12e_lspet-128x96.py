@@ -1,8 +1,8 @@
 # The teacher of the LSPET experiments (6.1 M parameters), trained longer than its students.
-_base_ = ['simcc_hrnet-w16-small_10e_lspet-128x96.py']
+_base_ = ['simcc_hrnet-w16-small_8e_lspet-128x96.py']
 
 # runtime
-max_epochs = 16
+max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs)
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))

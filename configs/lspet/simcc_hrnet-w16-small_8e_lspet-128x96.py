@@ -3,7 +3,7 @@
 _base_ = ['../_base_/datasets/lspet_128x96.py']
 
 # runtime
-max_epochs = 10
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))

@@ -1,10 +1,10 @@
 # Stage 1 on LSPET: the student's own config, taught by the 6 M teacher.
-_base_ = ['simcc_hrnet-w16-small_10e_lspet-128x96.py']
+_base_ = ['simcc_hrnet-w16-small_8e_lspet-128x96.py']
 
 model = dict(
     type='SimCCStructureDistiller',
-    teacher='{{ fileDirname }}/simcc_hrnet-w32-small_16e_lspet-128x96.py',
-    teacher_checkpoint='work_dirs/simcc_hrnet-w32-small_16e_lspet-128x96',
+    teacher='{{ fileDirname }}/simcc_hrnet-w32-small_12e_lspet-128x96.py',
+    teacher_checkpoint='work_dirs/simcc_hrnet-w32-small_12e_lspet-128x96',
     # The paper's α and β are for 210 epochs from ImageNet weights. From random weights in ten epochs (docs/quickstart.md) the
     # features have to lead, and poses and limbs that are read from wide distributions to stand back.
     distill_losses=dict(

@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
 
     warnings.simplefilter('ignore')  # of the libraries about one another
-    os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # torch's profiler
     import torch
 
     from mmpose_tskd.apis import benchmark

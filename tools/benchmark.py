@@ -6,6 +6,12 @@ import sys
 import warnings
 
 
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest='kind', required=True)
@@ -25,17 +31,17 @@ def main() -> None:
     for kind in (step, profile, scaling):
         kind.add_argument('--stage1', metavar='CONFIG', help='instead of configs/stage1_structure.py')
         kind.add_argument('--stage2', metavar='CONFIG', help='instead of configs/stage2_igpgcn.py')
-        kind.add_argument('--batch-size', type=int, default=8, help='default: %(default)s')
+        kind.add_argument('--batch-size', type=positive, default=8, help='default: %(default)s')
     infer.add_argument('--student', metavar='CONFIG', help='instead of the one of HRNet-W32 at 256x192')
     infer.add_argument('--refined', metavar='CONFIG', help='instead of the one of HRNet-W32 with IGP-GCN')
     infer.add_argument('--compile', action='store_true', help='through torch.compile')
     for kind, rounds in ((step, 7), (scaling, 3), (infer, 7)):
-        kind.add_argument('--rounds', type=int, default=rounds, help='default: %(default)s')
+        kind.add_argument('--rounds', type=positive, default=rounds, help='default: %(default)s')
     profile.add_argument('folder', help='where the traces go')
     data.add_argument('config', nargs='?', help='instead of configs/stage1_structure.py')
     data.add_argument('--own-data', action='store_true', help="the config's data set, instead of drawn pictures")
-    data.add_argument('--people', type=int, default=400, help='to load; default: %(default)s')
-    evaluation.add_argument('--detections', type=int, default=100_000, help='default: %(default)s')
+    data.add_argument('--people', type=positive, default=400, help='to load; default: %(default)s')
+    evaluation.add_argument('--detections', type=positive, default=100_000, help='default: %(default)s')
     for kind in (step, scaling, infer, data, evaluation):
         kind.add_argument('--json', metavar='OUT', help='write the result as well')
     for kind in kinds.choices.values():
@@ -43,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
 
     warnings.simplefilter('ignore')  # of the libraries about one another
-    os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # torch's profiler
     import torch
 
     from mmpose_tskd.apis import benchmark

@@ -18,6 +18,7 @@ codec = dict(
 
 # model settings
 model = dict(
+    data_preprocessor=dict(non_blocking=True),
     backbone=dict(
         _delete_=True,
         type='HRNet',
@@ -63,7 +64,7 @@ train_pipeline = [
 ]
 
 # data loaders
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=32, pin_memory=True, dataset=dict(pipeline=train_pipeline))
 
 # evaluators: a person's score is the box's times the mean of the joints' above 0.01
 val_evaluator = dict(keypoint_score_thr=0.01)

@@ -75,6 +75,7 @@ def benchmark_infer(
         seconds=seconds,
         **circumstances(
             setting,
+            batch_size=list(batch_sizes),
             rounds=rounds,
             compiled=compiled,
             student=Path(student).stem,

@@ -26,7 +26,7 @@ STEPS = ('stage1', 'stage2')
 def benchmark_scaling(
     setting: Setting,
     rounds: int = 3,
-    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16),
+    batch_sizes: Sequence[int] = (1, 4, 8, 16),
     input_sizes: Sequence[Tuple[int, int]] = ((96, 128), (192, 256), (288, 384)),
     datasets: Sequence[str] = ('CrowdPoseDataset', 'CocoDataset', 'CocoWholeBodyDataset'),
     processes: Sequence[int] = (1, 2),

@@ -37,6 +37,8 @@ class FeatureAdaption(nn.Module):
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Maps N×C×h×w, coarse to fine, to maps of the same sizes with the adapted channels."""
+        if feats[0].device.type == 'cpu':  # where upsampling would bring each map into this format and back
+            feats = [feat.contiguous(memory_format=torch.channels_last) for feat in feats]
         adapted = [self.coarsest(feats[0])]
         for feat, lateral, from_coarser, gate in zip(feats[1:], self.laterals, self.from_coarser, self.gates):
             own, coarser = lateral(feat), from_coarser(adapted[-1])

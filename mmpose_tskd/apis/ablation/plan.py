@@ -205,7 +205,7 @@ def _resolve(
     for evaluator in cfg.val_evaluator:
         if 'ann_file' in evaluator:
             evaluator.ann_file = str(family.sets['dev'].file)
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)  # all, for tools/analyze.py
 
     needs = {}
     if made is not None and cfg.model.get('teacher') is not None:

@@ -11,8 +11,9 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
 
+# without bytecode each start of a tool would compile the libraries anew wherever Python may not write it
 .venv/.ready: pyproject.toml | $(UV)
-	$(UV) sync --python 3.11
+	$(UV) sync --python 3.11 --compile-bytecode
 	$(RUN) -c "import mmpose_tskd"
 	touch $@
 

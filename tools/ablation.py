@@ -28,12 +28,11 @@ def main() -> None:
 
     warnings.simplefilter('ignore')  # of the libraries about one another
     from mmpose_tskd.apis.ablation import run_ablation
-    from mmpose_tskd.errors import UserError
+    from mmpose_tskd.apis.tools import reporting_mistakes
 
     try:
-        run_ablation(**vars(args))
-    except UserError as error:
-        sys.exit(f'error: {error}')
+        with reporting_mistakes():
+            run_ablation(**vars(args))
     except KeyboardInterrupt:
         sys.exit('stopped; the same command goes on from the last epochs that were finished')
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import warnings
 
 
@@ -53,13 +52,14 @@ def main() -> None:
     import torch
 
     from mmpose_tskd.apis import benchmark
+    from mmpose_tskd.apis.tools import reporting_mistakes
     from mmpose_tskd.errors import UserError
 
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = {
         name: given[name] for name in ('stage1', 'stage2', 'student', 'refined', 'config', 'rounds') if name in given
     }
-    try:
+    with reporting_mistakes():
         if args.kind == 'data':
             benchmark.benchmark_data(
                 own_data=args.own_data, people=args.people, seed=args.seed, out=args.json, **options
@@ -80,8 +80,6 @@ def main() -> None:
             benchmark.benchmark_scaling(setting, out=args.json, **options)
         else:
             benchmark.benchmark_infer(setting, compiled=args.compile, out=args.json, **options)
-    except UserError as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

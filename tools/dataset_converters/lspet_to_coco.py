@@ -1,10 +1,9 @@
 """Converts the archive of Leeds Sports Pose Extended (images/, joints.mat) to COCO's format with CrowdPose's joints."""
 
 import argparse
-import sys
 
+from mmpose_tskd.apis.tools import reporting_mistakes
 from mmpose_tskd.datasets import convert_lspet
-from mmpose_tskd.errors import UserError
 
 
 def main() -> None:
@@ -15,10 +14,8 @@ def main() -> None:
     parser.add_argument('--num-val', type=int, default=1000, help='people set apart for validation')
     parser.add_argument('--seed', type=int, default=0, help='of their draw')
     args = parser.parse_args()
-    try:
+    with reporting_mistakes():
         sets = convert_lspet(args.archive, args.out, not args.as_is, args.num_val, args.seed)
-    except UserError as error:
-        sys.exit(f'error: {error}')
     for split, labels in sets.items():
         print(f'{labels.file}: {len(labels.read()["annotations"])} people ({split})')
 

@@ -14,7 +14,7 @@ import yaml
 from conftest import REPO
 
 from mmpose_tskd.apis.ablation import make_plan, plan, run_ablation, write_report
-from mmpose_tskd.apis.ablation.statistics import _seed_shares, compare
+from mmpose_tskd.apis.ablation.statistics import Comparison, _seed_shares
 from mmpose_tskd.errors import UserError
 
 SMOKE = REPO / 'configs' / 'ablation' / 'synthetic_crowd_smoke.yaml'
@@ -224,7 +224,14 @@ def test_a_summary_tables_and_plots_are_left(finished):
         values = [metrics['PCK'] for metrics in seeds]
         assert summary['rows']['scheme4']['PCK']['mean'] == pytest.approx(np.mean(values), abs=1e-3)
         assert summary['rows']['scheme4']['PCK']['std'] == pytest.approx(np.std(values, ddof=1), abs=1e-3)
+        pairs = summary['differences']['AP']
+        assert pairs['scheme6']['baseline']['delta'] == summary['rows']['scheme6']['AP']['delta']
+        assert pairs['scheme6']['scheme4'] == {
+            key: -pairs['scheme4']['scheme6'][other]
+            for key, other in (('delta', 'delta'), ('ci_low', 'ci_high'), ('ci_high', 'ci_low'))
+        }
         place = folder / 'results' / part
+        assert len((place / 'differences.md').read_text().splitlines()) == 2 + len(SCHEMES)
         assert pd.read_csv(place / 'table.csv').scheme.unique().tolist() == [*SCHEMES, 'teacher']
         assert len((place / 'table.md').read_text().splitlines()) == 2 + 4
         assert r'\begin{tabular}' in (place / 'table.tex').read_text()
@@ -308,7 +315,7 @@ def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():
         'same': {seed: record_of(right) for seed, right in base.items()},
         'better': {seed: record_of(right + 1) for seed, right in base.items()},
     }
-    stats = compare(rows, 'baseline', resamples=200)
+    stats = Comparison(rows, resamples=200).against('baseline')
     means = [10 * right.mean() for right in base.values()]
     assert stats['baseline']['PCK']['mean'] == pytest.approx(np.mean(means), abs=1e-3)
     assert stats['baseline']['PCK']['std'] == pytest.approx(np.std(means, ddof=1), abs=1e-3)
@@ -318,13 +325,14 @@ def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():
             (3, delta, delta, delta)
         )
     assert 'PCK_hidden' not in stats['better']
+    assert Comparison(rows, resamples=200).difference('same', 'better', 'PCK')['ci_high'] == pytest.approx(-10)
 
 
 def test_the_interval_of_one_seed_is_that_of_its_pictures():
     rng = np.random.default_rng(1)
     base, other = rng.integers(0, 11, 400), rng.integers(0, 11, 400)
     rows = {'baseline': {0: record_of(base)}, 'other': {0: record_of(other)}}
-    entry = compare(rows, 'baseline', resamples=4000)['other']['PCK']
+    entry = Comparison(rows, resamples=4000).against('baseline')['other']['PCK']
     gain = 10 * (other - base)
     half = 1.96 * gain.std(ddof=1) / np.sqrt(400)
     assert entry['std'] is None and entry['delta'] == pytest.approx(gain.mean(), abs=1e-3)
@@ -343,7 +351,7 @@ def test_resampled_seeds_have_the_variance_of_a_mean(seeds):
 
 def test_seeds_that_only_one_row_has_do_not_enter_the_difference():
     rows = {'baseline': {0: record_of([5] * 20), 1: record_of([9] * 20)}, 'other': {0: record_of([6] * 20)}}
-    entry = compare(rows, 'baseline', resamples=50)['other']['PCK']
+    entry = Comparison(rows, resamples=50).against('baseline')['other']['PCK']
     assert (entry['n'], entry['delta']) == (1, 10)
 
 

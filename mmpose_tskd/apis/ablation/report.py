@@ -11,7 +11,7 @@ import pandas as pd
 from ...engine.atomic_backend import AtomicLocalBackend
 from ..environment import versions
 from .plan import TEACHER, Plan
-from .statistics import Records, compare
+from .statistics import Comparison, Records
 from .worker import read_record
 
 matplotlib.use('Agg')
@@ -37,7 +37,8 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
 
     Beside the results folder ``NAME.json`` for the test set, ``NAME_dev.json`` for ``'dev'`` (with the family's name
     before it where there are several); inside it, in a folder for the set, ``table.md``, ``table.csv`` (every metric),
-    ``table.tex``, ``gains.png``, ``curves.png``, ``joints.png`` and ``hidden.png``.
+    ``table.tex``, ``differences.md`` (each row's AP minus each other's), ``gains.png``, ``curves.png``, ``joints.png``
+    and ``hidden.png``.
 
     Args:
         plan: The ablation.
@@ -46,8 +47,9 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         resamples: Of the bootstrap.
 
     Returns:
-        The summary: ``rows`` by scheme and metric, see :func:`compare`; metrics of the occluded twin begin with
-        ``occluded_``. ``teacher`` has the teacher's own, ``warnings`` what makes rows less comparable.
+        The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded twin begin with
+        ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``warnings`` what
+        makes rows less comparable.
     """
     runs: Dict[str, Records] = {}
     for run in plan.runs.values():
@@ -57,21 +59,29 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     if not runs:
         return {}
     statistics: Dict[str, Dict[str, dict]] = {scheme: {} for scheme in runs}
+    differences: Dict[str, Dict[str, Dict[str, dict]]] = {}
     for name, prefix in ((part, ''), (f'{part}_occluded', TWIN)):
         measured = {
             scheme: {seed: record['sets'][name] for seed, record in records.items()} for scheme, records in runs.items()
         }
-        for scheme, metrics in compare(measured, BASELINE, resamples).items():
+        comparison = Comparison(measured, resamples)
+        for scheme, metrics in comparison.against(BASELINE).items():
             statistics[scheme].update({f'{prefix}{key}': entry for key, entry in metrics.items()})
+        differences[f'{prefix}AP'] = {
+            scheme: {other: comparison.difference(scheme, other, 'AP') for other in plan.schemes if other in measured}
+            for scheme in plan.schemes
+            if scheme in measured
+        }
     rows = {scheme: statistics[scheme] for scheme in plan.schemes if scheme in statistics and scheme != TEACHER}
     summary = dict(
         rows=rows,
         teacher=statistics.get(TEACHER),
+        differences=differences,
         set=part,
         interval=INTERVAL,
         command=plan.command,
         runs={scheme: {seed: _origin(record) for seed, record in by.items()} for scheme, by in runs.items()},
-        warnings=_differences(runs),
+        warnings=_mismatches(runs),
         versions=versions(),
     )
     families = {run.family for run in plan.runs.values()}
@@ -80,6 +90,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     folder = plan.results / (f'{family}_{part}' if len(families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, folder)
+    (folder / 'differences.md').write_text(_differences_table(differences['AP']) + '\n')
     _draw_gains(rows, folder / 'gains.png')
     _draw_curves(runs, folder / 'curves.png')
     _draw_joints(runs, part, folder / 'joints.png')
@@ -93,7 +104,7 @@ def _origin(record: dict) -> dict:
     return {key: record[key] for key in keys}
 
 
-def _differences(runs: Dict[str, Records]) -> List[str]:
+def _mismatches(runs: Dict[str, Records]) -> List[str]:
     """What runs that are compared do not have in common, though they should."""
     warnings = []
     records = [record for by_seed in runs.values() for record in by_seed.values()]
@@ -137,13 +148,28 @@ def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
     (folder / 'table.tex').write_text(escaped.to_latex())
 
 
+def _differences_table(differences: Dict[str, Dict[str, dict]]) -> str:
+    """Each row's scheme minus each column's."""
+    cells = {
+        other: {
+            scheme: _difference(by_other[other]) if other != scheme else '' for scheme, by_other in differences.items()
+        }
+        for other in differences
+    }
+    return pd.DataFrame(cells).to_markdown()
+
+
+def _difference(entry: Dict[str, float]) -> str:
+    return '{delta:+.1f} [{ci_low:+.1f}, {ci_high:+.1f}]'.format(**entry) if entry else 'n/a'
+
+
 def _cell(entry: Any, scheme: str) -> str:
     """Mean ± standard deviation, and the difference to the baseline with its interval."""
     if entry is None:
         return 'n/a'
     text = f'{entry["mean"]:.1f}' + ('' if entry['std'] is None else f' ± {entry["std"]:.1f}')
     if 'delta' in entry and scheme not in (BASELINE, TEACHER):
-        text += f' ({entry["delta"]:+.1f} [{entry["ci_low"]:+.1f}, {entry["ci_high"]:+.1f}])'
+        text += f' ({_difference(entry)})'
     return text
 
 

@@ -1,6 +1,6 @@
 """Means, deviations, paired differences and bootstrap intervals of an ablation's rows."""
 
-from typing import Dict
+from typing import Any, Dict, List
 
 import numpy as np
 
@@ -37,47 +37,62 @@ def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
     return values
 
 
-def compare(
-    rows: Dict[str, Records], baseline: str, resamples: int = 1000, seed: int = 0
-) -> Dict[str, Dict[str, dict]]:
-    """The statistics of every row and metric on one set.
+class Comparison:
+    """Rows of an ablation on one set, and resamples of them.
 
-    The interval is that of the difference to the baseline, the 2.5th to the 97.5th percentile of a bootstrap over
-    pictures and seeds: each resample draws as many pictures as there are, and one seed less than there are, with
-    replacement (drawing all n would make the mean's variance too small by (n - 1) / n: Rao and Wu, JASA 83, 1988; from
-    one seed, it is of the pictures alone). Every row gets the same draws, so what pictures and seeds have in common is
-    not counted as noise.
+    An interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over pictures and seeds: each
+    resample draws as many pictures as there are, and one seed less than there are, with replacement (drawing all n
+    would make the mean's variance too small by (n - 1) / n: Rao and Wu, JASA 83, 1988; from one seed, it is of the
+    pictures alone). Every row gets the same draws, so what pictures and seeds have in common is not counted as noise.
 
     Args:
         rows: Records by seed, of each row.
-        baseline: The row to compare with, over the seeds that both have.
         resamples: Of the bootstrap.
         seed: Of its draws.
-
-    Returns:
-        By row and metric: ``mean`` and ``std`` (n - 1 in the denominator; None from one seed) over ``n`` seeds,
-        ``delta``, ``ci_low`` and ``ci_high``, all in 0-100. A metric that a row was not measured in is left out.
     """
-    rng = np.random.default_rng(seed)
-    pictures = next(record['pictures'] for records in rows.values() for record in records.values())
-    counts = draw(pictures, resamples, pictures, rng)
-    drawn = {row: {s: resampled(record, counts) for s, record in records.items()} for row, records in rows.items()}
-    out: Dict[str, Dict[str, dict]] = {}
-    for row, records in rows.items():
-        common = sorted(set(records) & set(rows.get(baseline, {})))
-        shares = _seed_shares(len(common), resamples, seed)
-        metrics = [name for name, value in next(iter(records.values()))['metrics'].items() if value is not None]
-        out[row] = {}
-        for name in metrics:
-            values = np.array([record['metrics'][name] for record in records.values()])
-            entry = dict(mean=values.mean(), std=values.std(ddof=1) if len(values) > 1 else None, n=len(values))
-            if common:
-                gains = [records[s]['metrics'][name] - rows[baseline][s]['metrics'][name] for s in common]
-                resampled_gains = [drawn[row][s][name] - drawn[baseline][s][name] for s in common]
-                low, high = np.nanpercentile((shares * np.stack(resampled_gains, axis=1)).sum(axis=1), [2.5, 97.5])
-                entry.update(delta=np.mean(gains), ci_low=low, ci_high=high)
-            out[row][name] = {k: v if v is None or k == 'n' else round(float(v), 3) for k, v in entry.items()}
-    return out
+
+    def __init__(self, rows: Dict[str, Records], resamples: int = 1000, seed: int = 0) -> None:
+        self.rows, self.resamples, self.seed = rows, resamples, seed
+        pictures = next(record['pictures'] for records in rows.values() for record in records.values())
+        counts = draw(pictures, resamples, pictures, np.random.default_rng(seed))
+        self.drawn = {row: {s: resampled(record, counts) for s, record in by.items()} for row, by in rows.items()}
+
+    def against(self, baseline: str) -> Dict[str, Dict[str, dict]]:
+        """Every metric of every row, by row and metric.
+
+        Returns:
+            ``mean`` and ``std`` (n - 1 in the denominator; None from one seed) over ``n`` seeds, and
+            :meth:`difference` to ``baseline``, all in 0-100. A metric that a row was not measured in is left out.
+        """
+        return {row: {name: self._entry(row, baseline, name) for name in self._metrics(row)} for row in self.rows}
+
+    def difference(self, row: str, other: str, metric: str) -> Dict[str, float]:
+        """The mean over the seeds that both have of row - other, paired: ``delta``, ``ci_low`` and ``ci_high``.
+
+        Nothing where they have no seed in common.
+        """
+        mine, others = self.rows[row], self.rows.get(other, {})
+        common = sorted(set(mine) & set(others))
+        if not common:
+            return {}
+        gains = [mine[s]['metrics'][metric] - others[s]['metrics'][metric] for s in common]
+        resampled_gains = np.stack([self.drawn[row][s][metric] - self.drawn[other][s][metric] for s in common], axis=1)
+        shares = _seed_shares(len(common), self.resamples, self.seed)
+        low, high = np.nanpercentile((shares * resampled_gains).sum(axis=1), [2.5, 97.5])
+        return dict(delta=_rounded(np.mean(gains)), ci_low=_rounded(low), ci_high=_rounded(high))
+
+    def _metrics(self, row: str) -> List[str]:
+        first = next(iter(self.rows[row].values()))
+        return [name for name, value in first['metrics'].items() if value is not None]
+
+    def _entry(self, row: str, baseline: str, metric: str) -> dict:
+        values = np.array([record['metrics'][metric] for record in self.rows[row].values()])
+        std = _rounded(values.std(ddof=1)) if len(values) > 1 else None
+        return dict(mean=_rounded(values.mean()), std=std, n=len(values), **self.difference(row, baseline, metric))
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 3)
 
 
 def _seed_shares(seeds: int, resamples: int, seed: int) -> np.ndarray:

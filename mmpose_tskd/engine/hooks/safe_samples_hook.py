@@ -1,5 +1,6 @@
 from typing import Any, Optional, Sequence, Set
 
+import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop
@@ -7,7 +8,7 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmpose.registry import HOOKS
 
 from ...datasets.label_checks import check_labels
-from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_all
+from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_cpu
 from ...datasets.target_checks import check_targets
 from ...errors import UserError
 from .utils import unwrapped_model
@@ -54,7 +55,7 @@ class SafeSamplesHook(Hook):
             if damage.file not in self.reported:
                 self.reported.add(damage.file)
                 runner.logger.warning(f'{damage.file} cannot be used and is skipped ({damage.reason})')
-        seed_all((runner.seed, runner.iter, get_rank()))
+        torch.manual_seed(seed_cpu((runner.seed, runner.iter, get_rank())))
 
     def before_val(self, runner) -> None:
         runner.val_loop.dataloader = _rebuilt(runner, 'val_dataloader', runner.val_dataloader)

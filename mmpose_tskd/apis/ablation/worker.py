@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -114,7 +115,6 @@ class _FollowHook(Hook):
 
     def __init__(self, needs: Dict[str, str]) -> None:
         self.needs = needs
-        self.parent = os.getppid()
         self.epoch_start = 0.0
         self.batches: Any = None
 
@@ -139,7 +139,8 @@ class _FollowHook(Hook):
         self._stop_with_parent()
 
     def _stop_with_parent(self) -> None:
-        if os.getppid() != self.parent:
+        command = multiprocessing.parent_process()  # not the server that has forked this process, which outlives it
+        if command is not None and not command.is_alive():
             sys.exit('stopped, since the command that had started this was')
 
     def after_train_epoch(self, runner) -> None:

@@ -4,6 +4,7 @@ The letters are those of :mod:`mmpose_tskd.structures`.
 """
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -125,12 +126,12 @@ class SimCCReader:
         simcc = tuple(torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy')
         return PoseOutputs(feats=(), reader=self, simcc=simcc)
 
-    def merge_flipped(self, output: Any, mirrored: Any, flip_indices: List[int]) -> Any:
-        """The head's output averaged with that for the mirrored picture; again logits."""
-        output, mirrored = ([v.float() * self.beta for v in pair] for pair in (output, mirrored))
-        flipped = flip_vectors(*mirrored, flip_indices=flip_indices)
-        probs = merge_flipped_simcc(tuple(output), flipped, self.smoothing_type, round(self.split_ratio) - 1)
-        return tuple(prob.clamp(min=1e-30).log() / self.beta for prob in probs)
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
+        """The distributions averaged with those for the mirrored picture."""
+        flipped = flip_vectors(*(v.float() for v in mirrored.simcc), flip_indices=flip_indices)
+        probs = merge_flipped_simcc(outputs.simcc, flipped, self.smoothing_type, round(self.split_ratio) - 1)
+        x, y = (prob.clamp(min=1e-30).log() for prob in probs)
+        return replace(outputs, simcc=(x, y))
 
     def decoded(self, coords: Tensor) -> Tensor:
         """N×K×2 in input pixels to what the codec's decode returns for them: the same."""
@@ -193,10 +194,10 @@ class HeatmapReader:
         heatmaps = torch.stack([s.gt_fields.heatmaps for s in data_samples])
         return PoseOutputs(feats=(), reader=self, heatmaps=heatmaps)
 
-    def merge_flipped(self, output: Tensor, mirrored: Tensor, flip_indices: List[int]) -> Tensor:
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The heatmaps averaged with those for the mirrored picture (moved by a pixel, but for UDP)."""
-        flipped = flip_heatmaps(mirrored, flip_indices, shift_heatmap=not self.is_udp)
-        return (output.float() + flipped.float()) / 2
+        flipped = flip_heatmaps(mirrored.heatmaps, flip_indices, shift_heatmap=not self.is_udp)
+        return replace(outputs, heatmaps=(outputs.heatmaps.float() + flipped.float()) / 2)
 
     def decoded(self, coords: Tensor) -> Tensor:
         """N×K×2 in input pixels to what the codec's decode returns for them: for UDP, times W/(W-1) and H/(H-1).
@@ -309,6 +310,7 @@ class RefinerReader:
     """Reads :class:`IGPGCNHead`: the pose is the last refined one, the confidence its base head's."""
 
     def __init__(self, head: Any, temperature: float = 1.0):
+        self.head = head
         self.base: Any = build_reader(head.base_head, temperature)
         self.input_size: Tuple[int, int] = self.base.input_size
         self.best_score: float = self.base.best_score
@@ -323,14 +325,12 @@ class RefinerReader:
         """A batch's targets, as if the base head had put them out."""
         return self.base.labels(data_samples)
 
-    def merge_flipped(self, output: Any, mirrored: Any, flip_indices: List[int]) -> Any:
-        """The refined poses averaged with those for the mirrored picture; and the base head's output."""
-        base = self.base.merge_flipped(output.base, mirrored.base, flip_indices)
-        refined = tuple(
-            (pose + flip_coords(flipped, flip_indices, self.input_size[0])) / 2
-            for pose, flipped in zip(output.refined, mirrored.refined)
-        )
-        return output._replace(refined=refined, base=base)
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
+        """The base head's output averaged with that for the mirrored picture, and its pose refined in both."""
+        merged = self.base.merge_flipped(outputs, mirrored, flip_indices)
+        initial = replace(merged, reader=self.base)
+        views = (outputs.feats, mirrored.feats)
+        return replace(merged, refined=self.head.refine_flipped(views, initial.peaks, initial.scores, flip_indices))
 
     def decoded(self, coords: Tensor) -> Tensor:
         """As the base head's codec decodes."""

@@ -132,7 +132,7 @@ def test_a_flipped_output_is_merged_into_the_same_pose(name):
     head = Head(*CODECS[name])
     reader = build_reader(head)
     output, mirrored = head.perfect_output(40, 100), head.perfect_output(SIZE[0] - 1 - 40, 100)
-    merged = reader((), reader.merge_flipped(output, mirrored, [0]))
+    merged = reader.merge_flipped(reader((), output), reader((), mirrored), [0])
     assert (merged.coords - torch.tensor([40.0, 100.0])).abs().max() < (1.1 if 'heatmap' in name else 0.1)
 
 
@@ -141,7 +141,7 @@ def test_a_flipped_output_is_moved_by_the_split_ratios_bins(split_ratio):
     head = Head(dict(GAUSSIAN, simcc_split_ratio=split_ratio))
     reader = build_reader(head)
     output, mirrored = head.perfect_output(40, 100), head.perfect_output(SIZE[0] - 1 - 40, 100)
-    merged = reader((), reader.merge_flipped(output, mirrored, [0]))
+    merged = reader.merge_flipped(reader((), output), reader((), mirrored), [0])
     assert (merged.coords - torch.tensor([40.0, 100.0])).abs().max() < 0.05
 
 

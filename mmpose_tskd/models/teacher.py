@@ -147,17 +147,19 @@ class FrozenTeacher:
     def __call__(self, inputs: Tensor) -> PoseOutputs:
         """N×3×H×W, preprocessed for the student, to the teacher's outputs in the student's frame, without gradient."""
         inputs = self.frame.inputs(inputs)
-        feats = self.model.extract_feat(inputs)
-        output = self.model.head.forward(feats)
+        outputs = self._read(inputs)
         if self.flip_indices is not None:
-            mirrored = self.model.head.forward(self.model.extract_feat(inputs.flip(-1)))
-            output = self.reader.merge_flipped(output, mirrored, self.flip_indices)
-        outputs = self.frame.outputs(self.reader(feats, output))
+            outputs = self.reader.merge_flipped(outputs, self._read(inputs.flip(-1)), self.flip_indices)
+        outputs = self.frame.outputs(outputs)
         if self.confidence_power:
             confidence = outputs.confidence**self.confidence_power
             known = 1.0 if outputs.weights is None else outputs.weights
             outputs = replace(outputs, weights=confidence * known)
         return outputs
+
+    def _read(self, inputs: Tensor) -> PoseOutputs:
+        feats = self.model.extract_feat(inputs)
+        return self.reader(feats, self.model.head.forward(feats))
 
 
 def _load_skeleton(metainfo: Union[str, dict, None], key: str) -> Optional[Skeleton]:

@@ -214,14 +214,17 @@ def predict(model, inputs, samples, **test_cfg):
 
 @on_every_backbone
 @every_estimator
-def test_a_prediction_is_the_mean_of_the_views_refined(backbone, head):
+def test_a_prediction_is_the_mean_of_one_pose_refined_in_both_views(backbone, head):
     model, (inputs, samples) = build(refined(backbone, head)).eval(), pictures()
     coords, scores = predict(model, inputs, samples)
+    head, reader = model.head, model.head.base_reader
     with torch.no_grad():
-        views = [model.head(model.extract_feat(view)).refined[-1] for view in (inputs, inputs.flip(-1))]
-    decoded = model.head.base_reader.decoded
-    assert coords == pytest.approx(decoded(views[0]).numpy(), abs=1e-3)
-    expected = decoded((views[0] + flip_coords(views[1], FLIP, SIZE[0])) / 2)
+        views = [model.extract_feat(view) for view in (inputs, inputs.flip(-1))]
+        assert coords == pytest.approx(reader.decoded(head(views[0]).refined[-1]).numpy(), abs=1e-3)
+        start = reader.merge_flipped(*(reader(view, head.base_head(view)) for view in views), FLIP)
+        straight = head.refine(views[0], start.peaks, start.scores)[-1]
+        mirrored = head.refine(views[1], flip_coords(start.peaks, FLIP, SIZE[0]), start.scores[:, FLIP])[-1]
+    expected = reader.decoded((straight + flip_coords(mirrored, FLIP, SIZE[0])) / 2)
     flipped, flipped_scores = predict(model, inputs, samples, flip_test=True)
     assert flipped == pytest.approx(expected.numpy(), abs=1e-3)
     assert np.isfinite(scores).all() and not np.allclose(scores, flipped_scores)

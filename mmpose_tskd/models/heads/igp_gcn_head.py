@@ -139,6 +139,25 @@ class IGPGCNHead(BaseHead):
                 poses.append(denormalize_coords(pose, self.input_size))
         return tuple(poses)
 
+    def refine_flipped(
+        self, views: Sequence[Sequence[Tensor]], coords: Tensor, scores: Tensor, flip_indices: List[int]
+    ) -> Tuple[Tensor, ...]:
+        """Refines a pose in a picture and, mirrored, in its mirror image, and averages what comes of it.
+
+        Both start from the same P_init, the base head's own flip test. Where the views disagree about a joint, that
+        has chosen one of the two places; the mean of poses that start from one each would lie between them.
+
+        Args:
+            views: The feature maps of the picture and of its mirror image.
+            coords: P_init in the picture, N×K×2, input pixels.
+            scores: Its scores, N×K.
+            flip_indices: The joint on the other side of the body, for each joint.
+        """
+        width = self.input_size[0]
+        refined = self.refine(views[0], coords, scores)
+        mirrored = self.refine(views[1], flip_coords(coords, flip_indices, width), scores[:, flip_indices])
+        return tuple((pose + flip_coords(other, flip_indices, width)) / 2 for pose, other in zip(refined, mirrored))
+
     def select_maps(self, feats: Sequence[Tensor]) -> List[Tensor]:
         """The maps that the steps read, coarse to fine."""
         channels = [feat.shape[1] for feat in feats]
@@ -181,17 +200,21 @@ class IGPGCNHead(BaseHead):
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
         """As the base head's ``predict``, its key points refined and its scores kept.
 
-        With ``test_cfg.flip_test`` each view is refined from its own initial pose; the mirrored one is mirrored back
-        and the two are averaged.
+        With ``test_cfg.flip_test``, the pose of the base head's flip test is refined in both views, see
+        :meth:`refine_flipped`.
         """
-        views = feats if test_cfg.get('flip_test', False) else [feats]
-        outputs = [self.forward(view) for view in views]
-        with replay_forward(self.base_head, *((view, output.base) for view, output in zip(views, outputs))):
+        flip_test = test_cfg.get('flip_test', False)
+        views = feats if flip_test else [feats]
+        outputs = [self.base_head.forward(view) for view in views]
+        with replay_forward(self.base_head, *zip(views, outputs)):
             base = self.base_head.predict(feats, batch_data_samples, test_cfg)
-        coords = outputs[0].refined[-1]
-        if len(views) == 2:
+        read = [self.base_reader(view, output) for view, output in zip(views, outputs)]
+        if flip_test:
             flip_indices = batch_data_samples[0].metainfo['flip_indices']
-            coords = (coords + flip_coords(outputs[1].refined[-1], flip_indices, self.input_size[0])) / 2
+            initial = self.base_reader.merge_flipped(read[0], read[1], flip_indices)
+            coords = self.refine_flipped(views, initial.peaks, initial.scores, flip_indices)[-1]
+        else:
+            coords = self.refine(feats, read[0].peaks, read[0].scores)[-1]
         instances = base[0] if isinstance(base, tuple) else base
         for instance, refined in zip(instances, to_numpy(self.base_reader.decoded(coords.float()))):
             if self.refine_score_thr is None:

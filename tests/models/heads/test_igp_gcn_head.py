@@ -93,13 +93,32 @@ def samples(people=2):
     return [PoseDataSample(metainfo=dict(flip_indices=indices)) for _ in range(people)]
 
 
-def test_flip_test_averages_the_views_after_mirroring_back():
+def mirrored_back(coords):
+    coords = coords[:, samples()[0].metainfo['flip_indices']].copy()
+    coords[..., 0] = 63 - coords[..., 0]
+    return coords
+
+
+def test_an_untrained_refiner_leaves_the_base_heads_flip_test_as_it_is():
+    head, views = make_head(), [make_feats(), make_feats()]
+    refined, base = (module.predict(views, samples(), dict(flip_test=True)) for module in (head, head.base_head))
+    assert np.allclose([p.keypoints for p in refined], [p.keypoints for p in base], atol=1e-4)
+    each = [head(view).refined[-1].detach().numpy() for view in views]
+    between = (each[0] + mirrored_back(each[1])) / 2  # which is another pose: the views do not agree
+    assert not np.allclose([p.keypoints[0] for p in refined], between, atol=5)
+
+
+def test_flip_test_refines_one_pose_in_both_views_and_averages():
     head, views = train_a_little(make_head(), None), [make_feats(), make_feats()]
     preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
-    straight, mirrored = (head(v).refined[-1].detach().numpy() for v in views)
-    mirrored = mirrored[:, samples()[0].metainfo['flip_indices']]
-    mirrored[..., 0] = 63 - mirrored[..., 0]
-    assert np.allclose(preds, (straight + mirrored) / 2, atol=1e-4)
+    base = head.base_head.predict(views, samples(), dict(flip_test=True))
+    start = np.concatenate([p.keypoints for p in base])
+    scores = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base]))
+    flipped_scores = scores[:, samples()[0].metainfo['flip_indices']]
+    straight = head.refine(views[0], torch.from_numpy(start), scores)[-1].detach().numpy()
+    mirrored = head.refine(views[1], torch.from_numpy(mirrored_back(start)), flipped_scores)[-1].detach().numpy()
+    assert not np.allclose(straight, mirrored_back(mirrored), atol=0.5)
+    assert np.allclose(preds, (straight + mirrored_back(mirrored)) / 2, atol=1e-3)
 
 
 def test_scores_are_the_base_heads():

@@ -25,7 +25,7 @@ ablation-smoke: env
 	$(RUN) tools/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 
 test: env
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 # also what takes too long for every run: kills, endurance; writes what it survived to reliability.json
 test-reliability: env

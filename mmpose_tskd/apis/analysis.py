@@ -1,5 +1,6 @@
 """What drives a distiller, and what a refiner changes: gradients of the loss terms, and errors of joints it moved."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -17,8 +18,9 @@ from ..errors import UserError
 from ..models.distillers import PoseDistiller
 from ..models.heads import IGPGCNHead
 from ..paths import load_config
+from ..readers import RefinerReader
 from ..skeleton import load_skeleton
-from ..structures import labelled_coords, labelled_joints
+from ..structures import PoseOutputs, labelled_coords, labelled_joints
 from .benchmark.measuring import print_rows, versions_and_machine, write_json
 from .complexity import errors_only
 
@@ -99,7 +101,7 @@ def analyze_gradients(
 def analyze_refinement(
     config: str, checkpoint: str, people: Optional[int] = None, out: Optional[str] = None
 ) -> Dict[str, Any]:
-    """Compares a refiner's poses with the one that it was given, on the config's test set, without flip test.
+    """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
 
     Args:
         config: Of a model whose head is :class:`IGPGCNHead`, plain or a distiller; of a distiller, its teacher is
@@ -110,9 +112,9 @@ def analyze_refinement(
 
     Returns:
         What the file holds: ``rows``, by group of labelled joints: how many (``joints``); the mean error, in input
-        pixels, of P_init (``initial``), of each progressive pose (``step1`` ...) and of the ``teacher`` where there is
-        one; and which share of the joints the last pose brings ``nearer`` to the label, or takes ``farther`` from it,
-        by more than half a pixel. And what it was measured with.
+        pixels, of P_init (``initial``), of each progressive pose (``step1`` ...) and of the ``teacher``, as it teaches,
+        where there is one; and which share of the joints the last pose brings ``nearer`` to the label, or takes
+        ``farther`` from it, by more than half a pixel. And what it was measured with.
 
     Raises:
         UserError: The model refines nothing, or a file is missing or does not fit.
@@ -202,11 +204,18 @@ def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]
     """What is known of each joint of a batch, each in an array over all joints of all people."""
     data = model.data_preprocessor(batch, training=False)
     inputs, samples = data['inputs'], data['data_samples']
-    feats = model.extract_feat(inputs)
-    output = model.head.forward(feats)
-    initial = model.head.base_reader(feats, output.base)
+    reader = RefinerReader(model.head)
+
+    def read(pictures: Tensor) -> PoseOutputs:
+        feats = model.extract_feat(pictures)
+        return reader(feats, model.head.forward(feats))
+
+    outputs = read(inputs)
+    if model.test_cfg.get('flip_test', False):
+        outputs = reader.merge_flipped(outputs, read(inputs.flip(-1)), samples[0].metainfo['flip_indices'])
+    initial = replace(outputs, reader=reader.base)
     truth = labelled_coords(samples, inputs.device)
-    poses = dict(initial=initial.peaks, **{f'step{i + 1}': pose for i, pose in enumerate(output.refined)})
+    poses = dict(initial=initial.peaks, **{f'step{i + 1}': pose for i, pose in enumerate(outputs.refined)})
     if teacher is not None:
         poses['teacher'] = teacher(inputs).peaks
     visible = np.concatenate([np.array(s.metainfo['raw_ann_info']['keypoints'])[2::3] for s in samples])

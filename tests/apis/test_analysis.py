@@ -117,6 +117,14 @@ def test_a_refiner_that_moves_joints_is_measured_by_where_it_takes_them(refined,
     assert everything['step2'] == everything['initial'] and everything['step3'] > 1000
 
 
+def test_a_flip_test_of_the_config_is_made(refined, written):
+    errors = [
+        analyze_refinement(written(REFINED, **{'model.test_cfg.flip_test': flip_test}), refined[1])['rows'][0]
+        for flip_test in (True, False)
+    ]
+    assert errors[0]['initial'] != errors[1]['initial'] and errors[0]['step3'] == pytest.approx(errors[0]['initial'])
+
+
 def test_of_a_distiller_the_teacher_is_compared(make_config, written, refined):
     options = {'model.student_checkpoint': None}
     rows = analyze_refinement(written('stage2_igpgcn.py', **options), refined[1])['rows']

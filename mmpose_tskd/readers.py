@@ -330,7 +330,7 @@ class RefinerReader:
         merged = self.base.merge_flipped(outputs, mirrored, flip_indices)
         initial = replace(merged, reader=self.base)
         views = (outputs.feats, mirrored.feats)
-        return replace(merged, refined=self.head.refine_flipped(views, initial.peaks, initial.scores, flip_indices))
+        return replace(merged, refined=self.head.refine_flipped(views, initial.peaks, initial.confidence, flip_indices))
 
     def decoded(self, coords: Tensor) -> Tensor:
         """As the base head's codec decodes."""

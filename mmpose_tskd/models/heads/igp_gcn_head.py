@@ -28,8 +28,9 @@ class RefinedOutput(NamedTuple):
 class IGPGCNHead(BaseHead):
     """Image-guided progressive graph network: refines the pose of another head in steps, coarse to fine.
 
-    The base head's pose P_init and scores are the nodes (x, y, score), x and y in [-1, 1]. After an input layer and a
-    block without image, each step reads one feature map at the joints, coarse to fine, and puts out a pose. From
+    The base head's pose P_init and its confidence are the nodes (x, y, score): x and y in [-1, 1], the score as
+    :attr:`PoseOutputs.confidence` has it, on the same scale for any head. After an input layer and a block without
+    image, each step reads one feature map at the joints, coarse to fine, and puts out a pose. From
     `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C uses it.
 
     Args:
@@ -44,8 +45,7 @@ class IGPGCNHead(BaseHead):
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
             put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only joints whose score is below this; None refines all. It is the base head's
-            predicted ``keypoint_scores``: a raw logit for MMPose's own SimCC and RTMPose heads.
+        refine_score_thr: Refine only joints whose confidence, in [0, 1], is below this; None refines all.
         stage_weights: λ of Eq. 7, for :meth:`loss`.
 
     Raises:
@@ -107,13 +107,13 @@ class IGPGCNHead(BaseHead):
             width += channels
             self.output_layers.append(SemGraphConv(width, 2, adjacency, zero_init=output == 'offset'))
 
-    def refine(self, feats: Sequence[Tensor], coords: Tensor, scores: Tensor) -> Tuple[Tensor, ...]:
+    def refine(self, feats: Sequence[Tensor], coords: Tensor, confidence: Tensor) -> Tuple[Tensor, ...]:
         """Refines a pose.
 
         Args:
             feats: The backbone's feature maps, each N×C×h×w.
             coords: P_init, N×K×2, input pixels.
-            scores: Its scores, N×K.
+            confidence: In each of its joints, N×K, in [0, 1].
 
         Returns:
             The progressive poses, coarse to fine, each N×K×2, input pixels, fp32.
@@ -127,7 +127,7 @@ class IGPGCNHead(BaseHead):
         # In half precision a coordinate would be rounded to half a pixel, and the graph network costs next to nothing.
         with torch.autocast(coords.device.type, enabled=False):
             start = pose = normalize_coords(coords.float(), self.input_size)
-            x = torch.cat([start, scores.float().unsqueeze(-1)], dim=-1)
+            x = torch.cat([start, confidence.float().unsqueeze(-1)], dim=-1)
             x = self.blocks[0](self.input_norm(self.input_layer(x)).relu())
             poses = []
             for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
@@ -140,7 +140,7 @@ class IGPGCNHead(BaseHead):
         return tuple(poses)
 
     def refine_flipped(
-        self, views: Sequence[Sequence[Tensor]], coords: Tensor, scores: Tensor, flip_indices: List[int]
+        self, views: Sequence[Sequence[Tensor]], coords: Tensor, confidence: Tensor, flip_indices: List[int]
     ) -> Tuple[Tensor, ...]:
         """Refines a pose in a picture and, mirrored, in its mirror image, and averages what comes of it.
 
@@ -150,12 +150,12 @@ class IGPGCNHead(BaseHead):
         Args:
             views: The feature maps of the picture and of its mirror image.
             coords: P_init in the picture, N×K×2, input pixels.
-            scores: Its scores, N×K.
+            confidence: In each of its joints, N×K, in [0, 1].
             flip_indices: The joint on the other side of the body, for each joint.
         """
         width = self.input_size[0]
-        refined = self.refine(views[0], coords, scores)
-        mirrored = self.refine(views[1], flip_coords(coords, flip_indices, width), scores[:, flip_indices])
+        refined = self.refine(views[0], coords, confidence)
+        mirrored = self.refine(views[1], flip_coords(coords, flip_indices, width), confidence[:, flip_indices])
         return tuple((pose + flip_coords(other, flip_indices, width)) / 2 for pose, other in zip(refined, mirrored))
 
     def select_maps(self, feats: Sequence[Tensor]) -> List[Tensor]:
@@ -176,10 +176,10 @@ class IGPGCNHead(BaseHead):
         )
 
     def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
-        """Feature maps to the base head's output and its refined poses; P_init and its scores carry no gradient."""
+        """Feature maps to the base head's output and its refined poses; P_init and its confidence carry no gradient."""
         base = self.base_head.forward(feats)
         initial = self.base_reader(feats, base)
-        return RefinedOutput(self.refine(feats, initial.peaks, initial.scores), base)
+        return RefinedOutput(self.refine(feats, initial.peaks, initial.confidence), base)
 
     def loss(self, feats: Tuple[Tensor, ...], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
         """Eq. 7 against the labels, and the base head's own loss where it is trained along.
@@ -212,15 +212,17 @@ class IGPGCNHead(BaseHead):
         if flip_test:
             flip_indices = batch_data_samples[0].metainfo['flip_indices']
             initial = self.base_reader.merge_flipped(read[0], read[1], flip_indices)
-            coords = self.refine_flipped(views, initial.peaks, initial.scores, flip_indices)[-1]
+            coords = self.refine_flipped(views, initial.peaks, initial.confidence, flip_indices)[-1]
         else:
-            coords = self.refine(feats, read[0].peaks, read[0].scores)[-1]
+            initial = read[0]
+            coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
-        for instance, refined in zip(instances, to_numpy(self.base_reader.decoded(coords.float()))):
+        poses, confidence = to_numpy(self.base_reader.decoded(coords.float())), to_numpy(initial.confidence)
+        for instance, refined, known in zip(instances, poses, confidence):
             if self.refine_score_thr is None:
                 instance.keypoints = refined[None]
             else:
-                low = instance.keypoint_scores[..., None] < self.refine_score_thr
+                low = known[None, :, None] < self.refine_score_thr
                 instance.keypoints = np.where(low, refined[None], instance.keypoints)
         return base
 

@@ -113,10 +113,10 @@ def test_flip_test_refines_one_pose_in_both_views_and_averages():
     preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
     base = head.base_head.predict(views, samples(), dict(flip_test=True))
     start = np.concatenate([p.keypoints for p in base])
-    scores = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base]))
-    flipped_scores = scores[:, samples()[0].metainfo['flip_indices']]
-    straight = head.refine(views[0], torch.from_numpy(start), scores)[-1].detach().numpy()
-    mirrored = head.refine(views[1], torch.from_numpy(mirrored_back(start)), flipped_scores)[-1].detach().numpy()
+    confidence = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base])) / head.base_reader.best_score
+    flipped = confidence[:, samples()[0].metainfo['flip_indices']]
+    straight = head.refine(views[0], torch.from_numpy(start), confidence)[-1].detach().numpy()
+    mirrored = head.refine(views[1], torch.from_numpy(mirrored_back(start)), flipped)[-1].detach().numpy()
     assert not np.allclose(straight, mirrored_back(mirrored), atol=0.5)
     assert np.allclose(preds, (straight + mirrored_back(mirrored)) / 2, atol=1e-3)
 
@@ -131,11 +131,11 @@ def test_scores_are_the_base_heads():
 def test_only_joints_of_low_score_are_refined_when_asked():
     feats = make_feats()
     head = train_a_little(make_head(), None)
-    scores = np.concatenate([p.keypoint_scores for p in head.predict(feats, samples())])
-    head.refine_score_thr = float(np.median(scores))
+    confidence = head.base_reader(feats, head.base_head(feats)).confidence.numpy()
+    head.refine_score_thr = float(np.median(confidence))
     base = np.concatenate([p.keypoints for p in head.base_head.predict(feats, samples())])
     preds = np.concatenate([p.keypoints for p in head.predict(feats, samples())])
-    kept = scores >= head.refine_score_thr
+    kept = confidence >= head.refine_score_thr
     assert 0 < kept.sum() < kept.size
     assert np.array_equal(preds[kept], base[kept])
     assert not np.allclose(preds[~kept], base[~kept])

@@ -24,6 +24,7 @@ from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..paths import config_folder
 from ..skeleton import load_skeleton
+from .budget import scale_epochs
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions
 from .report import draw_comparison, draw_curves, print_table
@@ -103,7 +104,7 @@ def run_quickstart(
 
     configs = {name: _load_config(file, data, data_root) for name, file in CONFIGS.items()}
     for name, cfg in configs.items():
-        _set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))
+        scale_epochs(cfg, budget)
         cfg.merge_from_dict(dict(work_dir=str(work_dir / name), randomness=dict(seed=seed)))
         if prefers_bfloat16():
             cfg.optim_wrapper.type = 'BF16OptimWrapper'
@@ -194,13 +195,6 @@ def set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
             cfg['metainfo'] = dataset_type
         for value in cfg.values():
             set_joints(value, dataset_type, num_keypoints)
-
-
-def _set_epochs(cfg: Config, epochs: int) -> None:
-    cfg.train_cfg.max_epochs = epochs
-    for scheduler in cfg.param_scheduler:
-        if 'T_max' in scheduler:
-            scheduler.T_max = epochs
 
 
 class _FollowHook(Hook):

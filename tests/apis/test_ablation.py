@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import REPO
+from mmengine.config import Config
 
 from mmpose_tskd.apis.ablation import make_plan, plan, run_ablation, write_report
 from mmpose_tskd.apis.ablation.statistics import Comparison, _seed_shares
+from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.errors import UserError
 
 SMOKE = REPO / 'configs' / 'ablation' / 'synthetic_crowd_smoke.yaml'
@@ -46,14 +48,15 @@ def spec(folder):
 
 def runs_of(path, **options):
     plan = make_plan(path, **options)
-    return {(run.scheme, run.seed): run for run in plan.runs.values()}
+    return {(run.scheme, run.seed): run for run in (plan.runs[name] for name in plan.chosen)}
 
 
 def test_a_plan_has_every_run_after_what_it_needs(spec):
     plan = make_plan(spec(), seeds=[0, 5], schemes=['scheme1', 'scheme6'])
-    runs = {(run.scheme, run.seed): run for run in plan.runs.values()}
+    runs = {(plan.runs[name].scheme, plan.runs[name].seed): plan.runs[name] for name in plan.chosen}
     names = list(plan.runs)
     assert len(runs) == 1 + 2 * 4  # the teacher; baseline, scheme 1, scheme 4 and scheme 6 a seed
+    assert len(names) == 1 + 3 * 7  # to be reported on where they are finished: seeds 0 and 1 are the YAML's
     for run in runs.values():
         assert all(names.index(needed) < names.index(run.name) for needed in run.needs.values())
     assert runs['scheme6', 5].needs == dict(teacher=runs['teacher', 0].name, student=runs['scheme4', 5].name)
@@ -138,6 +141,8 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
         make_plan(spec(mine=dict(config='stage2', student='nobody')))
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):
         make_plan(spec(mine=dict(config='stage2')))
+    with pytest.raises(UserError, match='schemes.mine of .* is the same as scheme4: its options change nothing'):
+        make_plan(spec(mine=dict(config='stage1')))
     with pytest.raises(UserError, match='--jobs must be 1 or more, not 0'):
         run_ablation(spec(), jobs=0)
 
@@ -214,7 +219,9 @@ def test_a_summary_tables_and_plots_are_left(finished):
             for entry in metrics.values():
                 assert set(entry) == {'mean', 'std', 'n', 'delta', 'ci_low', 'ci_high'} and entry['n'] == 2
                 assert entry['ci_low'] <= entry['ci_high'] and 0 <= entry['mean'] <= 100
-        assert summary['rows']['baseline']['PCK']['delta'] == 0 and summary['teacher']['AP']['n'] == 1
+        assert summary['rows']['baseline']['PCK']['delta'] == 0
+        assert set(summary['teacher']['AP']) == {'mean', 'std', 'n'} and summary['teacher']['AP']['n'] == 1
+        assert list(summary['differences']['AP']) == SCHEMES
         seeds = [
             record['sets'][part]['metrics']
             for key, record in by_scheme(folder / 'results').items()
@@ -359,15 +366,71 @@ def test_the_report_says_what_the_runs_do_not_have_in_common(finished, tmp_path)
     options = dict(budget=0.2, schemes=SCHEMES, work_dir=str(folder / 'work'), results=str(tmp_path / 'results'))
     plan = make_plan(SMOKE, **options)
     (tmp_path / 'results' / 'runs').mkdir(parents=True)
-    for run in plan.runs.values():
+    for run in [plan.runs[name] for name in plan.chosen]:
         record = json.loads((folder / 'results' / 'runs' / f'{run.name}.json').read_text())
         if run.scheme == 'scheme4' and run.seed == 1:
             record['start'].update(weights='another', teacher='another')
-            record['machine'] = 'another'
-        plan.record(run.name).write_text(json.dumps(record))
-    warnings = write_report(plan, 'synthetic-crowd-96x64', 'dev', resamples=10)['warnings']
-    assert warnings[:2] == [
+            record.update(machine='another', versions=dict(torch='1.0'))
+        if run.scheme == 'scheme6' and run.seed == 0:  # stopped before the twin was measured
+            del record['sets']['dev_occluded']
+        if run.scheme == 'scheme6' and run.seed == 1:
+            record['sets']['dev']['labels'] = 'others'
+        if (run.scheme, run.seed) != ('baseline', 0):
+            plan.record(run.name).write_text(json.dumps(record))
+    summary = write_report(plan, 'synthetic-crowd-96x64', 'dev', resamples=10)
+    assert list(summary['rows']) == ['baseline', 'scheme4'] and summary['rows']['scheme4']['AP']['n'] == 2
+    warnings = summary['warnings']
+    for seed in (0, 1):
+        assert f'scheme6_seed{seed}_' in warnings[seed] and 'is left out' in warnings[seed]
+    assert warnings[2:5] == [
         'seed 1: the runs did not begin with the same first weights',
         'scheme4, seed 1: its teacher had other weights than the one that was measured',
+        'scheme4: of its seeds [0, 1] it is compared with the baseline over [1]',
     ]
-    assert len(warnings) == 3 and warnings[2].startswith('machines: ') and warnings[2].endswith('; another')
+    assert len(warnings) == 7 and warnings[5].startswith('machines: ') and warnings[5].endswith('; another')
+    assert warnings[6].startswith('versions: ') and 'torch 1.0' in warnings[6]
+
+
+def test_seeds_and_schemes_choose_what_is_run_not_what_is_reported(finished):
+    folder, _ = finished
+    options = dict(budget=0.2, work_dir=str(folder / 'work'), results=str(folder / 'results'))
+    plan = make_plan(SMOKE, schemes=['scheme1'], seeds=[7], **options)
+    names = [plan.runs[name] for name in plan.chosen]
+    assert [(run.scheme, run.seed) for run in names] == [('teacher', 0), ('baseline', 7), ('scheme1', 7)]
+    rows = write_report(plan, 'synthetic-crowd-96x64', 'dev', resamples=10)['rows']
+    assert list(rows) == SCHEMES and all(row['AP']['n'] == 2 for row in rows.values())
+
+
+def test_finished_seeds_that_the_yaml_does_not_name_are_reported(spec, tmp_path):
+    path = spec(seeds=[0])
+    options = dict(schemes=['baseline'], results=str(tmp_path))
+    run = runs_of(path, seeds=[4], **options)['baseline', 4]
+    (tmp_path / 'runs').mkdir()
+    (tmp_path / 'runs' / f'{run.name}.json').write_text('{}')
+    plan = make_plan(path, **options)
+    assert run.name in plan.runs and run.name not in plan.chosen
+
+
+def test_what_decides_on_dev_alone_is_not_measured_on_the_test_set(spec):
+    runs = runs_of(spec(trial=dict(config='stage1', dev_only=True, options={'model.temperature': 2.0})), test=True)
+    assert {'dev', 'test'} <= set(runs['scheme4', 0].sets)
+    assert 'dev_occluded' in runs['trial', 0].sets
+    assert not {'test', 'test_occluded'} & set(runs['trial', 0].sets)
+
+
+def test_a_schedule_is_stretched_over_the_budget():
+    schedulers = [
+        dict(type='LinearLR', begin=0, end=500, by_epoch=False),
+        dict(type='LinearLR', begin=0, end=10, by_epoch=True),
+        dict(type='CosineAnnealingLR', begin=10, end=100, T_max=90, by_epoch=True),
+        dict(type='MultiStepLR', milestones=[80, 95], begin=0, end=100, by_epoch=True),
+    ]
+    cfg = Config(dict(train_cfg=dict(max_epochs=100), param_scheduler=schedulers))
+    scale_epochs(cfg, 1.0)
+    assert cfg.to_dict()['param_scheduler'] == schedulers and cfg.train_cfg.max_epochs == 100
+    scale_epochs(cfg, 0.2)
+    warm_up, linear, cosine, steps = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == 20 and warm_up == schedulers[0] and (linear.begin, linear.end) == (0, 2)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (2, 20, 18) and steps.milestones == [16, 19]
+    scale_epochs(cfg, 0.001)
+    assert cfg.train_cfg.max_epochs == 1

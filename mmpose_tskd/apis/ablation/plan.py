@@ -13,6 +13,7 @@ from ...datasets import Labels, generate_synthetic_crowd, occlude, split_labels
 from ...errors import UserError
 from ...paths import config_folder
 from ...skeleton import load_skeleton
+from ..budget import scale_epochs
 
 TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
@@ -56,9 +57,20 @@ class Run(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The runs by name, each after those that it needs, and where they go."""
+    """What an ablation consists of, and where it goes.
+
+    Args:
+        runs: All runs by name, each after those that it needs; of the YAML's seeds, the wanted ones, and those that
+            have left a result.
+        chosen: The names of those to be run.
+        schemes: The YAML's, in its order.
+        results: The folder for what is kept.
+        work_dir: The folder for data and checkpoints.
+        command: The command line that asks for this.
+    """
 
     runs: Dict[str, Run]
+    chosen: List[str]
     schemes: List[str]
     results: Path
     work_dir: Path
@@ -88,9 +100,9 @@ def make_plan(
     Args:
         path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
-            ``student`` and ``options``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all runs.
+            ``student``, ``options`` and ``dev_only``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all.
         work_dir, results: In place of the YAML's.
-        families, schemes, seeds: Those alone, and what they build on; the teacher is called ``'teacher'``.
+        families, schemes, seeds: Run those alone, the teacher (``'teacher'``), and what they build on.
         budget: A factor on the epochs of every run; each has at least one.
         test: Measure on the test set and its occluded twin, too.
 
@@ -102,23 +114,45 @@ def make_plan(
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
     chosen_families = _choose('--families', families, list(spec.families))
     chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
-    folder = Path(work_dir or spec.work_dir)
+    folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
+    wanted_seeds = list(spec.seeds if seeds is None else seeds)
+    wanted_schemes = _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER])
+    all_schemes = _with_students(spec.schemes, list(spec.schemes))
     runs: Dict[str, Run] = {}
+    chosen: List[str] = []
     for name in chosen_families:
         family = _prepare(name, spec.families[name], folder / 'data' / name, test)
         teacher = _resolve(spec, family, TEACHER, spec.get('teacher_seed', 0), budget, None)
         runs[teacher.name] = teacher
-        for seed in spec.seeds if seeds is None else seeds:
+        chosen.append(teacher.name)
+        for seed in sorted({*wanted_seeds, *spec.seeds, *_finished_seeds(results_folder, name)}):
             made: Dict[str, Run] = {TEACHER: teacher}
-            for scheme in _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER]):
-                made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
-                runs[made[scheme].name] = made[scheme]
-        relative = os.path.relpath(path)
+            for scheme in all_schemes:
+                run = made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
+                runs[run.name] = run
+                if seed in wanted_seeds and scheme in wanted_schemes:
+                    chosen.append(run.name)
+            _check_different(made)
+    relative = os.path.relpath(path)
     command = f'python tools/ablation.py {Path(path).name if relative.startswith("..") else relative}'
     for option, value in (('--seeds', seeds), ('--schemes', schemes), ('--families', families)):
         command += '' if value is None else f' {option} {" ".join(map(str, value))}'
     command += (f' --budget {budget}' if budget != 1 else '') + (' --test' if test else '')
-    return Plan(runs, chosen_schemes, Path(results or spec.results), folder, command)
+    return Plan(runs, chosen, list(spec.schemes), results_folder, folder, command)
+
+
+def _finished_seeds(results: Path, family: str) -> List[int]:
+    names = [path.stem for path in (results / 'runs').glob(f'{family}_*_seed*.json')]
+    return [int(name.split('_')[-2].removeprefix('seed')) for name in names]
+
+
+def _check_different(made: Dict[str, Run]) -> None:
+    first: Dict[str, str] = {}
+    for scheme, run in made.items():
+        if first.setdefault(run.hash, scheme) != scheme:
+            raise UserError(
+                f'schemes.{scheme} of {run.family} is the same as {first[run.hash]}: its options change nothing'
+            )
 
 
 def _load_spec(path: Union[str, Path]) -> Config:
@@ -198,7 +232,7 @@ def _resolve(
     cfg = copy.deepcopy(family.configs[entry.config])
     cfg.merge_from_dict(copy.deepcopy(dict(spec.get('options', {}))))
     cfg.merge_from_dict(copy.deepcopy(dict(entry.get('options', {}))))
-    set_epochs(cfg, max(1, round(cfg.train_cfg.max_epochs * budget)))
+    scale_epochs(cfg, budget)
     cfg.randomness = dict(seed=seed)
     for name, part in (('train', 'train'), ('val', 'dev'), ('test', 'dev')):
         family.sets[part].into(cfg[f'{name}_dataloader'].dataset)
@@ -223,15 +257,9 @@ def _resolve(
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     name = f'{family.name}_{scheme}_seed{seed}_{digest}'
     names = {role: run.name for role, run in needs.items()}
-    return Run(name, family.name, scheme, seed, cfg, names, digest, family.sets)
-
-
-def set_epochs(cfg: Config, epochs: int) -> None:
-    """Lets a config train for so many epochs, its learning rate falling over all of them."""
-    cfg.train_cfg.max_epochs = epochs
-    for scheduler in cfg.param_scheduler:
-        if 'T_max' in scheduler:
-            scheduler.T_max = epochs
+    dev_only = entry.get('dev_only', False)
+    sets = {part: labels for part, labels in family.sets.items() if not (dev_only and part.startswith('test'))}
+    return Run(name, family.name, scheme, seed, cfg, names, digest, sets)
 
 
 def _described(value: Any) -> Any:

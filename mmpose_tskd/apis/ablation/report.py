@@ -1,4 +1,4 @@
-"""What came of an ablation: a summary, tables and plots, made from the records of its runs alone."""
+"""What came of an ablation: a summary, tables and plots, made from the records of its runs."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,16 @@ from ...engine.atomic_backend import AtomicLocalBackend
 from ..environment import versions
 from .plan import TEACHER, Plan
 from .statistics import Comparison, Records
-from .worker import read_record
+from .worker import missing_sets, read_record
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
 BASELINE = 'baseline'
 TWIN = 'occluded_'  # before a metric of the occluded twin
-INTERVAL = '95 % of delta, the paired difference to the baseline; bootstrap over pictures and seeds'
+INTERVAL = (
+    '95 % of delta, the paired difference to the baseline; bootstrap over pictures and seeds (of few seeds: less)'
+)
 HEADINGS = {
     'AP': 'AP',
     'AP50': 'AP50',
@@ -52,12 +54,17 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         makes rows less comparable.
     """
     runs: Dict[str, Records] = {}
+    stale: List[str] = []
     for run in plan.runs.values():
         record = read_record(plan.record(run.name))
-        if run.family == family and record and part in record['sets'] and run.scheme in (TEACHER, *plan.schemes):
-            runs.setdefault(run.scheme, {})[run.seed] = record
+        if run.family == family and part in run.sets and record and part in record['sets']:
+            if missing_sets(run, record, [part, f'{part}_occluded']):
+                stale.append(f'{run.name} was not measured on these labels and their twin, and is left out: run it')
+            else:
+                runs.setdefault(run.scheme, {})[run.seed] = record
     if not runs:
         return {}
+    students = [scheme for scheme in plan.schemes if scheme in runs]
     statistics: Dict[str, Dict[str, dict]] = {scheme: {} for scheme in runs}
     differences: Dict[str, Dict[str, Dict[str, dict]]] = {}
     for name, prefix in ((part, ''), (f'{part}_occluded', TWIN)):
@@ -65,14 +72,12 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
             scheme: {seed: record['sets'][name] for seed, record in records.items()} for scheme, records in runs.items()
         }
         comparison = Comparison(measured, resamples)
-        for scheme, metrics in comparison.against(BASELINE).items():
+        for scheme, metrics in comparison.against(BASELINE, alone=[TEACHER]).items():
             statistics[scheme].update({f'{prefix}{key}': entry for key, entry in metrics.items()})
         differences[f'{prefix}AP'] = {
-            scheme: {other: comparison.difference(scheme, other, 'AP') for other in plan.schemes if other in measured}
-            for scheme in plan.schemes
-            if scheme in measured
+            scheme: {other: comparison.difference(scheme, other, 'AP') for other in students} for scheme in students
         }
-    rows = {scheme: statistics[scheme] for scheme in plan.schemes if scheme in statistics and scheme != TEACHER}
+    rows = {scheme: statistics[scheme] for scheme in students}
     summary = dict(
         rows=rows,
         teacher=statistics.get(TEACHER),
@@ -81,7 +86,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         interval=INTERVAL,
         command=plan.command,
         runs={scheme: {seed: _origin(record) for seed, record in by.items()} for scheme, by in runs.items()},
-        warnings=_mismatches(runs),
+        warnings=stale + _mismatches(runs),
         versions=versions(),
     )
     families = {run.family for run in plan.runs.values()}
@@ -122,9 +127,17 @@ def _mismatches(runs: Dict[str, Records]) -> List[str]:
             if name in measured and record['start'][role] != measured[name]:
                 run = f'{record["scheme"]}, seed {record["seed"]}'
                 warnings.append(f'{run}: its {role} had other weights than the one that was measured')
-    machines = sorted({record['machine'] for record in records})
-    if len(machines) > 1:
-        warnings.append('machines: ' + '; '.join(machines))
+    seeds = {scheme: sorted(by_seed) for scheme, by_seed in runs.items() if scheme != TEACHER}
+    for scheme, known in seeds.items():
+        common = sorted(set(known) & set(seeds.get(BASELINE, [])))
+        if common != known:
+            warnings.append(f'{scheme}: of its seeds {known} it is compared with the baseline over {common}')
+    for what, values in (
+        ('machines', {record['machine'] for record in records}),
+        ('versions', {', '.join(f'{k} {v}' for k, v in record['versions'].items()) for record in records}),
+    ):
+        if len(values) > 1:
+            warnings.append(f'{what}: ' + '; '.join(sorted(values)))
     return warnings
 
 

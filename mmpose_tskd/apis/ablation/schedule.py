@@ -49,7 +49,7 @@ def run_ablation(
         tasks = _tasks(plan, DEV_SETS + (TEST_SETS if test else []), max(1, (os.cpu_count() or 1) // jobs))
         failed = _Pool(plan, tasks, jobs).run()
     summaries: Dict[str, Dict[str, Any]] = {}
-    for family in dict.fromkeys(run.family for run in plan.runs.values()):
+    for family in dict.fromkeys(plan.runs[name].family for name in plan.chosen):
         for part in ['dev', 'test'] if test else ['dev']:
             summaries[family] = write_report(plan, family, part)
         for warning in summaries[family].get('warnings', []):
@@ -72,9 +72,10 @@ def _tasks(plan: Plan, sets: List[str], threads: int) -> Dict[str, Task]:
                     add(plan.runs[name], [])
         tasks[run.name] = Task(run, folder, plan.record(run.name), to_measure, threads)
 
-    for run in plan.runs.values():
-        if missing_sets(run, read_record(plan.record(run.name)), sets):
-            add(run, sets)
+    for run in [plan.runs[name] for name in plan.chosen]:
+        to_measure = [name for name in sets if name in run.sets]
+        if missing_sets(run, read_record(plan.record(run.name)), to_measure):
+            add(run, to_measure)
     return tasks
 
 
@@ -99,8 +100,8 @@ class _Pool:
 
     def run(self) -> List[str]:
         """Works off the tasks; returns the names of those that failed."""
-        before = len(self.plan.runs) - len(set(self.waiting) & set(self.plan.runs))
-        self.console.print(f'{len(self.plan.runs)} runs, {before} finished before')
+        before = len(self.plan.chosen) - len(set(self.waiting) & set(self.plan.chosen))
+        self.console.print(f'{len(self.plan.chosen)} runs, {before} finished before')
         try:
             while self.waiting or self.running:
                 for name in list(self.waiting):

@@ -1,6 +1,6 @@
 """Means, deviations, paired differences and bootstrap intervals of an ablation's rows."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
@@ -57,14 +57,22 @@ class Comparison:
         counts = draw(pictures, resamples, pictures, np.random.default_rng(seed))
         self.drawn = {row: {s: resampled(record, counts) for s, record in by.items()} for row, by in rows.items()}
 
-    def against(self, baseline: str) -> Dict[str, Dict[str, dict]]:
+    def against(self, baseline: str, alone: Sequence[str] = ()) -> Dict[str, Dict[str, dict]]:
         """Every metric of every row, by row and metric.
+
+        Args:
+            baseline: The row to compare with.
+            alone: Rows that are not compared, since their seeds are not the others'.
 
         Returns:
             ``mean`` and ``std`` (n - 1 in the denominator; None from one seed) over ``n`` seeds, and
             :meth:`difference` to ``baseline``, all in 0-100. A metric that a row was not measured in is left out.
         """
-        return {row: {name: self._entry(row, baseline, name) for name in self._metrics(row)} for row in self.rows}
+        table = {row: {name: self._entry(row, name) for name in self._metrics(row)} for row in self.rows}
+        for row in set(table) - set(alone):
+            for name, entry in table[row].items():
+                entry.update(self.difference(row, baseline, name))
+        return table
 
     def difference(self, row: str, other: str, metric: str) -> Dict[str, float]:
         """The mean over the seeds that both have of row - other, paired: ``delta``, ``ci_low`` and ``ci_high``.
@@ -85,10 +93,10 @@ class Comparison:
         first = next(iter(self.rows[row].values()))
         return [name for name, value in first['metrics'].items() if value is not None]
 
-    def _entry(self, row: str, baseline: str, metric: str) -> dict:
+    def _entry(self, row: str, metric: str) -> Dict[str, Any]:
         values = np.array([record['metrics'][metric] for record in self.rows[row].values()])
         std = _rounded(values.std(ddof=1)) if len(values) > 1 else None
-        return dict(mean=_rounded(values.mean()), std=std, n=len(values), **self.difference(row, baseline, metric))
+        return dict(mean=_rounded(values.mean()), std=std, n=len(values))
 
 
 def _rounded(value: Any) -> float:

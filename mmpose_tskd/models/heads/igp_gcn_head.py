@@ -45,11 +45,12 @@ class IGPGCNHead(BaseHead):
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
             put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only joints whose confidence, in [0, 1], is below this; None refines all.
+        refine_score_thr: Refine only joints whose confidence is below this, in (0, 1]; None refines all.
         stage_weights: λ of Eq. 7, for :meth:`loss`.
 
     Raises:
-        UserError: The base head and the metainfo differ in their key points, or the lists above in their length.
+        UserError: The base head and the metainfo differ in their key points, or the lists above in their length; or a
+            value is none of those above.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class IGPGCNHead(BaseHead):
             )
         if output not in ('offset', 'absolute'):
             raise UserError(f'IGPGCNHead.output is "offset" or "absolute", not {output!r}')
+        if refine_score_thr is not None and not 0 < refine_score_thr <= 1:
+            raise UserError(f'IGPGCNHead.refine_score_thr is a confidence, in (0, 1], or None, not {refine_score_thr}')
         self.base_head = MODELS.build(base_head)
         self.base_reader = build_reader(self.base_head, where='head.base_head')
         self.decoder = self.base_head.decoder
@@ -144,8 +147,9 @@ class IGPGCNHead(BaseHead):
     ) -> Tuple[Tensor, ...]:
         """Refines a pose in a picture and, mirrored, in its mirror image, and averages what comes of it.
 
-        Both start from the same P_init, the base head's own flip test. Where the views disagree about a joint, that
-        has chosen one of the two places; the mean of poses that start from one each would lie between them.
+        Both start from the same P_init, read from the base head's averaged output (as the flip test of
+        :class:`OfficialSimCCHead` is). Where the views disagree about a joint, that has chosen one of the two places;
+        the mean of poses that start from one each would lie between them.
 
         Args:
             views: The feature maps of the picture and of its mirror image.
@@ -200,8 +204,7 @@ class IGPGCNHead(BaseHead):
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
         """As the base head's ``predict``, its key points refined and its scores kept.
 
-        With ``test_cfg.flip_test``, the pose of the base head's flip test is refined in both views, see
-        :meth:`refine_flipped`.
+        With ``test_cfg.flip_test``, one pose is refined in both views, see :meth:`refine_flipped`.
         """
         flip_test = test_cfg.get('flip_test', False)
         views = feats if flip_test else [feats]

@@ -167,6 +167,7 @@ def test_resampling_reads_later_steps_at_the_refined_pose():
         (dict(metainfo='CrowdPoseDataset'), 'out_channels is 17, but the metainfo has 14'),
         (dict(in_channels=(8, 4)), 'one entry a step'),
         (dict(output='both'), 'IGPGCNHead.output'),
+        (dict(refine_score_thr=2.0), 'IGPGCNHead.refine_score_thr is a confidence'),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):

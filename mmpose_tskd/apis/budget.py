@@ -1,0 +1,20 @@
+"""How long a config trains."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+
+def scale_epochs(cfg: Config, factor: float) -> None:
+    """Lets a config train for so many times its epochs, at least one, and stretches its learning rate's schedule."""
+    before = cfg.train_cfg.max_epochs
+    epochs = cfg.train_cfg.max_epochs = max(1, round(before * factor))
+    for scheduler in cfg.param_scheduler:
+        if scheduler.get('by_epoch', True):
+            for key in ('begin', 'end', 'T_max', 'milestones'):
+                if key in scheduler:
+                    scheduler[key] = _stretched(scheduler[key], epochs / before)
+
+
+def _stretched(value: Any, factor: float) -> Any:
+    return [_stretched(v, factor) for v in value] if isinstance(value, list) else round(value * factor)

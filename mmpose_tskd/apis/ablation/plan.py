@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -142,8 +143,8 @@ def make_plan(
 
 
 def _finished_seeds(results: Path, family: str) -> List[int]:
-    names = [path.stem for path in (results / 'runs').glob(f'{family}_*_seed*.json')]
-    return [int(name.split('_')[-2].removeprefix('seed')) for name in names]
+    names = [path.name for path in (results / 'runs').glob(f'{family}_*.json')]
+    return [int(match[1]) for match in map(re.compile(r'.*_seed(\d+)_\w+\.json').fullmatch, names) if match]
 
 
 def _check_different(made: Dict[str, Run]) -> None:

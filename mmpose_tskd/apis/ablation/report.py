@@ -20,7 +20,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 BASELINE = 'baseline'
 TWIN = 'occluded_'  # before a metric of the occluded twin
 INTERVAL = (
-    '95 % of delta, the paired difference to the baseline; bootstrap over pictures and seeds (of few seeds: less)'
+    '95 % (less with few seeds) of delta, the paired difference to the baseline; bootstrap over pictures and seeds'
 )
 HEADINGS = {
     'AP': 'AP',

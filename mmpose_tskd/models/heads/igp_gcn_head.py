@@ -220,13 +220,12 @@ class IGPGCNHead(BaseHead):
             initial = read[0]
             coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
-        poses, confidence = to_numpy(self.base_reader.decoded(coords.float())), to_numpy(initial.confidence)
-        for instance, refined, known in zip(instances, poses, confidence):
-            if self.refine_score_thr is None:
-                instance.keypoints = refined[None]
-            else:
-                low = known[None, :, None] < self.refine_score_thr
-                instance.keypoints = np.where(low, refined[None], instance.keypoints)
+        poses = to_numpy(self.base_reader.decoded(coords.float()))
+        if self.refine_score_thr is not None:
+            low = to_numpy(initial.confidence < self.refine_score_thr)[..., None]
+            poses = np.where(low, poses, np.concatenate([instance.keypoints for instance in instances]))
+        for instance, refined in zip(instances, poses):
+            instance.keypoints = refined[None]
         return base
 
 

@@ -5,6 +5,9 @@ import warnings
 
 
 def main() -> None:
+    warnings.simplefilter('ignore')  # of the libraries about one another
+    from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest='kind', required=True)
     gradients = kinds.add_parser('gradients', help="each loss's gradient: its share, and its angle to the labels'")
@@ -16,12 +19,13 @@ def main() -> None:
     refinement = kinds.add_parser('refinement', help='which joints the refiner moves, and whether for the better')
     refinement.add_argument('config', help='of a refined model; of a distiller, its teacher is compared, too')
     refinement.add_argument('checkpoint')
-    refinement.add_argument('--people', type=int, help='the first ones of the test set alone')
     for kind in (gradients, refinement):
+        kind.add_argument(
+            '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='what differs from the config'
+        )
         kind.add_argument('--json', dest='out', metavar='OUT', help='write the result as well')
     options = vars(parser.parse_args())
 
-    warnings.simplefilter('ignore')  # of the libraries about one another
     from mmpose_tskd.apis import analysis
     from mmpose_tskd.apis.tools import reporting_mistakes
 

@@ -37,6 +37,7 @@ def analyze_gradients(
     batches: int = 4,
     seed: int = 0,
     out: Optional[str] = None,
+    cfg_options: Optional[dict] = None,
 ) -> Dict[str, Any]:
     """Works out how strongly each loss of a distiller pulls at the student, and whether in the labels' direction.
 
@@ -49,6 +50,7 @@ def analyze_gradients(
         batches: To average over, of the config's batch size.
         seed: Of the weights, the samples and their augmentation.
         out: A JSON file to write as well.
+        cfg_options: What differs from the config, by dotted key.
 
     Returns:
         What the file holds: ``rows``, one for each checkpoint and loss, with its ``value``, the ``norm`` of its
@@ -58,7 +60,7 @@ def analyze_gradients(
     Raises:
         UserError: The config is no distiller's, a file is missing or does not fit, or the part is frozen.
     """
-    cfg = _load(config)
+    cfg = _load(config, cfg_options)
     set_random_seed(seed)
     with errors_only():
         model: Any = MODELS.build(cfg.model)
@@ -88,6 +90,7 @@ def analyze_gradients(
     result = dict(
         rows=rows,
         config=Path(config).stem,
+        cfg_options=cfg_options,
         part=part,
         batches=len(samples),
         batch_size=cfg.train_dataloader.batch_size,
@@ -99,7 +102,7 @@ def analyze_gradients(
 
 
 def analyze_refinement(
-    config: str, checkpoint: str, people: Optional[int] = None, out: Optional[str] = None
+    config: str, checkpoint: str, out: Optional[str] = None, cfg_options: Optional[dict] = None
 ) -> Dict[str, Any]:
     """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
 
@@ -107,8 +110,8 @@ def analyze_refinement(
         config: Of a model whose head is :class:`IGPGCNHead`, plain or a distiller; of a distiller, its teacher is
             compared, too.
         checkpoint: Its weights.
-        people: The first ones of the set; None takes all.
         out: A JSON file to write as well.
+        cfg_options: What differs from the config, by dotted key.
 
     Returns:
         What the file holds: ``rows``, by group of labelled joints: how many (``joints``); the mean error, in input
@@ -119,7 +122,7 @@ def analyze_refinement(
     Raises:
         UserError: The model refines nothing, or a file is missing or does not fit.
     """
-    cfg = _load(config)
+    cfg = _load(config, cfg_options)
     with errors_only():
         model: Any = MODELS.build(cfg.model)
         if not isinstance(model.head, IGPGCNHead):
@@ -130,8 +133,6 @@ def analyze_refinement(
         load_strictly(model, load_weights(checkpoint), checkpoint, 'the model')
     loader_cfg = cfg.test_dataloader
     loader_cfg.dataset.pipeline[-1].pack_transformed = True
-    if people is not None:
-        loader_cfg.dataset.indices = people
     model.eval()
     found: Dict[str, List[np.ndarray]] = {}
     with torch.no_grad():
@@ -144,6 +145,7 @@ def analyze_refinement(
     result = dict(
         rows=rows,
         config=Path(config).stem,
+        cfg_options=cfg_options,
         checkpoint=Path(checkpoint).name,
         people=len(joints['joint']) // len(set(joints['joint'].tolist())),
         input_size=list(model.head.input_size),
@@ -153,9 +155,10 @@ def analyze_refinement(
     return result
 
 
-def _load(config: str) -> Config:
+def _load(config: str, options: Optional[dict]) -> Config:
     init_default_scope('mmpose')
     cfg = load_config(config)
+    cfg.merge_from_dict(options or {})
     if 'model' not in cfg or 'train_dataloader' not in cfg:
         raise UserError(f'{config} has no model and train_dataloader: it is a part of other configs')
     return cfg

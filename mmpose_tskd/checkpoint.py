@@ -245,6 +245,14 @@ def find_weights(checkpoint: Any, source: str, entries: Sequence[str] = ('state_
     return {name[9:] if name.startswith('keypoint_head.') else name: value for name, value in weights.items()}
 
 
+def weights_digest(weights: Dict[str, Tensor]) -> str:
+    """12 hexadecimal digits of the SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def load_strictly(
     module: nn.Module, weights: Dict[str, Tensor], source: str, what: str, only: Optional[Iterable[str]] = None
 ) -> None:

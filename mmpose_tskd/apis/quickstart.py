@@ -20,14 +20,14 @@ import mmpose_tskd
 
 from ..checkpoint import find_resumable
 from ..datasets import generate_synthetic_crowd
-from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..paths import config_folder
 from ..skeleton import load_skeleton
+from .benchmark.measuring import write_json
 from .budget import scale_epochs
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions
-from .report import draw_comparison, draw_curves, print_table
+from .report import draw_comparison, draw_curves, last_checkpoint, print_table
 
 CONFIGS = dict(
     teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
@@ -126,9 +126,9 @@ def run_quickstart(
                 rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
 
         results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=versions(), machine=machine())
-        _write_json(work_dir / 'results.json', results)
+        write_json(results, work_dir / 'results.json')
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
-        baseline = [work_dir / 'baseline' / 'plain_config.py', _last_checkpoint(work_dir / 'baseline')]
+        baseline = [work_dir / 'baseline' / 'plain_config.py', last_checkpoint(work_dir / 'baseline')]
         _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
         deployed = _deploy(_load_config(REFINED, data, data_root), work_dir)
         labels = Path(data_root, DATA[data].ann_files.format('val'))
@@ -137,11 +137,6 @@ def run_quickstart(
     print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png, comparison.png.')
     print(f'The refined model to ship:\n  config      {deployed[0]}\n  checkpoint  {deployed[1]}')
     return results
-
-
-def _write_json(path: Path, content: dict) -> None:
-    """Writes a file that is whole or not there, whenever the process is killed."""
-    AtomicLocalBackend().put_text(json.dumps(content, indent=1) + '\n', path)
 
 
 def _check_data(data: str, data_root: Optional[str]) -> None:
@@ -166,7 +161,7 @@ def _check_settings(work_dir: Path, settings: dict) -> None:
         return
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _write_json(path, settings)
+        write_json(settings, path)
     except OSError as error:
         raise UserError(f'--work-dir {work_dir} cannot be written to: {error}') from error
 
@@ -256,7 +251,7 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
     runner.train()
     metrics = runner.val() if follow.metrics is None else follow.metrics
     outcome = dict(metrics={name: metrics.get(key) for name, key in METRICS.items()}, train_s=_train_seconds(runner))
-    _write_json(done, outcome)
+    write_json(outcome, done)
     del runner
     gc.collect()
     return outcome
@@ -273,12 +268,6 @@ def _quiet(log: Path):
             for handler in MMLogger.get_current_instance().handlers:
                 if getattr(handler, 'stream', None) is file:
                     handler.setStream(console.file)
-
-
-def _last_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint by its epoch, which is whole, since it was written under another name first."""
-    epochs = {int(path.stem.split('_')[1]): path for path in folder.glob('epoch_*.pth')}
-    return epochs[max(epochs)]
 
 
 def _rounded(metrics: Dict[str, Optional[float]]) -> Dict[str, Optional[float]]:
@@ -298,7 +287,7 @@ def _deploy(cfg: Config, work_dir: Path) -> List[Path]:
     folder.mkdir(exist_ok=True)
     paths = [folder / 'refined_student.py', folder / 'refined_student.pth']
     cfg.dump(paths[0])
-    checkpoint = torch.load(_last_checkpoint(work_dir / 'stage2'), map_location='cpu', weights_only=True)
+    checkpoint = torch.load(last_checkpoint(work_dir / 'stage2'), map_location='cpu', weights_only=True)
     meta = dict(dataset_meta=checkpoint['meta']['dataset_meta'], mmpose_tskd_version=mmpose_tskd.__version__)
     torch.save(dict(meta=meta, state_dict=checkpoint['state_dict']), paths[1])
     return paths

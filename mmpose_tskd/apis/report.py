@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import matplotlib
@@ -64,6 +64,12 @@ def read_scalars(folder: Path) -> List[dict]:
                 continue  # half a line, of a run that was killed
             entries['loss' in entry, entry['step']] = entry
     return [entries[key] for key in sorted(entries)]
+
+
+def last_checkpoint(folder: Path) -> Optional[Path]:
+    """The newest checkpoint by its epoch, which is whole, since it was written under another name first."""
+    epochs = {int(path.stem.split('_')[1]): path for path in folder.glob('epoch_*.pth')}
+    return epochs[max(epochs)] if epochs else None
 
 
 def draw_curves(folders: Dict[str, Path], path: Path) -> None:

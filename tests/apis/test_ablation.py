@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from mmpose_tskd.apis.ablation import make_plan, plan, run_ablation, write_report
 from mmpose_tskd.apis.ablation.statistics import Comparison, _seed_shares
+from mmpose_tskd.apis.ablation.worker import is_trained
 from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.errors import UserError
 
@@ -63,6 +64,7 @@ def test_a_plan_has_every_run_after_what_it_needs(spec):
     assert runs['scheme1', 5].needs == dict(student=runs['baseline', 5].name)
     assert runs['baseline', 5].needs == {} and runs['scheme4', 5].needs == dict(teacher=runs['teacher', 0].name)
     assert list(runs_of(spec(), schemes=['teacher'])) == [('teacher', 0)]
+    assert ('teacher', 0) not in runs_of(spec(), schemes=['scheme1'])  # which the labels alone teach
 
 
 def test_schemes_are_those_of_table_4(spec):
@@ -95,6 +97,8 @@ def test_a_hash_follows_what_bears_on_the_outcome_and_nothing_else(spec, tmp_pat
     assert changed(spec(options=quiet), work_dir=str(tmp_path)) == set()
     everything = {scheme for scheme, _ in base}
     assert changed(spec(options={'optim_wrapper.optimizer.lr': 1e-3})) == everything
+    assert changed(spec(options={'load_from': 'weights.pth'})) == everything
+    assert changed(spec(options={'auto_scale_lr.enable': True})) == everything
     assert changed(spec(draw=dict(num_train=7, num_val=2)), work_dir=str(tmp_path / 'other')) == everything
     assert changed(spec(scheme4=dict(options={'model.temperature': 2.0}))) == {'scheme4', 'scheme6'}
     taught = everything - {'baseline', 'scheme1', 'teacher'}
@@ -141,7 +145,7 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
         make_plan(spec(mine=dict(config='stage2', student='nobody')))
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):
         make_plan(spec(mine=dict(config='stage2')))
-    with pytest.raises(UserError, match='schemes.mine of .* is the same as scheme4: its options change nothing'):
+    with pytest.raises(UserError, match='schemes.mine of .* trains exactly what scheme4 trains'):
         make_plan(spec(mine=dict(config='stage1')))
     with pytest.raises(UserError, match='--jobs must be 1 or more, not 0'):
         run_ablation(spec(), jobs=0)
@@ -192,6 +196,18 @@ def finished(tmp_path_factory):
     process.communicate(timeout=120)  # until its runs, which share its output, have stopped by themselves
     said = finish(work, '--test')
     return folder, said
+
+
+def test_a_run_is_trained_when_its_last_epoch_is_validated(spec, tmp_path):
+    run = runs_of(spec(), schemes=['baseline'], budget=0.2)['baseline', 0]
+    (tmp_path / 'epoch_2.pth').touch()
+    assert not is_trained(run, tmp_path)
+    log = tmp_path / '1' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.0, "step": 2}\n{"coco/AP": 0.1, "step": 1}\n')
+    assert not is_trained(run, tmp_path)
+    log.write_text(log.read_text() + '{"coco/AP": 0.2, "step": 2}\n')
+    assert is_trained(run, tmp_path)
 
 
 def test_killed_and_started_again_it_goes_on_and_finishes(finished):
@@ -294,7 +310,7 @@ def test_what_fails_is_named_and_the_rest_is_done(spec, tmp_path, capfd):
         run_ablation(path, **where, **options)
     said = capfd.readouterr().out
     assert 'FAILED' in said and 'not started, since what it builds on has failed' in said
-    assert sorted(by_scheme(tmp_path / 'results')) == [('baseline', 0), ('teacher', 0)]
+    assert sorted(by_scheme(tmp_path / 'results')) == [('baseline', 0)]
     (console,) = tmp_path.glob('work/runs/*broken*/console.log')
     assert 'Error' in console.read_text()
 
@@ -396,7 +412,7 @@ def test_seeds_and_schemes_choose_what_is_run_not_what_is_reported(finished):
     options = dict(budget=0.2, work_dir=str(folder / 'work'), results=str(folder / 'results'))
     plan = make_plan(SMOKE, schemes=['scheme1'], seeds=[7], **options)
     names = [plan.runs[name] for name in plan.chosen]
-    assert [(run.scheme, run.seed) for run in names] == [('teacher', 0), ('baseline', 7), ('scheme1', 7)]
+    assert [(run.scheme, run.seed) for run in names] == [('baseline', 7), ('scheme1', 7)]
     rows = write_report(plan, 'synthetic-crowd-96x64', 'dev', resamples=10)['rows']
     assert list(rows) == SCHEMES and all(row['AP']['n'] == 2 for row in rows.values())
 
@@ -416,6 +432,13 @@ def test_what_decides_on_dev_alone_is_not_measured_on_the_test_set(spec):
     assert {'dev', 'test'} <= set(runs['scheme4', 0].sets)
     assert 'dev_occluded' in runs['trial', 0].sets
     assert not {'test', 'test_occluded'} & set(runs['trial', 0].sets)
+
+
+def test_a_scheme_has_a_budget_of_its_own(spec):
+    path = spec(longer=dict(config='stage2', student='scheme4', budget=3.0))
+    epochs = {scheme: run.cfg.train_cfg.max_epochs for (scheme, _), run in runs_of(path).items()}
+    assert epochs['longer'] == 3 * epochs['scheme6']
+    runs_of(path, budget=0.1)  # an epoch each: the same run twice does no harm here
 
 
 def test_a_schedule_is_stretched_over_the_budget():

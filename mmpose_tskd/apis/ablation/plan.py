@@ -23,7 +23,10 @@ UNHASHED = (
     'work_dir', 'data_root', 'ann_file', 'data_prefix', 'num_workers', 'persistent_workers', 'val_interval',
     'teacher', 'teacher_checkpoint', 'student_checkpoint',
 )  # fmt: skip
-HASHED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness')
+HASHED = (
+    'model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness',
+    'load_from',
+)  # fmt: skip
 
 
 class Family(NamedTuple):
@@ -101,10 +104,11 @@ def make_plan(
     Args:
         path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
-            ``student``, ``options`` and ``dev_only``), ``seeds``, ``work_dir``, ``results``, and ``options`` for all.
+            ``student``, ``options``, ``budget`` and ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
+            ``work_dir``, ``results``, and ``options`` for all.
         work_dir, results: In place of the YAML's.
-        families, schemes, seeds: Run those alone, the teacher (``'teacher'``), and what they build on.
-        budget: A factor on the epochs of every run; each has at least one.
+        families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
+        budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.
         test: Measure on the test set and its occluded twin, too.
 
     Raises:
@@ -125,15 +129,19 @@ def make_plan(
         family = _prepare(name, spec.families[name], folder / 'data' / name, test)
         teacher = _resolve(spec, family, TEACHER, spec.get('teacher_seed', 0), budget, None)
         runs[teacher.name] = teacher
-        chosen.append(teacher.name)
+        chosen_here: List[str] = []
         for seed in sorted({*wanted_seeds, *spec.seeds, *_finished_seeds(results_folder, name)}):
             made: Dict[str, Run] = {TEACHER: teacher}
             for scheme in all_schemes:
                 run = made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
                 runs[run.name] = run
                 if seed in wanted_seeds and scheme in wanted_schemes:
-                    chosen.append(run.name)
-            _check_different(made)
+                    chosen_here.append(run.name)
+            if budget == 1:  # with fewer epochs schemes that differ in these may well come to the same
+                _check_different(made)
+        if TEACHER in chosen_schemes or any(TEACHER in runs[name].needs for name in chosen_here):
+            chosen_here.insert(0, teacher.name)
+        chosen += chosen_here
     relative = os.path.relpath(path)
     command = f'python tools/ablation.py {Path(path).name if relative.startswith("..") else relative}'
     for option, value in (('--seeds', seeds), ('--schemes', schemes), ('--families', families)):
@@ -152,7 +160,8 @@ def _check_different(made: Dict[str, Run]) -> None:
     for scheme, run in made.items():
         if first.setdefault(run.hash, scheme) != scheme:
             raise UserError(
-                f'schemes.{scheme} of {run.family} is the same as {first[run.hash]}: its options change nothing'
+                f'schemes.{scheme} of {run.family} trains exactly what {first[run.hash]} trains: give it another value '
+                'or take it out'
             )
 
 
@@ -208,13 +217,13 @@ def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
         Labels(data_root / loader.dataset.ann_file, data_root / loader.dataset.data_prefix.img)
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
     )
-    sets = dict(zip(('train', 'dev'), split_labels(train, folder, spec.dev_pictures, spec.get('split_seed', 0))))
+    sets = dict(zip(('train', 'dev'), split_labels(train, folder, spec.dev_pictures)))
     links = load_skeleton(cfg.dataset_type).links
     if test:
         sets['test'] = held_out
     for part in [part for part in sets if part != 'train']:
         twin = folder / f'{part}_occluded'
-        sets[f'{part}_occluded'] = occlude(sets[part], twin, links, spec.get('occlusion_seed', 0))
+        sets[f'{part}_occluded'] = occlude(sets[part], twin, links)
     return Family(name, configs, sets, sets['train'].digest())
 
 
@@ -233,7 +242,7 @@ def _resolve(
     cfg = copy.deepcopy(family.configs[entry.config])
     cfg.merge_from_dict(copy.deepcopy(dict(spec.get('options', {}))))
     cfg.merge_from_dict(copy.deepcopy(dict(entry.get('options', {}))))
-    scale_epochs(cfg, budget)
+    scale_epochs(cfg, budget * entry.get('budget', 1.0))
     cfg.randomness = dict(seed=seed)
     for name, part in (('train', 'train'), ('val', 'dev'), ('test', 'dev')):
         family.sets[part].into(cfg[f'{name}_dataloader'].dataset)
@@ -250,8 +259,9 @@ def _resolve(
         if 'student' not in entry:
             raise UserError(f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"')
         needs['student'] = made[entry.student]
+    hashed = HASHED + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
     described = dict(
-        config=_described({key: cfg[key] for key in HASHED if key in cfg}),
+        config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
     )

@@ -1,6 +1,5 @@
 """What came of an ablation: a summary, tables and plots, made from the records of its runs."""
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -8,7 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ...engine.atomic_backend import AtomicLocalBackend
+from ..benchmark.measuring import write_json
 from ..environment import versions
 from .plan import TEACHER, Plan
 from .statistics import Comparison, Records
@@ -20,7 +19,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 BASELINE = 'baseline'
 TWIN = 'occluded_'  # before a metric of the occluded twin
 INTERVAL = (
-    '95 % (less with few seeds) of delta, the paired difference to the baseline; bootstrap over pictures and seeds'
+    'delta is the paired difference to the baseline; its interval the 2.5th to the 97.5th percentile of a bootstrap '
+    'over pictures and seeds, which is too narrow where seeds are few, and holds for this one teacher'
 )
 HEADINGS = {
     'AP': 'AP',
@@ -91,11 +91,11 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     )
     families = {run.family for run in plan.runs.values()}
     stem = plan.results.name + (f'_{family}' if len(families) > 1 else '') + ('' if part == 'test' else f'_{part}')
-    AtomicLocalBackend().put_text(json.dumps(summary, indent=1) + '\n', plan.results.parent / f'{stem}.json')
+    write_json(summary, plan.results.parent / f'{stem}.json')
     folder = plan.results / (f'{family}_{part}' if len(families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, folder)
-    (folder / 'differences.md').write_text(_differences_table(differences['AP']) + '\n')
+    (folder / 'differences.md').write_text(_with_caption(_differences_table(differences['AP'])))
     _draw_gains(rows, folder / 'gains.png')
     _draw_curves(runs, folder / 'curves.png')
     _draw_joints(runs, part, folder / 'joints.png')
@@ -156,7 +156,7 @@ def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
             },
         }
     )
-    (folder / 'table.md').write_text(text.to_markdown() + '\n')
+    (folder / 'table.md').write_text(_with_caption(text.to_markdown()))
     escaped = text.rename(index=lambda name: name.replace('_', r'\_')).replace('±', r'$\\pm$', regex=True)
     (folder / 'table.tex').write_text(escaped.to_latex())
 
@@ -170,6 +170,10 @@ def _differences_table(differences: Dict[str, Dict[str, dict]]) -> str:
         for other in differences
     }
     return pd.DataFrame(cells).to_markdown()
+
+
+def _with_caption(table: str) -> str:
+    return f'{table}\n\nIn brackets: {INTERVAL}.\n'
 
 
 def _difference(entry: Dict[str, float]) -> str:
@@ -203,8 +207,8 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
         axes.bar(places, [entry['delta'] for entry in entries], width, label=HEADINGS[name])
         axes.errorbar(places, ends.mean(axis=1), np.ptp(ends, axis=1) / 2, fmt='none', ecolor='black', capsize=3)
     axes.axhline(0, color='black', linewidth=0.8)
-    axes.set_xticks(range(len(compared)), list(compared))
-    axes.set(ylabel='difference to the baseline, 95 % interval')
+    axes.set_xticks(range(len(compared)), [f'{scheme}\nseeds: {row["AP"]["n"]}' for scheme, row in compared.items()])
+    axes.set(ylabel='difference to the baseline', title='with its interval, from a bootstrap over pictures and seeds')
     axes.grid(alpha=0.3, axis='y')
     axes.legend()
     _save(figure, path)

@@ -18,11 +18,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.evaluation.metrics import CocoMetric
 
-from ...checkpoint import load_weights
+from ...checkpoint import load_weights, weights_digest
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...engine.hooks.utils import unwrapped_model
 from ..environment import machine, prefers_bfloat16, versions
-from ..report import read_scalars
+from ..report import last_checkpoint, read_scalars
 from .plan import Run
 
 
@@ -79,13 +79,10 @@ def missing_sets(run: Run, record: Optional[dict], sets: List[str]) -> List[str]
 
 
 def is_trained(run: Run, folder: Path) -> bool:
-    return (folder / f'epoch_{run.cfg.train_cfg.max_epochs}.pth').is_file()
-
-
-def last_checkpoint(folder: Path) -> Optional[Path]:
-    """The newest checkpoint by its epoch, which is whole, since it was written under another name first."""
-    epochs = {int(path.stem.split('_')[1]): path for path in folder.glob('epoch_*.pth')}
-    return epochs[max(epochs)] if epochs else None
+    """Whether its last epoch is done, and with it the last point of its learning curve."""
+    last = run.cfg.train_cfg.max_epochs
+    is_validated = any('loss' not in entry and entry['step'] == last for entry in read_scalars(folder))
+    return is_validated and (folder / f'epoch_{last}.pth').is_file()
 
 
 @contextmanager
@@ -149,14 +146,6 @@ class _FollowHook(Hook):
         hub.update_info('train_s', seconds)
         if self.batches is not None:
             hub.update_info('start', dict(hub.get_info('start'), batches=self.batches.hexdigest()[:12]))
-
-
-def weights_digest(weights: Dict[str, torch.Tensor]) -> str:
-    """12 hexadecimal digits of the SHA-256 of a model's weights."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode() + weights[name].cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _runner(cfg: Config, needs: Dict[str, str], **options) -> Runner:

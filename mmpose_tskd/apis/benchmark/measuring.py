@@ -7,7 +7,7 @@ import tempfile
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Union
 
 import torch
 from rich import box
@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from ...engine.atomic_backend import AtomicLocalBackend
 from ..environment import machine, versions
 
 Call = Callable[[], Any]
@@ -148,6 +149,7 @@ def print_rows(title: str, rows: List[Dict[str, Any]]) -> None:
     Console(width=140).print(table)
 
 
-def write_json(result: Dict[str, Any], out: Optional[str]) -> None:
+def write_json(result: Dict[str, Any], out: Union[str, Path, None]) -> None:
+    """Writes a file that is whole or not there, whenever the process is killed; none where ``out`` is None."""
     if out:
-        Path(out).write_text(json.dumps(result, indent=1) + '\n')
+        AtomicLocalBackend().put_text(json.dumps(result, indent=1) + '\n', out)

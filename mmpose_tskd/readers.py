@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 from mmpose.models.utils.tta import flip_heatmaps, flip_vectors
 from torch import Tensor
 
@@ -52,19 +53,19 @@ def merge_flipped_simcc(
     simcc: Tuple[Tensor, Tensor],
     flipped: Optional[Tuple[Tensor, Tensor]],
     smoothing_type: str,
-    shift: int = 1,
+    split_ratio: float,
 ) -> Tuple[Tensor, Tensor]:
     """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
 
     The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
     vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored picture lies
-    one bin right of its counterpart.
+    one bin right of its counterpart, with another the ratio less one (1.5 as with 2, like the official code).
 
     Args:
         simcc: Logits, N×K×Wx and N×K×Wy.
         flipped: Those of the mirrored picture, already mirrored back, or None.
         smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
-        shift: Bins to move it by, the split ratio less one.
+        split_ratio: Bins a pixel.
 
     Returns:
         Probabilities of the same shapes, fp32.
@@ -73,6 +74,7 @@ def merge_flipped_simcc(
     if flipped is None:
         return x.softmax(-1), y.softmax(-1)
     flipped_x, flipped_y = (v.float() for v in flipped)
+    shift = round(split_ratio) - 1
     flipped_x = torch.cat([flipped_x[..., shift:], *[flipped_x[..., -1:]] * shift], dim=-1)
     if smoothing_type == 'standard':
         return (x.softmax(-1) + flipped_x.softmax(-1)) / 2, (y.softmax(-1) + flipped_y.softmax(-1)) / 2
@@ -129,7 +131,7 @@ class SimCCReader:
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The distributions averaged with those for the mirrored picture."""
         flipped = flip_vectors(*(v.float() for v in mirrored.simcc), flip_indices=flip_indices)
-        probs = merge_flipped_simcc(outputs.simcc, flipped, self.smoothing_type, round(self.split_ratio) - 1)
+        probs = merge_flipped_simcc(outputs.simcc, flipped, self.smoothing_type, self.split_ratio)
         x, y = (prob.clamp(min=1e-30).log() for prob in probs)
         return replace(outputs, simcc=(x, y))
 
@@ -186,7 +188,9 @@ class HeatmapReader:
         self.is_udp = hasattr(codec, 'heatmap_type')
         self.blur: Optional[int] = codec.blur_kernel_size if self.is_udp or codec.unbiased else None
 
-    def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
+    def __call__(self, feats: Tuple[Tensor, ...], output: Union[Tensor, List[Tensor]]) -> PoseOutputs:
+        if isinstance(output, list):  # of a stack of networks, of which CPMHead, too, predicts with the last
+            output = output[-1]
         return PoseOutputs(feats=feats, reader=self, heatmaps=output)
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:
@@ -403,7 +407,7 @@ def build_reader(head: Any, temperature: float = 1.0, where: str = 'model.head')
     codec = getattr(head, 'decoder', None)
     if hasattr(codec, 'simcc_split_ratio'):
         return SimCCReader(head, temperature)
-    if hasattr(codec, 'heatmap_size') and getattr(codec, 'heatmap_type', 'gaussian') == 'gaussian':
+    if isinstance(codec, (MSRAHeatmap, UDPHeatmap)) and getattr(codec, 'heatmap_type', 'gaussian') == 'gaussian':
         return HeatmapReader(head)
     raise UserError(
         f'{where}.decoder: no reader knows the codec {type(codec).__name__} of the head {type(head).__name__}: '

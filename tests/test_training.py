@@ -13,6 +13,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
+from mmpose_tskd.checkpoint import find_resumable
 from mmpose_tskd.errors import UserError
 
 STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
@@ -118,6 +119,23 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
     assert names[0] == names[1]
 
 
+def test_where_a_run_was_stopped_is_kept_until_it_can_be_resumed_from_elsewhere(make_config, tmp_path):
+    """The best epoch's file has no optimiser, and comes before the next of those that have one."""
+    options = {'default_hooks.checkpoint.interval': 2, 'train_cfg.max_epochs': 3}
+    runner = Runner.from_cfg(make_config('stage1_structure.py', **options))
+    runner.register_hook(SignalHook(signal.SIGTERM, iteration=1))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    runner = Runner.from_cfg(make_config('stage1_structure.py', resume=True, **options))
+    runner.register_hook(FailingHook(epoch=1))
+    with pytest.raises(ZeroDivisionError):
+        runner.train()
+    assert list(tmp_path.glob('work/best_*.pth'))
+    assert Path(find_resumable(str(tmp_path / 'work'))).name == 'interrupted.pth'
+    train(make_config('stage1_structure.py', resume=True, **options))
+    assert not (tmp_path / 'work/interrupted.pth').exists()
+
+
 def test_a_run_that_has_failed_holds_no_signal_back(make_config):
     received = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
@@ -133,8 +151,12 @@ def test_a_run_that_has_failed_holds_no_signal_back(make_config):
 
 
 class FailingHook(Hook):
+    def __init__(self, epoch=0):
+        self.epoch = epoch
+
     def before_train_iter(self, runner, *args, **kwargs):
-        raise ZeroDivisionError
+        if runner.epoch == self.epoch:
+            raise ZeroDivisionError
 
 
 def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):

@@ -83,6 +83,15 @@ class SafeSamples(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    @property
+    def pipeline(self) -> Any:
+        """The data set's own, which hooks such as ``PipelineSwitchHook`` replace."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
     def __deepcopy__(self, memo: dict) -> 'SafeSamples':
         return self  # MMEngine copies a data loader's config, and the labels are large
 

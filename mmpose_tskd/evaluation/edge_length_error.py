@@ -14,7 +14,8 @@ class EdgeLengthError(BaseMetric):
             \frac{|\,\|\hat p_{ni} - \hat p_{nj}\| - \|p_{ni} - p_{nj}\|\,|}{\max(w_n, h_n)}
 
     over the limbs V (``skeleton_links`` of the dataset's metainfo) of which both ends are labelled, in percent of the
-    longer side of the person's box. 0 is best.
+    longer side of the person's box. 0 is best. Boxes of a detector (``bbox_file``) come without labels, as limbs of no
+    length; these are left out.
 
     Args:
         collect_device: As in MMEngine's metrics.
@@ -33,7 +34,9 @@ class EdgeLengthError(BaseMetric):
             truth = sample['gt_instances']
             expected = self._lengths(truth['keypoints'], links)
             predicted = self._lengths(sample['pred_instances']['keypoints'], links)
-            labelled = np.asarray(truth['keypoints_visible']).reshape(len(expected), -1)[:, links].min(axis=-1) > 0
+            visible = np.asarray(truth['keypoints_visible'])
+            visible = visible[..., 0] if visible.ndim == 3 else visible  # beside a joint's weight in the loss
+            labelled = (visible[:, links].min(axis=-1) > 0) & (expected > 0)
             x0, y0, x1, y1 = np.asarray(truth['bboxes']).T
             size = np.maximum(x1 - x0, y1 - y0)[:, None]
             self.results.extend(zip(np.abs(predicted - expected) / size, labelled))

@@ -9,6 +9,7 @@ from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
 from ..engine.atomic_backend import AtomicLocalBackend
+from ..errors import UserError
 from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
@@ -36,6 +37,9 @@ class PersonRecordMetric(CocoMetric):
         out_file: The JSON to write.
         pck_thr: The radius.
         kwargs: Of MMPose's ``CocoMetric``.
+
+    Raises:
+        UserError: The people are not those of the labels, but boxes of a detector.
     """
 
     coco: COCO
@@ -58,7 +62,12 @@ class PersonRecordMetric(CocoMetric):
         rows = {image_id: row for row, image_id in enumerate(sorted(self.coco.imgs))}
         errors, visibility, owners = [], [], []
         for prediction in predictions:
-            person = self.coco.anns[prediction['id']]
+            person = self.coco.anns.get(prediction['id'], {})
+            if person.get('image_id') != prediction['img_id']:
+                raise UserError(
+                    f'PersonRecordMetric compares people with their labels, but number {prediction["id"]} in picture '
+                    f'{prediction["img_id"]} has none: set test_dataloader.dataset.bbox_file=None'
+                )
             truth = np.array(person['keypoints'], dtype=float).reshape(-1, 3)
             distance = np.linalg.norm(prediction['keypoints'][0, :, :2] - truth[:, :2], axis=-1)
             errors.append(distance / max(person['bbox'][2:]))

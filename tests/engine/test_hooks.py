@@ -24,7 +24,9 @@ def test_linear_decay_is_equation_4():
 
 def test_other_schedules():
     assert [DistillWeightDecayHook('cosine').weight(e, 4) for e in (0, 2, 4)] == pytest.approx([1.0, 0.5, 0.0])
-    assert [DistillWeightDecayHook('stop').weight(e, 2) for e in (0, 1, 2, 3)] == [1.0, 1.0, 0.0, 0.0]
+    with pytest.raises(UserError, match='schedule="stop" needs an end'):
+        DistillWeightDecayHook('stop')
+    assert [DistillWeightDecayHook('stop', end=2).weight(e, 2) for e in (0, 1, 2, 3)] == [1.0, 1.0, 0.0, 0.0]
     assert DistillWeightDecayHook('linear').weight(9, 4) == 0.0
 
 

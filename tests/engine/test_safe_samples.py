@@ -122,5 +122,14 @@ def test_other_values_are_refused(make_config, damaged_data):
         train(config(make_config, damaged_data, 'ignore'))
 
 
+def test_a_pipeline_that_is_switched_is_used(make_config, damaged_data):
+    """As mmdet's PipelineSwitchHook does towards the end of RTMPose's training."""
+    samples = SafeSamples(Runner.from_cfg(config(make_config, damaged_data, 'skip')).train_dataloader.dataset)
+    (before,) = samples.__getitems__([0])
+    samples.pipeline = lambda info: 'switched'
+    assert samples.__getitems__([0]) == ['switched'] and samples.dataset.pipeline is samples.pipeline
+    assert before != 'switched'
+
+
 def test_a_batch_without_damage_has_none():
     assert check_damage(dict(data_samples=[])) == []

@@ -114,6 +114,28 @@ def test_edge_error_by_hand(meta, truth):
     assert evaluate(EdgeLengthError(), meta, longer, truth)['pose/edge_error'] == pytest.approx(10)
 
 
+def test_edge_error_of_detected_boxes_is_no_number(meta, truth):
+    """MMPose gives them joints that are all at 0 and all visible."""
+    dummies = np.zeros_like(truth)
+    dummies[..., 2] = 1
+    assert evaluate(EdgeLengthError(), meta, truth, dummies) == {}
+
+
+def test_edge_error_reads_visibility_beside_a_weight(meta, truth):
+    """As KeypointConverter leaves it: N×K×2."""
+    moved = truth.copy()
+    moved[:, 15, 1] += 15
+    expected = evaluate(EdgeLengthError(), meta, moved, truth)
+    metric = EdgeLengthError()
+    metric.dataset_meta = meta
+    doubled = samples(moved, truth)
+    for sample in doubled:
+        visible = sample['gt_instances']['keypoints_visible']
+        sample['gt_instances']['keypoints_visible'] = np.stack([visible, np.zeros_like(visible)], axis=-1)
+    metric.process({}, doubled)
+    assert metric.evaluate(len(truth)) == expected and expected['pose/edge_error'] > 0
+
+
 def test_edge_error_without_a_labelled_limb_is_no_number(meta, truth):
     truth[..., 2] = 0
     assert evaluate(EdgeLengthError(), meta, truth, truth) == {}

@@ -7,6 +7,7 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS
 
+from mmpose_tskd.errors import UserError
 from mmpose_tskd.evaluation import HiddenJointCocoMetric, PersonRecordMetric
 from mmpose_tskd.evaluation.resampled import Matches, average_precision
 
@@ -142,3 +143,13 @@ def test_without_hidden_joints_there_is_no_number_of_them(tmp_path, meta):
     written = record(tmp_path, meta, labels, samples)
     assert written['metrics']['AP_hidden'] is None and written['metrics']['PCK_hidden'] is None
     assert list(written['matches']) == ['']
+
+
+def test_boxes_of_a_detector_are_refused(tmp_path, meta):
+    labels, samples = crowd(3)
+    (tmp_path / 'labels.json').write_text(json.dumps(labels))
+    for number, message in ((len(samples) + 7, 'number .* has none'), (samples[0]['id'], 'bbox_file=None')):
+        samples[-1]['id'] = number  # unknown; of somebody in another picture
+        metric = PersonRecordMetric(str(tmp_path / 'labels.json'), tmp_path / 'out.json', **OPTIONS)
+        with pytest.raises(UserError, match=message):
+            evaluate(metric, meta, samples)

@@ -1,6 +1,7 @@
 """Teachers and students of other heads, sizes, colours and joints than one another."""
 
 import copy
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmpose.codecs import MegviiHeatmap
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
 from test_skeleton import HAND
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.readers import flip_coords
+from mmpose_tskd.readers import build_reader, flip_coords
 from mmpose_tskd.skeleton import load_skeleton
 
 SIZE = (64, 96)
@@ -366,6 +368,18 @@ def test_a_teacher_whose_codec_nobody_reads_is_named(distiller):
     combined = estimator(dict(UDP, heatmap_type='combined'))
     with pytest.raises(UserError, match='model.teacher.head.decoder: no reader knows the codec UDPHeatmap'):
         distiller(estimator(MSRA), combined)
+
+
+def test_a_codec_that_only_looks_like_a_known_one_is_named():
+    head = SimpleNamespace(decoder=MegviiHeatmap(input_size=(64, 96), heatmap_size=(16, 24), kernel_size=3))
+    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec MegviiHeatmap'):
+        build_reader(head)
+
+
+def test_of_a_stack_of_networks_the_last_is_read():
+    head = SimpleNamespace(decoder=KEYPOINT_CODECS.build(MSRA))
+    first, last = torch.rand(2, 1, 17, 24, 16)
+    assert build_reader(head)((), [first, last]).heatmaps is last
 
 
 def test_joints_given_as_a_dict_are_shown_with_the_predictions(distiller):

@@ -154,7 +154,8 @@ def test_teacher_follows_the_student_to_another_dtype_and_memory_format(stage1):
     model.to(memory_format=torch.channels_last)
     assert model.teacher.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     model.to(torch.float64)
-    assert model.teacher.model.backbone.conv1.weight.dtype == torch.float64
+    answer = model.teacher(torch.rand(1, 3, *model.head.input_size[::-1], dtype=torch.float64))
+    assert answer.feats[0].dtype == torch.float64 and answer.coords.isfinite().all()
 
 
 def test_a_copy_of_the_model_does_not_copy_the_teacher(stage1):
@@ -309,6 +310,9 @@ def test_one_error_names_all_files_that_are_missing_and_how_to_get_them(stage2):
         assert part in str(error.value)
 
 
+NO_LOSSES = dict(loss_feat=None, loss_pose=None, loss_structure=None)
+
+
 def set_model(**changes):
     def change(cfg):
         for path, value in changes.items():
@@ -330,6 +334,8 @@ def set_model(**changes):
         (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees pictures of \(96, 128\) .* one shape'),
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),
         (set_model(teacher=None), 'distill_losses needs a model.teacher'),
+        (set_model(task_loss=False, distill_losses=NO_LOSSES), 'model.task_loss is False and .* nothing to train'),
+        (set_model(temperature=0), 'model.temperature divides logits and must be above 0'),
         (set_model(frozen=('backbone', 'shoulder')), "no module 'shoulder'"),
         (set_model(distill_losses__loss_pose__typo=1), 'model.distill_losses.loss_pose.*typo'),
         (set_model(distill_losses__loss_pose__type='NoLoss'), 'model.distill_losses.loss_pose.*NoLoss'),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import free_port, toy_config, toy_teacher, write_toy_data
+from mmengine.config import Config
 from mmpose.registry import MODELS
 from probe_hook import digest
 from processes import finish, run_tool, start
@@ -46,8 +47,8 @@ def write_config(people, tmp_path, teacher_checkpoint):
     return write
 
 
-def train(config, *flags, processes=1):
-    """``tools/train.py``, in as many processes; returns the last checkpoint."""
+def train(config, *flags, processes=1, exit_code=0):
+    """``tools/train.py``, in as many processes; returns the last checkpoint of a run that ends well."""
     env = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()))
     if processes > 1:
         flags = ('--launcher', 'pytorch', *flags)
@@ -56,8 +57,8 @@ def train(config, *flags, processes=1):
         place = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes)) if processes > 1 else {}
         running.append(start(run_tool, 'train', config, *flags, log=log, **env, **place))
     for process in running:
-        finish(process, log)
-    return torch.load(config.with_suffix('') / 'epoch_2.pth', weights_only=True)
+        finish(process, log, exit_codes=[exit_code])
+    return None if exit_code else torch.load(config.with_suffix('') / 'epoch_2.pth', weights_only=True)
 
 
 def assert_close(first, second):
@@ -91,6 +92,16 @@ def test_two_processes_learn_what_one_does(stage, write_config, teacher_checkpoi
         for first, second in zip(part['metrics'], whole['metrics']):
             assert first == pytest.approx(second, rel=1e-4) and {'EPE', 'val/teacher/EPE'} <= set(first)
     survived('two processes', stage)
+
+
+def test_a_signal_that_reaches_one_process_within_a_validation_stops_both(write_config, survived):
+    whole = train(config := write_config('stage1_structure.py', 'whole', batch_size=2), processes=2)
+    hooks = [*Config.fromfile(config).custom_hooks, dict(type='StopSecondHook')]
+    config = write_config('stage1_structure.py', 'cut', batch_size=2, custom_hooks=hooks)
+    train(config, processes=2, exit_code=130)
+    assert (config.with_suffix('') / 'last_checkpoint').read_text().endswith('interrupted.pth')
+    assert_close(whole, train(config, '--resume', processes=2))
+    survived('two processes', 'a signal to one within a validation')
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(write_config):

@@ -24,7 +24,7 @@ class DistillWeightDecayHook(Hook):
 
     Args:
         schedule: ``'linear'``, ``'cosine'`` or ``'stop'``.
-        end: T, the epoch (or iteration) from which γ is 0; None takes the run's last.
+        end: T, the epoch (or iteration) from which γ is 0; None takes the run's last, and ``'stop'`` needs a number.
         by_epoch: Set γ at each epoch, else at each iteration.
     """
 
@@ -33,6 +33,8 @@ class DistillWeightDecayHook(Hook):
             raise UserError(f'DistillWeightDecayHook.schedule is "linear", "cosine" or "stop", not {schedule!r}')
         if end is not None and end <= 0:
             raise UserError(f'DistillWeightDecayHook.end must be positive, got {end}')
+        if schedule == 'stop' and end is None:
+            raise UserError('DistillWeightDecayHook.schedule="stop" needs an end: without one γ would never fall')
         self.schedule = schedule
         self.end = end
         self.by_epoch = by_epoch

@@ -62,6 +62,7 @@ class SafeCheckpointHook(Hook):
     def __init__(self) -> None:
         self.signal: Optional[signal.Signals] = None
         self.saved_iter: Optional[int] = None
+        self.resumed_from: Optional[str] = None  # an interrupted.pth, until there is another file to resume from
         self.is_validated = False
         self.signal_time = 0.0
         self.process = os.getpid()
@@ -85,7 +86,7 @@ class SafeCheckpointHook(Hook):
             hook.backend_args = dict(backend='AtomicLocalBackend')
             hook.file_backend = AtomicLocalBackend()
         if runner._resume and Path(runner._load_from).name == INTERRUPTED:
-            AtomicLocalBackend().remove(runner._load_from)
+            self.resumed_from = runner._load_from
         self._listen(type(runner.train_loop).run.__code__)
         if runner._resume and not self.is_validated and _owes_validation(runner):
             runner.val_loop.run()
@@ -94,10 +95,12 @@ class SafeCheckpointHook(Hook):
         self.is_validated = True
 
     def after_val_iter(self, runner, *args, **kwargs) -> None:
-        if self.signal is not None and self.saved_iter == runner.iter:
+        # the processes of distributed training have different numbers of pictures, and only one knows what is saved
+        if self.signal is not None and self.saved_iter == runner.iter and not is_distributed():
             self._stop(runner, 'the checkpoint of its epoch')
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        self._share_signal(runner)
         if self.signal is not None:
             self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter))
 
@@ -105,14 +108,18 @@ class SafeCheckpointHook(Hook):
         self.is_validated = False
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
-        if is_distributed() and self.every_n_train_iters(runner, self.sync_interval):
+        if is_distributed() and not self.every_n_train_iters(runner, self.sync_interval):
+            return
+        self._share_signal(runner)
+        if self.signal is not None:
+            self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def _share_signal(self, runner) -> None:
+        """Tells all processes of distributed training of a signal that has reached one of them."""
+        if is_distributed():
             number = torch.tensor(self.signal or 0, device=next(runner.model.parameters()).device)
             all_reduce(number, 'max')
             self.signal = signal.Signals(int(number)) if number else None
-        elif is_distributed():
-            return
-        if self.signal is not None:
-            self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_run(self, runner) -> None:
         self._unlisten()
@@ -160,6 +167,9 @@ class SafeCheckpointHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         self.saved_iter = checkpoint['meta']['iter']
+        if self.resumed_from is not None and 'optimizer' in checkpoint:  # the best one's file has none
+            AtomicLocalBackend().remove(self.resumed_from)
+            self.resumed_from = None
         checkpoint['meta']['is_validated'] = self.is_validated
         hub = checkpoint.get('message_hub')
         if hub is not None:

@@ -46,7 +46,8 @@ class TeacherEvaluationHook(Hook):
         model = unwrapped_model(runner)
         data = model.data_preprocessor(copy.deepcopy(data_batch), False)
         answer = model.teacher(data['inputs'])
-        scores = answer.scores
+        # the evaluator's threshold is for the student's head, whose scores may be on another scale
+        scores = answer.scores * (model.reader.best_score / answer.reader.best_score)
         if answer.weights is not None:
             scores = scores * (answer.weights > 0)
         instances = pack_instances(model.reader.decoded(answer.peaks), scores)

@@ -1,6 +1,5 @@
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
@@ -45,7 +44,8 @@ class IGPGCNHead(BaseHead):
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
             put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only joints whose confidence is below this, in (0, 1]; None refines all.
+        refine_score_thr: Refine only joints whose confidence is below this, in (0, 1]; None refines all, as training
+            always does.
         stage_weights: λ of Eq. 7, for :meth:`loss`.
 
     Raises:
@@ -125,22 +125,26 @@ class IGPGCNHead(BaseHead):
             UserError: ``in_indices`` or ``in_channels`` are not the maps'.
         """
         maps = self.select_maps(feats)
+        dtype = next(self.input_layer.parameters()).dtype
         if self.feature_adaption is not None:
             maps = self.feature_adaption(maps)
         # In half precision a coordinate would be rounded to half a pixel, and the graph network costs next to nothing.
         with torch.autocast(coords.device.type, enabled=False):
             start = pose = normalize_coords(coords.float(), self.input_size)
-            x = torch.cat([start, confidence.float().unsqueeze(-1)], dim=-1)
+            x = torch.cat([start, confidence.float().unsqueeze(-1)], dim=-1).to(dtype)
             x = self.blocks[0](self.input_norm(self.input_layer(x)).relu())
             poses = []
             for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
-                feat = sample_at(maps[step].float(), pose.detach() if self.resample else start)
+                feat = sample_at(maps[step].float(), pose.detach() if self.resample else start).to(dtype)
                 if self.projections is not None:
                     feat = self.projections[step](feat)
                 x = block(x, feat)
-                pose = output_layer(x) + (start if self.output == 'offset' else 0)
+                pose = output_layer(x).float() + (start if self.output == 'offset' else 0)
                 poses.append(denormalize_coords(pose, self.input_size))
-        return tuple(poses)
+        if self.refine_score_thr is None or self.training:
+            return tuple(poses)
+        low = (confidence < self.refine_score_thr).unsqueeze(-1)
+        return tuple(torch.where(low, pose, coords.float()) for pose in poses)
 
     def refine_flipped(
         self, views: Sequence[Sequence[Tensor]], coords: Tensor, confidence: Tensor, flip_indices: List[int]
@@ -221,9 +225,6 @@ class IGPGCNHead(BaseHead):
             coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
         poses = to_numpy(self.base_reader.decoded(coords.float()))
-        if self.refine_score_thr is not None:
-            low = to_numpy(initial.confidence < self.refine_score_thr)[..., None]
-            poses = np.where(low, poses, np.concatenate([instance.keypoints for instance in instances]))
         for instance, refined in zip(instances, poses):
             instance.keypoints = refined[None]
         return base

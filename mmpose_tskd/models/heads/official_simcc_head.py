@@ -47,7 +47,7 @@ class OfficialSimCCHead(SimCCHead):
         on the first of them, a quarter of a pixel off.
         """
         with torch.autocast(feats[-1].device.type, enabled=False):
-            return super().forward((feats[-1].float(),))
+            return super().forward((feats[-1].to(next(self.parameters()).dtype),))
 
     def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
         """The key-point loss, and the share of joints within 5 % of the input size, without leaving the device."""
@@ -82,13 +82,13 @@ class OfficialSimCCHead(SimCCHead):
 
     def predict_probabilities(self, feats, batch_data_samples: Sequence, test_cfg: dict) -> Tuple[Tensor, Tensor]:
         """N×K×Wx and N×K×Wy; with ``test_cfg.flip_test``, ``feats`` are the picture's and its mirror image's."""
-        smoothing_type = self.decoder.smoothing_type
+        rule = self.decoder.smoothing_type, self.simcc_split_ratio
         if not test_cfg.get('flip_test', False):
-            return merge_flipped_simcc(self.forward(feats), None, smoothing_type)
+            return merge_flipped_simcc(self.forward(feats), None, *rule)
         feats, mirrored = feats
         flip_indices = batch_data_samples[0].metainfo['flip_indices']
         flipped = flip_vectors(*self.forward(mirrored), flip_indices=flip_indices)
-        return merge_flipped_simcc(self.forward(feats), flipped, smoothing_type)
+        return merge_flipped_simcc(self.forward(feats), flipped, *rule)
 
 
 def pack_instances(coords: Tensor, scores: Tensor) -> List[InstanceData]:

@@ -67,9 +67,12 @@ class HeatmapMSELoss(nn.Module):
                 f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's are {own} (w, h) and the "
                 f"teacher's {other}: give both codecs one heatmap_size, or use PoseL1Loss or JointAffinityLoss"
             )
-        drawn, others = (f'{type(codec).__name__}(sigma={codec.sigma})' for codec in (student.codec, teacher.codec))
+        drawn, others = (
+            f'{type(codec).__name__}(sigma={float(codec.sigma)}, unbiased={getattr(codec, "unbiased", None)})'
+            for codec in (student.codec, teacher.codec)
+        )
         if drawn != others:
             raise UserError(
                 f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's codec draws a joint as {drawn}, "
-                f"the teacher's as {others}: give the student's codec the teacher's type and sigma, or use PoseL1Loss"
+                f"the teacher's as {others}: give the student's codec the teacher's, or use PoseL1Loss"
             )

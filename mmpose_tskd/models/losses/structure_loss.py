@@ -1,5 +1,6 @@
 import json
-from typing import Optional, Sequence, Union
+from pathlib import Path
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -64,7 +65,8 @@ class StructureLoss(nn.Module):
         loss_weight: β of Eq. 5.
 
     Raises:
-        UserError: An option has no such value, or the numbers are not one a limb.
+        UserError: An option has no such value, or the numbers are not one a limb; when training starts, the labels in
+            ``ann_file`` are missing or another dataset's.
     """
 
     edges: Tensor
@@ -87,9 +89,19 @@ class StructureLoss(nn.Module):
         self.edge_form = edge_form
         self.hard_teacher = hard_teacher
         self.loss_weight = loss_weight
+        self.labels: Optional[Tuple[Skeleton, str]] = None  # what ω is still to be worked out from
+        if edge_weights == 'length_std':
+            if ann_file is None:
+                raise UserError('StructureLoss.edge_weights="length_std" needs the training labels: set ann_file')
+            self.labels, edge_weights = (skeleton, ann_file), 'uniform'
         self.register_buffer('edges', skeleton.edges(), persistent=False)
-        weights = make_edge_weights(skeleton, edge_weights, ann_file)
-        self.register_buffer('edge_weights', weights, persistent=False)
+        self.register_buffer('edge_weights', make_edge_weights(skeleton, edge_weights), persistent=False)
+
+    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
+        """Works out an ω that follows from the training labels, which a model that is only tested does without."""
+        if self.labels is not None:
+            weights = 1 / _length_std(*self.labels)
+            self.edge_weights.copy_(weights / weights.mean())
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
@@ -99,8 +111,8 @@ class StructureLoss(nn.Module):
         )
 
 
-def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann_file: Optional[str] = None) -> Tensor:
-    """ω of Eq. 3, E numbers; the arguments are :class:`StructureLoss`'s."""
+def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]]) -> Tensor:
+    """ω of Eq. 3, E numbers, where it does not depend on labels; ``kind`` is :class:`StructureLoss`'s."""
     if not isinstance(kind, str):
         if len(kind) != len(skeleton.links):
             raise UserError(f'StructureLoss.edge_weights holds {len(kind)} numbers for {len(skeleton.links)} limbs')
@@ -114,10 +126,6 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann
                 f'but the metainfo has {len(skeleton.sigmas)}: write them into sigmas, or choose "uniform"'
             )
         weights = 1 / torch.tensor(skeleton.sigmas)[skeleton.edges()].sum(0)
-    elif kind == 'length_std':
-        if ann_file is None:
-            raise UserError('StructureLoss.edge_weights="length_std" needs the training labels: set ann_file')
-        weights = 1 / _length_std(skeleton, ann_file)
     else:
         raise UserError(
             f'StructureLoss.edge_weights is "uniform", "sigma", "length_std" or one number a limb, not {kind!r}'
@@ -127,8 +135,16 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann
 
 def _length_std(skeleton: Skeleton, ann_file: str) -> Tensor:
     """E numbers: the standard deviation of each limb's length, as a share of the longer side of the person's box."""
-    with open(ann_file) as file:
-        people = [a for a in json.load(file)['annotations'] if max(a['bbox'][2:]) > 0 and any(a['keypoints'][2::3])]
+    if not Path(ann_file).is_file():
+        raise UserError(f'StructureLoss.ann_file: there is no {ann_file}')
+    labels = json.loads(Path(ann_file).read_text())['annotations']
+    people = [a for a in labels if max(a['bbox'][2:]) > 0 and any(a['keypoints'][2::3])]
+    found = {len(a['keypoints']) // 3 for a in people} - {skeleton.num_keypoints}
+    if found:
+        raise UserError(
+            f'StructureLoss.ann_file={ann_file} labels {found.pop()} key points, the metainfo has '
+            f'{skeleton.num_keypoints}: name the labels of the same dataset'
+        )
     joints = np.array([a['keypoints'] for a in people], dtype=np.float64).reshape(-1, skeleton.num_keypoints, 3)
     joints[..., :2] /= np.array([max(a['bbox'][2:]) for a in people])[:, None, None]
     spread = []

@@ -139,6 +139,19 @@ def test_only_joints_of_low_score_are_refined_when_asked():
     assert 0 < kept.sum() < kept.size
     assert np.array_equal(preds[kept], base[kept])
     assert not np.allclose(preds[~kept], base[~kept])
+    said = head(feats).refined[-1].detach().numpy()  # which is what a teacher that refines says, too
+    assert np.allclose(said, preds, atol=1e-4)
+    in_training = head.train()(feats).refined[-1].detach().numpy()
+    assert not np.allclose(in_training[kept], base[kept])
+
+
+@pytest.mark.parametrize('feature_adaption', [True, False])
+def test_a_head_in_another_dtype_refines(feature_adaption):
+    head, feats = train_a_little(make_head(feature_adaption=feature_adaption), None), make_feats()
+    expected = head(feats).refined[-1]
+    refined = head.double()([feat.double() for feat in feats]).refined[-1]
+    assert torch.allclose(refined.float(), expected, atol=1e-2)
+    assert head.bfloat16()([feat.bfloat16() for feat in feats]).refined[-1].isfinite().all()
 
 
 def test_coordinates_keep_full_precision_under_autocast():

@@ -69,23 +69,28 @@ def test_score_is_the_larger_maximum_with_label_smoothing_and_the_smaller_with_a
     assert predict(make_head(GAUSSIAN), (x, y))[1] == pytest.approx(low)
 
 
-def test_the_mirrored_vector_moves_left_by_one_bin():
-    """A joint at bin 3 of 8 is seen at pixel 4 - 1 - 1.5 = 1.5, bin 3, of the mirror image: mirrored back, bin 4."""
-    x, y = logits(3, size=8), logits(1, size=6)
-    mirrored_back = logits(3, size=8).flip(-1)
-    assert mirrored_back.argmax().item() == 4
-    prob_x, _ = merge_flipped_simcc((x, y), (mirrored_back, y), 'standard')
+@pytest.mark.parametrize('ratio', [1, 2, 3])
+def test_the_mirrored_vector_moves_left_by_the_bins_of_a_pixel_less_one(ratio):
+    """A joint at pixel 1 of 4 is at pixel 2 of the mirror image; with 2 bins a pixel, bin 4, mirrored back bin 3."""
+    x, y = logits(ratio, size=4 * ratio), logits(1, size=6)
+    mirrored_back = logits(2 * ratio, size=4 * ratio).flip(-1)
+    assert mirrored_back.argmax().item() == 2 * ratio - 1
+    prob_x, _ = merge_flipped_simcc((x, y), (mirrored_back, y), 'standard', ratio)
     assert torch.equal(prob_x, x.softmax(-1))
+    head = make_head()
+    head.simcc_split_ratio = ratio
+    keypoints, _ = predict(head, (x, y), (logits(2 * ratio, size=4 * ratio), y), flip_indices=(0,))
+    assert keypoints[0, 0, 0] == 1.0
 
 
 def test_views_are_averaged_after_the_softmax_with_label_smoothing_and_before_it_with_a_gaussian():
     x, flipped = torch.randn(1, 1, 8), torch.randn(1, 1, 8)
     y, flipped_y = torch.randn(1, 1, 6), torch.randn(1, 1, 6)
     shifted = torch.cat([flipped[..., 1:], flipped[..., -1:]], -1)
-    prob_x, prob_y = merge_flipped_simcc((x, y), (flipped, flipped_y), 'standard')
+    prob_x, prob_y = merge_flipped_simcc((x, y), (flipped, flipped_y), 'standard', 2.0)
     assert torch.allclose(prob_x, (x.softmax(-1) + shifted.softmax(-1)) / 2)
     assert torch.allclose(prob_y, (y.softmax(-1) + flipped_y.softmax(-1)) / 2)
-    prob_x, prob_y = merge_flipped_simcc((x, y), (flipped, flipped_y), 'gaussian')
+    prob_x, prob_y = merge_flipped_simcc((x, y), (flipped, flipped_y), 'gaussian', 2.0)
     assert torch.allclose(prob_x, ((x + shifted) / 2).softmax(-1))
     assert torch.allclose(prob_y, ((y + flipped_y) / 2).softmax(-1))
 

@@ -13,8 +13,8 @@ from mmpose_tskd.models.losses import HeatmapMSELoss, JointAffinityLoss, heatmap
 from mmpose_tskd.structures import PoseOutputs
 
 
-def outputs(heatmaps=None, simcc=None, weights=None, sigma=2):
-    reader = SimpleNamespace(codec=SimpleNamespace(sigma=sigma))
+def outputs(heatmaps=None, simcc=None, weights=None, sigma=2, unbiased=False):
+    reader = SimpleNamespace(codec=SimpleNamespace(sigma=sigma, unbiased=unbiased))
     return PoseOutputs(feats=(), reader=reader, heatmaps=heatmaps, simcc=simcc, weights=weights)
 
 
@@ -156,8 +156,11 @@ def test_only_the_affinities_compare_heatmaps_of_two_sizes():
 
 def test_heatmaps_that_draw_a_joint_differently_are_not_compared():
     student, teacher = outputs(torch.zeros(1, 3, 4, 5)), outputs(torch.zeros(1, 3, 4, 5), sigma=3)
-    with pytest.raises(UserError, match=r"draws a joint as .*sigma=2\), the teacher's as .*sigma=3"):
+    with pytest.raises(UserError, match=r"draws a joint as .*sigma=2.0, .*, the teacher's as .*sigma=3.0"):
         HeatmapMSELoss().check(student, teacher)
+    with pytest.raises(UserError, match="unbiased=False.*, the teacher's as .*unbiased=True"):
+        HeatmapMSELoss().check(student, outputs(torch.zeros(1, 3, 4, 5), unbiased=True))
+    HeatmapMSELoss().check(student, outputs(torch.zeros(1, 3, 4, 5), sigma=2.0))
 
 
 def test_affinities_are_fp32_under_autocast():

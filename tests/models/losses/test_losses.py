@@ -153,7 +153,19 @@ def test_structure_loss_takes_edges_and_weights_from_metainfo(tmp_path):
     ann_file = tmp_path / 'labels.json'
     ann_file.write_text(json.dumps(dict(annotations=people)))
     loss = StructureLoss(LINE, edge_weights='length_std', ann_file=str(ann_file))
+    loss.check(None, None)
     assert loss.edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
+
+
+def test_labels_that_structure_loss_takes_its_weights_from_are_needed_for_training_alone(tmp_path):
+    gone = StructureLoss(LINE, edge_weights='length_std', ann_file=str(tmp_path / 'gone.json'))
+    with pytest.raises(UserError, match='StructureLoss.ann_file: there is no .*gone.json'):
+        gone.check(None, None)
+    (tmp_path / 'gone.json').write_text(
+        json.dumps(dict(annotations=[dict(bbox=[0, 0, 9, 9], keypoints=[1, 1, 2] * 17)]))
+    )
+    with pytest.raises(UserError, match='labels 17 key points, the metainfo has 3'):
+        gone.check(None, None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, set_random_seed
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..checkpoint import load_strictly, load_weights, reading
+from ..checkpoint import load_strictly, load_weights, reading, weights_digest
 from ..datasets.label_checks import check_labels
 from ..errors import UserError
 from ..models.distillers import PoseDistiller
@@ -89,7 +89,8 @@ def analyze_gradients(
     print_rows(f'gradients in the {part}, {len(samples)} batches', rows)
     result = dict(
         rows=rows,
-        config=Path(config).stem,
+        config=config,
+        checkpoints=[str(file) for file in checkpoints],
         cfg_options=cfg_options,
         part=part,
         batches=len(samples),
@@ -105,6 +106,8 @@ def analyze_refinement(
     config: str, checkpoint: str, out: Optional[str] = None, cfg_options: Optional[dict] = None
 ) -> Dict[str, Any]:
     """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
+
+    The people are those of the labels, whatever boxes the config tests with.
 
     Args:
         config: Of a model whose head is :class:`IGPGCNHead`, plain or a distiller; of a distiller, its teacher is
@@ -130,8 +133,10 @@ def analyze_refinement(
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.build(model, teacher.find_checkpoint())
-        load_strictly(model, load_weights(checkpoint), checkpoint, 'the model')
+        weights = load_weights(checkpoint)
+        load_strictly(model, weights, checkpoint, 'the model')
     loader_cfg = cfg.test_dataloader
+    loader_cfg.dataset.bbox_file = None
     loader_cfg.dataset.pipeline[-1].pack_transformed = True
     model.eval()
     found: Dict[str, List[np.ndarray]] = {}
@@ -144,9 +149,10 @@ def analyze_refinement(
     print_rows('errors in input pixels', rows)
     result = dict(
         rows=rows,
-        config=Path(config).stem,
+        config=config,
         cfg_options=cfg_options,
-        checkpoint=Path(checkpoint).name,
+        checkpoint=checkpoint,
+        weights=weights_digest(weights),
         people=len(joints['joint']) // len(set(joints['joint'].tolist())),
         input_size=list(model.head.input_size),
         **versions_and_machine(),

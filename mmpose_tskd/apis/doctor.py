@@ -23,7 +23,7 @@ class Finding(NamedTuple):
     message: str  # what is wrong with it and what to do, or what was counted
 
 
-class Labels(NamedTuple):
+class ExpectedLabels(NamedTuple):
     """One annotation file and what is known of it."""
 
     ann_file: str
@@ -38,10 +38,10 @@ class Labels(NamedTuple):
 COCO = 'cocodataset.org'
 CROWDPOSE = 'mmpose.readthedocs.io, "2D Body Keypoint Datasets", CrowdPose'
 DETECTIONS = 'the person detection results that the same page links for COCO'
-LAYOUTS: Dict[str, List[Labels]] = {
+LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     'coco': [
-        Labels('annotations/person_keypoints_train2017.json', 'train2017', 118287, 149813, downloads=COCO),
-        Labels(
+        ExpectedLabels('annotations/person_keypoints_train2017.json', 'train2017', 118287, 149813, downloads=COCO),
+        ExpectedLabels(
             'annotations/person_keypoints_val2017.json',
             'val2017',
             5000,
@@ -51,8 +51,10 @@ LAYOUTS: Dict[str, List[Labels]] = {
         ),
     ],
     'crowdpose': [
-        Labels('annotations/mmpose_crowdpose_trainval.json', 'images', 12000, num_keypoints=14, downloads=CROWDPOSE),
-        Labels(
+        ExpectedLabels(
+            'annotations/mmpose_crowdpose_trainval.json', 'images', 12000, num_keypoints=14, downloads=CROWDPOSE
+        ),
+        ExpectedLabels(
             'annotations/mmpose_crowdpose_test.json',
             'images',
             8000,
@@ -122,7 +124,7 @@ def _load_json(folder: Path, name: str, downloads: str) -> Any:
         return Finding('error', name, f'damaged ({error}); download it again from {downloads}')
 
 
-def _examine_labels(folder: Path, labels: Labels) -> Iterable[Finding]:
+def _examine_labels(folder: Path, labels: ExpectedLabels) -> Iterable[Finding]:
     content = _load_json(folder, labels.ann_file, labels.downloads)
     if isinstance(content, Finding):
         return [content]
@@ -142,7 +144,7 @@ def _examine_labels(folder: Path, labels: Labels) -> Iterable[Finding]:
     return [finding for finding in findings if finding is not None]
 
 
-def _check_counts(labels: Labels, num_images: int, num_people: int) -> Finding:
+def _check_counts(labels: ExpectedLabels, num_images: int, num_people: int) -> Finding:
     counted = f'{num_images:,} pictures, {num_people:,} people with key points'
     expected = f'{labels.num_images:,} pictures'
     if labels.num_people is not None:
@@ -154,7 +156,7 @@ def _check_counts(labels: Labels, num_images: int, num_people: int) -> Finding:
     return Finding('ok', labels.ann_file, counted)
 
 
-def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+def _check_annotations(labels: ExpectedLabels, annotations: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
     faults = find_faults(coco_people(annotations), labels.num_keypoints)
     stray = [annotation.get('id') for annotation in annotations if annotation.get('image_id') not in images]
     if stray:
@@ -162,7 +164,7 @@ def _check_annotations(labels: Labels, annotations: List[dict], images: Dict[int
     return Finding('error', labels.ann_file, describe(faults)) if faults else None
 
 
-def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
     """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
@@ -188,7 +190,7 @@ def _check_sizes(labels: Labels, people: List[dict], images: Dict[int, dict]) ->
     return None
 
 
-def _check_pictures(folder: Path, labels: Labels, images: Dict[int, dict]) -> List[Finding]:
+def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> List[Finding]:
     pictures = folder / labels.images
     if not pictures.is_dir():
         return [Finding('error', f'{labels.images}/', f'missing; from {labels.downloads}')]
@@ -217,7 +219,7 @@ def _check_pictures(folder: Path, labels: Labels, images: Dict[int, dict]) -> Li
     ]
 
 
-def _check_boxes(folder: Path, labels: Labels, images: Dict[int, dict]) -> Finding:
+def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> Finding:
     name = str(labels.boxes)
     boxes = _load_json(folder, name, DETECTIONS)
     if isinstance(boxes, Finding):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import cv2
 import matplotlib
@@ -66,10 +66,9 @@ def read_scalars(folder: Path) -> List[dict]:
     return [entries[key] for key in sorted(entries)]
 
 
-def last_checkpoint(folder: Path) -> Optional[Path]:
-    """The newest checkpoint by its epoch, which is whole, since it was written under another name first."""
-    epochs = {int(path.stem.split('_')[1]): path for path in folder.glob('epoch_*.pth')}
-    return epochs[max(epochs)] if epochs else None
+def last_checkpoint(folder: Path) -> Path:
+    """Of those that a run has left, the one of its last epoch."""
+    return max(folder.glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
 
 
 def draw_curves(folders: Dict[str, Path], path: Path) -> None:

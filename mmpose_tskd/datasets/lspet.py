@@ -51,7 +51,7 @@ def convert_lspet(
         The two sets, ``'train'`` and ``'val'``.
 
     Raises:
-        UserError: A file is missing or is not what the archive has.
+        UserError: A file is missing or is not what the archive has, or ``out`` holds another conversion.
     """
     archive, out = Path(archive), Path(out)
     people = _read_joints(archive / 'joints.mat')
@@ -59,6 +59,15 @@ def convert_lspet(
     if not 0 < num_val < len(numbers):
         raise UserError(f'--num-val is {num_val}, but {len(numbers)} people have {LEAST} or more labelled joints')
     val = set(np.random.default_rng(seed).permutation(numbers)[:num_val].tolist())
+    info = dict(
+        description='LSPET', source='Johnson and Everingham, CVPR 2011', upright=upright, seed=seed, num_val=num_val
+    )
+    sets = {split: Labels(out / 'annotations' / f'lspet_{split}.json', out / 'images') for split in ('train', 'val')}
+    for labels in sets.values():
+        if labels.file.is_file() and (found := labels.read().get('info')) != info:
+            raise UserError(
+                f'{labels.file} is of another conversion ({found}, not {info}): name another folder, or delete it'
+            )
     (out / 'images').mkdir(parents=True, exist_ok=True)
     images: Dict[str, List[dict]] = dict(train=[], val=[])
     annotations: Dict[str, List[dict]] = dict(train=[], val=[])
@@ -79,12 +88,9 @@ def convert_lspet(
         annotations[split].append(_annotation(number, sample))
     skeleton = load_skeleton('CrowdPoseDataset')
     categories = [dict(id=1, name='person', supercategory='person', keypoints=list(skeleton.names), skeleton=[])]
-    info = dict(description='LSPET', source='Johnson and Everingham, CVPR 2011', upright=upright, seed=seed)
-    sets = {}
-    for split in ('train', 'val'):
-        sets[split] = Labels(out / 'annotations' / f'lspet_{split}.json', out / 'images')
+    for split, labels in sets.items():
         content = dict(info=info, images=images[split], annotations=annotations[split], categories=categories)
-        write_labels(content, sets[split].file)
+        write_labels(content, labels.file)
     return sets
 
 

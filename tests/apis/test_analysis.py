@@ -110,6 +110,11 @@ def test_an_untrained_refiner_moves_nothing(refined):
     assert 'left_shoulder' in counts
 
 
+def test_the_people_are_those_of_the_labels_whatever_boxes_the_config_tests_with(refined, written):
+    detected = written(REFINED, **{'test_dataloader.dataset.bbox_file': 'boxes.json'})
+    assert analyze_refinement(detected, refined[1])['rows'] == analyze_refinement(*refined)['rows']
+
+
 def test_a_refiner_that_moves_joints_is_measured_by_where_it_takes_them(refined, monkeypatch):
     monkeypatch.setattr(IGPGCNHead, 'refine', lambda self, feats, coords, scores: (coords, coords, coords + 1000.0))
     everything = analyze_refinement(*refined)['rows'][0]

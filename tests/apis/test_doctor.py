@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmpose_tskd.apis import doctor
-from mmpose_tskd.apis.doctor import Labels, examine, print_findings
+from mmpose_tskd.apis.doctor import ExpectedLabels, examine, print_findings
 from mmpose_tskd.errors import UserError
 
 DET = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
@@ -40,8 +40,8 @@ def labels(start, people=2, num_keypoints=17):
 def coco(tmp_path, monkeypatch):
     """A whole COCO of six pictures."""
     small = [
-        Labels('annotations/person_keypoints_train2017.json', 'train2017', 3, 6),
-        Labels('annotations/person_keypoints_val2017.json', 'val2017', 3, 6, boxes=DET),
+        ExpectedLabels('annotations/person_keypoints_train2017.json', 'train2017', 3, 6),
+        ExpectedLabels('annotations/person_keypoints_val2017.json', 'val2017', 3, 6, boxes=DET),
     ]
     monkeypatch.setitem(doctor.LAYOUTS, 'coco', small)
     rng = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def test_a_pictures_size_is_that_after_the_turn_it_asks_for(coco, orientation, t
 def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):
     root = tmp_path / 'crowd'
     name = 'annotations/mmpose_crowdpose_trainval.json'
-    monkeypatch.setitem(doctor.LAYOUTS, 'crowdpose', [Labels(name, 'images', 3, num_keypoints=14)])
+    monkeypatch.setitem(doctor.LAYOUTS, 'crowdpose', [ExpectedLabels(name, 'images', 3, num_keypoints=14)])
     write(root / name, labels(1, num_keypoints=14))
     (root / 'images').mkdir()
     for i in (1, 2, 3):

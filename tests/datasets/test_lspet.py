@@ -98,11 +98,18 @@ def test_as_they_are_pictures_and_labels_do_not_change(archive, tmp_path):
 def test_the_sets_are_disjoint_and_drawn_by_the_seed(archive, tmp_path):
     ids = {}
     for seed in (0, 0, 1, 2, 3):
-        sets = convert_lspet(archive, tmp_path / 'out', num_val=1, seed=seed)
+        sets = convert_lspet(archive, tmp_path / str(seed), num_val=1, seed=seed)
         split = {name: {image['id'] for image in labels.read()['images']} for name, labels in sets.items()}
         assert split['train'] | split['val'] == {1, 2, 3} and not split['train'] & split['val']
         assert ids.setdefault(seed, split) == split
     assert len({tuple(split['val']) for split in ids.values()}) > 1
+
+
+def test_another_conversion_is_not_written_over(archive, tmp_path):
+    before = convert_lspet(archive, tmp_path / 'out', num_val=1)['train'].read()
+    with pytest.raises(UserError, match='lspet_train.json is of another conversion .*: name another folder'):
+        convert_lspet(archive, tmp_path / 'out', upright=False, num_val=1)
+    assert convert_lspet(archive, tmp_path / 'out', num_val=1)['train'].read() == before
 
 
 def test_mistakes_are_named(archive, tmp_path):

@@ -164,8 +164,9 @@ def _train(cfg: Config, run: Run, folder: Path) -> None:
         needed = str(last_checkpoint(folder.parent / name))
         cfg.model[f'{role}_checkpoint'] = needed
         needs[role] = weights_digest(load_weights(needed))
-    last = last_checkpoint(folder)
-    options = dict(load_from=str(last), resume=True) if last else {}
+    options: Dict[str, Any] = {}
+    if any(folder.glob('epoch_*.pth')):
+        options = dict(load_from=str(last_checkpoint(folder)), resume=True)
     _runner(cfg, needs, **options).train()
 
 

@@ -50,6 +50,9 @@ def benchmark_data(
     cfg = load_config(config)
     if 'train_dataloader' not in cfg:
         raise UserError(f'{config} has no train_dataloader: it is a part of other configs')
+    batch_size = cfg.train_dataloader.batch_size
+    if people < 3 * batch_size:
+        raise UserError(f'--people {people}: batches of {batch_size} need at least {3 * batch_size} to show a rate')
     with ExitStack() as stack:
         if not own_data:
             _draw(cfg, config, people, seed, Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -68,7 +71,7 @@ def benchmark_data(
         people=len(dataset),
         config=Path(config).stem,
         data='its own' if own_data else 'synthetic crowd',
-        batch_size=cfg.train_dataloader.batch_size,
+        batch_size=batch_size,
         seed=seed,
         **versions_and_machine(),
     )

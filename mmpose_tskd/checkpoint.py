@@ -249,7 +249,7 @@ def weights_digest(weights: Dict[str, Tensor]) -> str:
     """12 hexadecimal digits of the SHA-256 of a model's weights."""
     digest = hashlib.sha256()
     for name in sorted(weights):
-        digest.update(name.encode() + weights[name].cpu().numpy().tobytes())
+        digest.update(name.encode() + weights[name].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -106,7 +106,7 @@ def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
 def _in_fp32(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float()
-    return tuple(map(_in_fp32, output)) if type(output) is tuple else output
+    return type(output)(map(_in_fp32, output)) if type(output) in (tuple, list) else output
 
 
 def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:

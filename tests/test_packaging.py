@@ -53,6 +53,19 @@ def options_between(before, after, path=''):
         yield f'{path[1:]}={after}'.replace(' ', '')
 
 
+def test_every_module_of_the_tools_can_be_the_first_to_be_imported():
+    program = """
+import importlib, pkgutil, sys
+import mmpose_tskd.apis
+for module in pkgutil.walk_packages(mmpose_tskd.apis.__path__, 'mmpose_tskd.apis.'):
+    for name in [name for name in sys.modules if name.startswith('mmpose_tskd.apis')]:
+        del sys.modules[name]
+    importlib.import_module(module.name)
+"""
+    done = subprocess.run([sys.executable, '-c', program], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_mim_trains_stage2_in_two_processes_from_an_empty_folder(environment, toy_data, teacher_checkpoint, tmp_path):
     student = MODELS.build(toy_config('stage1_structure.py', toy_data, tmp_path / 'unused').model)
     torch.save(dict(state_dict=student.state_dict()), tmp_path / 'student.pth')

@@ -21,8 +21,9 @@ from ..paths import load_config
 from ..readers import RefinerReader
 from ..skeleton import load_skeleton
 from ..structures import PoseOutputs, labelled_coords, labelled_joints
-from .benchmark.measuring import print_rows, versions_and_machine, write_json
+from .benchmark.measuring import print_rows, versions_and_machine
 from .complexity import errors_only
+from .environment import write_json
 
 NEAR, FAR = 3.0, 25.0  # input pixels, for the error of P_init
 MOVED = 0.5  # input pixels

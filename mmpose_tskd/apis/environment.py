@@ -1,7 +1,9 @@
-"""What a result was made with: versions, machine, precision."""
+"""What a result was made with, versions, machine and precision, and how it is written down."""
 
+import json
 import platform
-from typing import Dict
+from pathlib import Path
+from typing import Any, Dict, Union
 
 import mmcv
 import mmengine
@@ -10,6 +12,8 @@ import numpy
 import torch
 
 import mmpose_tskd
+
+from ..engine.atomic_backend import AtomicLocalBackend
 
 
 def prefers_bfloat16() -> bool:
@@ -31,3 +35,9 @@ def machine() -> str:
         return torch.cuda.get_device_name()
     precision = 'bfloat16' if prefers_bfloat16() else 'fp32'
     return f'{torch.get_num_threads()} CPU threads, {torch.backends.cpu.get_cpu_capability()}, {precision}'
+
+
+def write_json(result: Dict[str, Any], out: Union[str, Path, None]) -> None:
+    """Writes a file that is whole or not there, whenever the process is killed; none where ``out`` is None."""
+    if out:
+        AtomicLocalBackend().put_text(json.dumps(result, indent=1) + '\n', out)

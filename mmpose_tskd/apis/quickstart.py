@@ -23,10 +23,9 @@ from ..datasets import generate_synthetic_crowd
 from ..errors import UserError
 from ..paths import config_folder
 from ..skeleton import load_skeleton
-from .benchmark.measuring import write_json
 from .budget import scale_epochs
 from .complexity import model_complexity
-from .environment import machine, prefers_bfloat16, versions
+from .environment import machine, prefers_bfloat16, versions, write_json
 from .report import draw_comparison, draw_curves, last_checkpoint, print_table
 
 CONFIGS = dict(

@@ -14,6 +14,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
 from test_skeleton import HAND
 
+from mmpose_tskd.engine.hooks import TeacherEvaluationHook
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.readers import build_reader, flip_coords
 from mmpose_tskd.skeleton import load_skeleton
@@ -374,6 +375,23 @@ def test_a_codec_that_only_looks_like_a_known_one_is_named():
     head = SimpleNamespace(decoder=MegviiHeatmap(input_size=(64, 96), heatmap_size=(16, 24), kernel_size=3))
     with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec MegviiHeatmap'):
         build_reader(head)
+
+
+def test_a_teachers_scores_are_evaluated_on_the_scale_of_the_students(distiller):
+    """A Gaussian SimCC head answers with 0.1 at best, and a threshold for heatmaps would drop all its joints."""
+    model = distiller(estimator(MSRA), estimator(SIMCC, 'OfficialSimCCHead'))
+    inputs, samples = labelled_batch(MSRA)
+    for sample in samples:
+        sample.set_metainfo(dict(input_center=np.zeros(2), input_scale=np.ones(2), input_size=SIZE))
+        sample.gt_instances.bboxes, sample.gt_instances.bbox_scores = np.zeros((1, 4)), np.ones(1)
+    model.data_preprocessor.forward = lambda data, training: dict(inputs=inputs, data_samples=samples)
+    seen = []
+    hook = TeacherEvaluationHook()
+    hook.evaluator = SimpleNamespace(process=lambda data_samples, data_batch: seen.extend(data_samples))
+    hook.after_val_iter(SimpleNamespace(model=model), 0, {})
+    scores = np.concatenate([sample.pred_instances.keypoint_scores for sample in seen])
+    answer = model.teacher(inputs)
+    assert np.allclose(scores, answer.scores / answer.reader.best_score) and answer.reader.best_score < 0.11
 
 
 def test_of_a_stack_of_networks_the_last_is_read():

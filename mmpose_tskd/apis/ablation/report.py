@@ -7,8 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..benchmark.measuring import write_json
-from ..environment import versions
+from ..environment import versions, write_json
 from .plan import TEACHER, Plan
 from .statistics import Comparison, Records
 from .worker import missing_sets, read_record
@@ -19,8 +18,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 BASELINE = 'baseline'
 TWIN = 'occluded_'  # before a metric of the occluded twin
 INTERVAL = (
-    'delta is the paired difference to the baseline; its interval the 2.5th to the 97.5th percentile of a bootstrap '
-    'over pictures and seeds, which is too narrow where seeds are few, and holds for this one teacher'
+    'the 2.5th to the 97.5th percentile of a bootstrap over pictures and seeds, which is too narrow where seeds are '
+    'few, and holds for this one teacher'
 )
 HEADINGS = {
     'AP': 'AP',
@@ -95,7 +94,9 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     folder = plan.results / (f'{family}_{part}' if len(families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, folder)
-    (folder / 'differences.md').write_text(_with_caption(_differences_table(differences['AP'])))
+    (folder / 'differences.md').write_text(
+        _captioned(_differences_table(differences['AP']), 'AP of the row less that of the column')
+    )
     _draw_gains(rows, folder / 'gains.png')
     _draw_curves(runs, folder / 'curves.png')
     _draw_joints(runs, part, folder / 'joints.png')
@@ -156,7 +157,9 @@ def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
             },
         }
     )
-    (folder / 'table.md').write_text(_with_caption(text.to_markdown()))
+    (folder / 'table.md').write_text(
+        _captioned(text.to_markdown(), 'In parentheses the paired difference to the baseline')
+    )
     escaped = text.rename(index=lambda name: name.replace('_', r'\_')).replace('±', r'$\\pm$', regex=True)
     (folder / 'table.tex').write_text(escaped.to_latex())
 
@@ -172,8 +175,8 @@ def _differences_table(differences: Dict[str, Dict[str, dict]]) -> str:
     return pd.DataFrame(cells).to_markdown()
 
 
-def _with_caption(table: str) -> str:
-    return f'{table}\n\nIn brackets: {INTERVAL}.\n'
+def _captioned(table: str, caption: str) -> str:
+    return f'{table}\n\n{caption}; in brackets {INTERVAL}.\n'
 
 
 def _difference(entry: Dict[str, float]) -> str:

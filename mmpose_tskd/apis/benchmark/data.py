@@ -17,7 +17,8 @@ from ...datasets import generate_synthetic_crowd
 from ...errors import UserError
 from ...paths import load_config
 from ...skeleton import load_skeleton
-from .measuring import print_rows, versions_and_machine, write_json
+from ..environment import write_json
+from .measuring import print_rows, versions_and_machine
 from .networks import STAGE1
 
 
@@ -50,14 +51,17 @@ def benchmark_data(
     cfg = load_config(config)
     if 'train_dataloader' not in cfg:
         raise UserError(f'{config} has no train_dataloader: it is a part of other configs')
-    batch_size = cfg.train_dataloader.batch_size
-    if people < 3 * batch_size:
-        raise UserError(f'--people {people}: batches of {batch_size} need at least {3 * batch_size} to show a rate')
     with ExitStack() as stack:
         if not own_data:
             _draw(cfg, config, people, seed, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         np.random.seed(seed)
         dataset: Any = DATASETS.build({**cfg.train_dataloader.dataset, 'indices': people})
+        batch_size = cfg.train_dataloader.batch_size
+        if len(dataset) < 3 * batch_size:
+            raise UserError(
+                f'{len(dataset)} people are too few to time batches of {batch_size} of them: give --people '
+                f'{3 * batch_size} or more, or a smaller train_dataloader.batch_size'
+            )
         times = _transform_times(dataset)
         rates = {str(count): _loader_rate(cfg, dataset, count, seed) for count in workers}
     pipeline_ms = sum(times.values())

@@ -13,7 +13,8 @@ from mmengine.registry import init_default_scope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, METRICS
 
-from .measuring import print_rows, versions_and_machine, write_json
+from ..environment import write_json
+from .measuring import print_rows, versions_and_machine
 
 METRIC_NAMES = ('CocoMetric', 'CrowdPoseMetric', 'HiddenJointCocoMetric', 'EdgeLengthError')
 PEOPLE, DETECTIONS = 2, 20  # a picture; COCO's val2017 with MMPose's detections has 2.2 and 20.9

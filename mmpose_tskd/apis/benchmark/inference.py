@@ -10,7 +10,8 @@ from mmpose.registry import MODELS
 
 from ...paths import config_folder
 from ..complexity import errors_only, plain_student
-from .measuring import Setting, circumstances, print_rows, quartiles, ratio, take_turns, write_json
+from ..environment import write_json
+from .measuring import Setting, circumstances, print_rows, quartiles, ratio, take_turns
 from .networks import load_plain, noise_batch
 
 STUDENT = str(config_folder() / 'baseline' / 'simcc_hrnet-w32_4xb32-210e_coco-256x192.py')

@@ -7,7 +7,7 @@ import tempfile
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 
 import torch
 from rich import box
@@ -16,7 +16,6 @@ from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from ...engine.atomic_backend import AtomicLocalBackend
 from ..environment import machine, versions
 
 Call = Callable[[], Any]
@@ -147,9 +146,3 @@ def print_rows(title: str, rows: List[Dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*('' if v is None else f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
     Console(width=140).print(table)
-
-
-def write_json(result: Dict[str, Any], out: Union[str, Path, None]) -> None:
-    """Writes a file that is whole or not there, whenever the process is killed; none where ``out`` is None."""
-    if out:
-        AtomicLocalBackend().put_text(json.dumps(result, indent=1) + '\n', out)

@@ -15,8 +15,9 @@ from mmengine.model import MMDistributedDataParallel
 
 from ...skeleton import load_skeleton
 from ..complexity import errors_only
+from ..environment import write_json
 from ..quickstart import set_joints
-from .measuring import Setting, Times, circumstances, print_rows, quartiles, ratio, take_turns, write_json
+from .measuring import Setting, Times, circumstances, print_rows, quartiles, ratio, take_turns
 from .networks import STAGE1, STAGE2, build_subjects, load_stage
 from .step import LIMITS
 

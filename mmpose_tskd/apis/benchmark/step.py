@@ -6,7 +6,8 @@ from typing import Any, Dict, List, Optional
 from rich.console import Console
 
 from ..complexity import errors_only
-from .measuring import Setting, circumstances, peak_memory, print_rows, quartiles, ratio, take_turns, write_json
+from ..environment import write_json
+from .measuring import Setting, circumstances, peak_memory, print_rows, quartiles, ratio, take_turns
 from .networks import STAGE1, STAGE2, build_subjects, load_stage, sizes
 
 # By step, the parts that it consists of

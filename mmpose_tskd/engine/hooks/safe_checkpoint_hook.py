@@ -49,10 +49,10 @@ class SafeCheckpointHook(Hook):
     ``state_dict`` in the file is the plain student's; a distiller's adapters and γ stand under ``distill``. A file on a
     disk is written by :class:`AtomicLocalBackend`: whole, or not there.
 
-    On Ctrl-C and SIGTERM the state after the current iteration is saved as ``interrupted.pth`` (after a validation that
-    is under way, unless its epoch was saved; a second signal does not wait), and a :class:`KeyboardInterrupt` ends the
-    run. ``resume=True`` goes on from the last whole checkpoint, within an epoch too (with :class:`SafeSamplesHook`),
-    and first does the validation that a killed run still owed.
+    On Ctrl-C and SIGTERM the state after the current iteration is saved as ``interrupted.pth``, and a
+    :class:`KeyboardInterrupt` ends the run. A validation that is under way is done first, unless its epoch is saved and
+    there is but one process; a second signal does not wait. ``resume=True`` goes on from the last whole checkpoint,
+    within an epoch too (with :class:`SafeSamplesHook`), and first does the validation that a killed run still owed.
     """
 
     priority = 'LOWEST'  # after what others put into a checkpoint, and after MMEngine's own checkpoint of the iteration
@@ -100,8 +100,7 @@ class SafeCheckpointHook(Hook):
             self._stop(runner, 'the checkpoint of its epoch')
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
-        self._share_signal(runner)
-        if self.signal is not None:
+        if self._agree_to_stop(runner):
             self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter))
 
     def before_train_epoch(self, runner) -> None:
@@ -110,16 +109,21 @@ class SafeCheckpointHook(Hook):
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         if is_distributed() and not self.every_n_train_iters(runner, self.sync_interval):
             return
-        self._share_signal(runner)
-        if self.signal is not None:
+        if self._agree_to_stop(runner):
             self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter + 1))
 
-    def _share_signal(self, runner) -> None:
-        """Tells all processes of distributed training of a signal that has reached one of them."""
-        if is_distributed():
-            number = torch.tensor(self.signal or 0, device=next(runner.model.parameters()).device)
-            all_reduce(number, 'max')
-            self.signal = signal.Signals(int(number)) if number else None
+    def _agree_to_stop(self, runner) -> bool:
+        """Whether a signal has come, in distributed training to any of the processes.
+
+        One that comes while they ask each other is left for the next time: not all may have heard of it.
+        """
+        if not is_distributed():
+            return self.signal is not None
+        number = torch.tensor(self.signal or 0, device=next(runner.model.parameters()).device)
+        all_reduce(number, 'max')
+        if number:
+            self.signal = signal.Signals(int(number))
+        return bool(number)
 
     def after_run(self, runner) -> None:
         self._unlisten()

@@ -16,7 +16,8 @@ class TeacherEvaluationHook(Hook):
 
     What is evaluated is what teaches: the teacher's decoded pose in the student's joints and pixels (with
     ``teacher_flip_test``, the average). It is worked out along with the first validation and repeated after the others,
-    since it does not change. A joint that the teacher does not know has score 0.
+    since it does not change. Scores are on the scale of the student's head, for which the evaluator's threshold is. A
+    joint that the teacher does not know has score 0.
     """
 
     def __init__(self) -> None:

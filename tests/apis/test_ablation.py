@@ -255,9 +255,11 @@ def test_a_summary_tables_and_plots_are_left(finished):
             for key, other in (('delta', 'delta'), ('ci_low', 'ci_high'), ('ci_high', 'ci_low'))
         }
         place = folder / 'results' / part
-        assert len((place / 'differences.md').read_text().splitlines()) == 2 + len(SCHEMES)
+        *table, _, caption = (place / 'differences.md').read_text().splitlines()
+        assert len(table) == 2 + len(SCHEMES) and caption.startswith('AP of the row less that of the column')
         assert pd.read_csv(place / 'table.csv').scheme.unique().tolist() == [*SCHEMES, 'teacher']
-        assert len((place / 'table.md').read_text().splitlines()) == 2 + 4
+        *table, _, caption = (place / 'table.md').read_text().splitlines()
+        assert len(table) == 2 + 4 and caption.startswith('In parentheses the paired difference to the baseline')
         assert r'\begin{tabular}' in (place / 'table.tex').read_text()
         for plot in ('gains', 'curves', 'joints', 'hidden'):
             assert cv2.imread(str(place / f'{plot}.png')).std() > 5

@@ -193,6 +193,12 @@ def _cell(entry: Any, scheme: str) -> str:
     return text
 
 
+def _colours(runs: Dict[str, Records]) -> Dict[str, Any]:
+    """One for each scheme, up to twenty."""
+    colours = plt.get_cmap('tab10' if len(runs) <= 10 else 'tab20')
+    return {scheme: colours(i % colours.N) for i, scheme in enumerate(runs)}
+
+
 def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=100)
     plt.close(figure)
@@ -201,28 +207,30 @@ def _save(figure: Any, path: Path) -> None:
 def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     shown = [name for name in ('AP', f'{TWIN}AP', f'{TWIN}AP_hidden') if all(name in row for row in rows.values())]
     compared = {scheme: row for scheme, row in rows.items() if scheme != BASELINE and 'delta' in row.get('AP', {})}
-    figure, axes = plt.subplots(figsize=(9, 4), layout='constrained')
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.6 * max(1, len(compared))), layout='constrained')
     width = 0.8 / max(1, len(shown))
     for i, name in enumerate(shown):
         entries = [row[name] for row in compared.values()]
         ends = np.array([[entry['ci_low'], entry['ci_high']] for entry in entries]).reshape(-1, 2)
         places = np.arange(len(entries)) + (i - (len(shown) - 1) / 2) * width
-        axes.bar(places, [entry['delta'] for entry in entries], width, label=HEADINGS[name])
-        axes.errorbar(places, ends.mean(axis=1), np.ptp(ends, axis=1) / 2, fmt='none', ecolor='black', capsize=3)
-    axes.axhline(0, color='black', linewidth=0.8)
-    axes.set_xticks(range(len(compared)), [f'{scheme}\nseeds: {row["AP"]["n"]}' for scheme, row in compared.items()])
-    axes.set(ylabel='difference to the baseline', title='with its interval, from a bootstrap over pictures and seeds')
-    axes.grid(alpha=0.3, axis='y')
+        axes.barh(places, [entry['delta'] for entry in entries], width, label=HEADINGS[name])
+        axes.errorbar(ends.mean(axis=1), places, xerr=np.ptp(ends, axis=1) / 2, fmt='none', ecolor='black', capsize=3)
+    axes.axvline(0, color='black', linewidth=0.8)
+    axes.set_yticks(range(len(compared)), [f'{scheme} (seeds: {row["AP"]["n"]})' for scheme, row in compared.items()])
+    axes.invert_yaxis()
+    axes.set(xlabel='difference to the baseline, with its interval: a bootstrap over pictures and seeds')
+    axes.grid(alpha=0.3, axis='x')
     axes.legend()
     _save(figure, path)
 
 
 def _draw_curves(runs: Dict[str, Records], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
+    colours = _colours(runs)
     for scheme, records in runs.items():
         values = pd.DataFrame({seed: dict(record['curve']) for seed, record in records.items()}).sort_index()
-        (line,) = axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme)
-        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=line.get_color())
+        axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme, color=colours[scheme])
+        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=colours[scheme])
     axes.set(xlabel='epoch', ylabel='AP on dev', title='mean of the seeds, and from the lowest to the highest')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -231,11 +239,12 @@ def _draw_curves(runs: Dict[str, Records], path: Path) -> None:
 
 def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.5), layout='constrained')
+    colours = _colours(runs)
     for scheme, records in runs.items():
         joints = [record['sets'][part]['joints'] for record in records.values()]
         names = list(joints[0])
         errors = [np.mean([one[name]['error'] or np.nan for one in joints]) for name in names]
-        axes.plot(names, errors, marker='.', label=scheme)
+        axes.plot(names, errors, marker='.', label=scheme, color=colours[scheme])
     axes.tick_params(axis='x', rotation=60)
     axes.set(ylabel='mean error, % of the box')
     axes.grid(alpha=0.3)
@@ -245,14 +254,18 @@ def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
 
 def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
+    colours = _colours(runs)
     for scheme, records in runs.items():
-        groups = [record['sets'][twin]['hidden_shares'] for record in records.values()]
-        values = np.array([[np.nan if group['AP'] is None else group['AP'] for group in one] for one in groups])
+        by_seed = [record['sets'][twin]['hidden_shares'] for record in records.values()]
+        groups = [i for i, group in enumerate(by_seed[0]) if group['people']]
+        values = np.array([[shares[i]['AP'] for i in groups] for shares in by_seed])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        axes.errorbar(range(values.shape[1]), values.mean(axis=0), yerr=spread, marker='o', capsize=3, label=scheme)
+        style = dict(marker='o', capsize=3, label=scheme, color=colours[scheme])
+        axes.errorbar(range(len(groups)), values.mean(axis=0), yerr=spread, **style)
+    shown = [by_seed[0][i] for i in groups]
     labels = [
         ('none' if group['up_to'] == 0 else f'up to {100 * group["up_to"]:.0f} %') + f'\n{group["people"]} people'
-        for group in groups[0]
+        for group in shown
     ]
     axes.set_xticks(range(len(labels)), labels)
     axes.set(xlabel="share of a person's joints that is hidden", ylabel='AP on the occluded twin')

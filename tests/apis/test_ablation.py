@@ -143,8 +143,9 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
         make_plan(spec(mine=dict(config='stage3')))
     with pytest.raises(UserError, match="schemes.mine.student is another scheme, not 'nobody'"):
         make_plan(spec(mine=dict(config='stage2', student='nobody')))
-    with pytest.raises(UserError, match='schemes.mine.budget is a factor on the epochs and must be above 0'):
-        make_plan(spec(mine=dict(config='student', budget=0)))
+    for budget in (0, 'long'):
+        with pytest.raises(UserError, match='schemes.mine.budget is a factor on the epochs and must be above 0'):
+            make_plan(spec(mine=dict(config='student', budget=budget)))
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):
         make_plan(spec(mine=dict(config='stage2')))
     with pytest.raises(UserError, match='schemes.mine of .* trains exactly what scheme4 trains'):

@@ -175,8 +175,9 @@ def _load_spec(path: Union[str, Path]) -> Config:
     for name, scheme in spec.schemes.items():
         if scheme.get('config') not in ROLES:
             raise UserError(f'{path}: schemes.{name}.config is one of {", ".join(ROLES)}, not {scheme.get("config")!r}')
-        if not float(scheme.get('budget', 1)) > 0:
-            raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0')
+        budget = scheme.get('budget', 1)
+        if not isinstance(budget, (int, float)) or budget <= 0:
+            raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0: {budget!r}')
         if scheme.get('student', name) not in spec.schemes or scheme.get('student') == name:
             raise UserError(f'{path}: schemes.{name}.student is another scheme, not {scheme.student!r}')
     for name, family in spec.families.items():

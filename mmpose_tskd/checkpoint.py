@@ -41,9 +41,9 @@ def find_checkpoint(source: str) -> str:
     best = sorted(path.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
     if best:
         return str(best[-1])
-    last = path / 'last_checkpoint'
-    if last.is_file():
-        return find_checkpoint(str(path / Path(last.read_text().strip()).name))
+    last = _noted(path)
+    if last is not None:
+        return find_checkpoint(str(last))
     raise UserError(
         f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?'
     )
@@ -55,12 +55,18 @@ def find_resumable(work_dir: str) -> Optional[str]:
     MMEngine writes that note, and removes old checkpoints, in steps that a kill can come between.
     """
     folder = Path(work_dir)
-    note = folder / 'last_checkpoint'
-    noted = note.read_text().strip() if note.is_file() else ''
-    if noted and Path(noted).is_file():
-        return noted
+    noted = _noted(folder)
+    if noted is not None and noted.is_file():
+        return str(noted)
     files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth'), *folder.glob('interrupted.pth')]
     return str(max(files, key=lambda file: file.stat().st_mtime)) if files else None
+
+
+def _noted(folder: Path) -> Optional[Path]:
+    """The file in a work folder that its ``last_checkpoint`` names, by where the folder was when it was written."""
+    note = folder / 'last_checkpoint'
+    noted = note.read_text().strip() if note.is_file() else ''
+    return folder / Path(noted).name if noted else None
 
 
 class _History(HistoryBuffer):

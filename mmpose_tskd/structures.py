@@ -96,11 +96,14 @@ def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
         head: An MMPose head.
         known: Pairs of features and the output of ``head.forward`` for them.
     """
+    own = head.__dict__.get('forward')  # such as a compiled one
     head.forward = lambda feats: next(_in_fp32(output) for seen, output in known if seen is feats)
     try:
         yield
     finally:
         del head.forward
+        if own is not None:
+            head.forward = own
 
 
 def _in_fp32(output: Any) -> Any:

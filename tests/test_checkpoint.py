@@ -9,7 +9,7 @@ import torch
 from conftest import train
 from mmengine.logging import HistoryBuffer
 
-from mmpose_tskd.checkpoint import find_checkpoint, load_weights, mmengines_globals
+from mmpose_tskd.checkpoint import find_checkpoint, find_resumable, load_weights, mmengines_globals
 from mmpose_tskd.errors import UserError
 
 
@@ -145,6 +145,16 @@ def test_a_file_without_weights_is_named(tmp_path, content):
     torch.save(content, tmp_path / 'none.pth')
     with pytest.raises(UserError, match='none.pth holds no weights'):
         load_weights(str(tmp_path / 'none.pth'))
+
+
+def test_a_copied_work_folder_goes_on_from_its_own_files(tmp_path):
+    first = tmp_path / 'first'
+    first.mkdir()
+    (first / 'epoch_1.pth').touch()
+    (first / 'last_checkpoint').write_text(str(first / 'epoch_1.pth'))
+    copied = shutil.copytree(first, tmp_path / 'copied')
+    for find in (find_resumable, find_checkpoint):
+        assert find(str(copied)) == str(copied / 'epoch_1.pth')
 
 
 def test_a_missing_file_and_an_empty_work_folder_are_named(tmp_path):

@@ -12,6 +12,10 @@ def test_replayed_forward_serves_what_is_known_and_is_taken_back():
     with replay_forward(head, (feats, 'known')):
         assert head.forward(feats) == 'known'
     assert isinstance(head(feats), torch.Tensor)
+    own = head.forward = lambda feats: 'compiled'
+    with replay_forward(head, (feats, 'known')):
+        assert head.forward(feats) == 'known'
+    assert head.forward is own
     for known in ([feats.bfloat16()], (feats.bfloat16(),)):  # a stack's heatmaps; SimCC's two axes
         with replay_forward(head, (feats, known)):
             (replayed,) = head.forward(feats)

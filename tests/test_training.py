@@ -119,6 +119,32 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
     assert names[0] == names[1]
 
 
+@pytest.mark.parametrize('hook, trained', [('fails', 0), ('signal', 1)])
+def test_a_run_that_is_resumed_with_other_batches_leaves_no_epoch_out(make_config, hook, trained):
+    """As on another number of GPUs: six batches of an epoch become three."""
+    runner = Runner.from_cfg(make_config('stage1_structure.py', **{'train_dataloader.batch_size': 1}))
+    runner.register_hook(FailingHook(epoch=1) if hook == 'fails' else SignalHook(signal.SIGTERM, iteration=6))
+    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+        runner.train()
+    resumed = Runner.from_cfg(make_config('stage1_structure.py', resume=True))
+    warned = []
+    resumed.logger.warning = lambda message, *args: warned.append(message)
+    resumed.train()
+    assert resumed.iter == 6 + trained + 3
+    assert ['after 1 of 6 batches of an epoch, which now has 3' in text for text in warned] == [True] * trained
+
+
+def test_a_run_that_is_interrupted_twice_keeps_its_last_state(make_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = Path('work/interrupted.pth')  # named as a user does, from the current folder
+    for number, options in enumerate([{}, dict(resume=True, load_from=str(file))]):
+        runner = Runner.from_cfg(make_config('stage1_structure.py', **options))
+        runner.register_hook(SignalHook(signal.SIGTERM, iteration=number))
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+        assert load(file)['meta']['iter'] == number + 1
+
+
 def test_where_a_run_was_stopped_is_kept_until_it_can_be_resumed_from_elsewhere(make_config, tmp_path):
     """The best epoch's file has no optimiser, and comes before the next of those that have one."""
     options = {'default_hooks.checkpoint.interval': 2, 'train_cfg.max_epochs': 3}

@@ -77,6 +77,10 @@ def analyze_gradients(
         raise UserError(f'--part {part} is frozen in {config} (model.frozen): name one that learns, such as head')
     loader = _loader(cfg.train_dataloader, seed)
     samples = [batch for batch, _ in zip(loader, range(batches))]
+    if not samples:
+        raise UserError(
+            f'--batches {batches} leaves nothing to average over (the training set has {len(loader)} batches)'
+        )
     rows: Rows = []
     files: Sequence[Optional[str]] = checkpoints or [None]
     for checkpoint in files:

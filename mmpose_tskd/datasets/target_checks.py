@@ -16,6 +16,7 @@ CODEC_OPTIONS = (
     'label_smooth_weight',
     'normalize',
     'heatmap_type',
+    'unbiased',
 )
 
 

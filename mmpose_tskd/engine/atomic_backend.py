@@ -39,13 +39,13 @@ class AtomicLocalBackend(LocalBackend):
                 raise UserError(f'{path} cannot be written ({error}): is there space left on its disk?') from error
             raise
         for old in self.outdated:
-            if old != path:
+            if old != path.resolve():
                 old.unlink(missing_ok=True)
         self.outdated.clear()
 
     def remove(self, filepath: Union[str, Path]) -> None:
         """As :meth:`LocalBackend.remove`, once another file is written."""
-        self.outdated.append(Path(filepath))
+        self.outdated.append(Path(filepath).resolve())
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         """As :meth:`LocalBackend.put_text`."""

@@ -133,6 +133,12 @@ def test_every_yaml_names_configs_that_are_there(path):
         assert len({plan._load_config(family[role]).codec.input_size for role in plan.ROLES}) == 1
 
 
+def test_a_family_that_is_measured_otherwise_is_refused(tmp_path):
+    configs = {role: 'crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py' for role in plan.ROLES}
+    with pytest.raises(UserError, match='families.crowd.teacher: crowdpose/.* is measured by CrowdPoseMetric'):
+        plan._prepare('crowd', Config(configs), tmp_path, test=False)
+
+
 def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
     with pytest.raises(UserError, match='there is no nowhere.yaml: name the YAML of an ablation'):
         make_plan('nowhere.yaml')

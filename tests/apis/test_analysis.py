@@ -68,6 +68,8 @@ def test_mistakes_are_named(written, tmp_path):
         analyze_gradients(written('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'))
     with pytest.raises(UserError, match="--part: the student has no module 'neck'"):
         analyze_gradients(written('stage1_structure.py'), part='neck')
+    with pytest.raises(UserError, match='--batches 0 leaves nothing to average over'):
+        analyze_gradients(written('stage1_structure.py'), batches=0)
     torch.save(MODELS.build(make_plain(written)).state_dict(), tmp_path / 'plain.pth')
     with pytest.raises(UserError, match='plain.pth has no "distill" entry'):
         analyze_gradients(written('stage1_structure.py'), [str(tmp_path / 'plain.pth')], batches=1)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 from conftest import write_toy_data
+from mmengine.config import Config
 
 from mmpose_tskd.datasets import Labels, split_labels, write_labels
 from mmpose_tskd.errors import UserError
@@ -39,6 +40,12 @@ def test_the_digest_is_of_the_labels_and_not_of_what_is_said_about_them(labels):
     content['annotations'][0]['keypoints'][4] += 1
     labels.file.write_text(json.dumps(content))
     assert labels.digest() != digest
+
+
+def test_labels_come_with_their_own_boxes(labels):
+    dataset = Config(dict(ann_file='a.json', data_prefix=dict(img='b/'), bbox_file='detected.json'))
+    labels.into(dataset)
+    assert dataset.ann_file == str(labels.file.absolute()) and 'bbox_file' not in dataset
 
 
 @pytest.mark.parametrize('pictures', [0, 9])

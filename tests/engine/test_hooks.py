@@ -135,6 +135,10 @@ def test_each_result_names_its_boxes(bbox_file, expected):
     BoxSourceHook().after_val_epoch(runner)
     BoxSourceHook().after_test_epoch(runner)
     assert lines == [f'Boxes of the people: {expected}'] * 2
+    other = SimpleNamespace(bbox_file=None, ann_file='other.json')
+    loader.dataset = SimpleNamespace(dataset=SimpleNamespace(datasets=[dataset, other], ann_file=''))
+    BoxSourceHook().after_val_epoch(runner)
+    assert lines[2] == f'Boxes of the people: {expected}; ground truth, other.json'
 
 
 def test_the_teachers_own_metrics_stand_beside_the_students(make_config):

@@ -17,7 +17,7 @@ def meta():
 
 def write_labels(path, keypoints):
     """One person a picture, N×17×3."""
-    images = [dict(id=i, width=200, height=200, file_name=f'{i}.png') for i in range(len(keypoints))]
+    images = [dict(id=i, width=200, height=200, file_name=f'{i}.png', crowdIndex=0.5) for i in range(len(keypoints))]
     annotations = [
         dict(
             id=i + 1,
@@ -71,8 +71,15 @@ def evaluate(metric, meta, predictions, truth):
     return metric.evaluate(len(truth))
 
 
-def hidden_metric(path):
-    return HiddenJointCocoMetric(str(path), keypoint_score_thr=0.01)
+def hidden_metric(path, **options):
+    return HiddenJointCocoMetric(str(path), keypoint_score_thr=0.01, **options)
+
+
+def test_hidden_ap_goes_by_the_crowds_rules_where_it_is_told_to(tmp_path, meta, truth):
+    path = write_labels(tmp_path / 'labels.json', truth)
+    metric = hidden_metric(path, iou_type='keypoints_crowd', use_area=False)
+    result = evaluate(metric, meta, truth, truth)
+    assert result['coco_hidden/AP'] == pytest.approx(1) and result['coco_hidden/AP(M)'] == pytest.approx(1)
 
 
 def test_hidden_ap_looks_at_hidden_joints_alone(tmp_path, meta, truth):

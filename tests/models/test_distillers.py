@@ -335,6 +335,7 @@ def set_model(**changes):
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),
         (set_model(teacher=None), 'distill_losses needs a model.teacher'),
         (set_model(task_loss=False, distill_losses=NO_LOSSES), 'model.task_loss is False and .* nothing to train'),
+        (set_model(teacher=None, task_loss=False, distill_losses=NO_LOSSES), 'model.task_loss is False and .* nothing'),
         (set_model(temperature=0), 'model.temperature divides logits and must be above 0'),
         (set_model(frozen=('backbone', 'shoulder')), "no module 'shoulder'"),
         (set_model(distill_losses__loss_pose__typo=1), 'model.distill_losses.loss_pose.*typo'),

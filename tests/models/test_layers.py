@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmpose_tskd.models.layers import FeatureAdaption, GraphBlock, JointAttention, JointBatchNorm, SemGraphConv
+from mmpose_tskd.models.layers import FeatureAdaption, GraphBlock, JointAttention, SemGraphConv, normalize_joints
 from mmpose_tskd.skeleton import load_skeleton
 
 CHAIN = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
@@ -41,9 +41,18 @@ def test_joint_attention_equals_its_equation():
 
 def test_joint_batch_norm_is_over_people_and_joints():
     x = torch.randn(5, 3, 4) * 3 + 1
-    out = JointBatchNorm(4)(x)
+    out = normalize_joints(torch.nn.BatchNorm1d(4), x)
     assert torch.allclose(out.mean((0, 1)), torch.zeros(4), atol=1e-5)
     assert torch.allclose(out.var((0, 1), unbiased=False), torch.ones(4), atol=1e-3)
+
+
+def test_synchronised_batch_norm_takes_the_place_of_a_blocks():
+    block = GraphBlock(in_channels=4, feat_channels=0, hidden_channels=2, adjacency=CHAIN).eval()
+    x = torch.randn(2, 3, 4)
+    expected = block(x)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(block)
+    assert isinstance(synchronised.norm1, torch.nn.SyncBatchNorm)
+    assert torch.allclose(synchronised(x), expected)
 
 
 def test_graph_block_widens_by_the_image_feature():

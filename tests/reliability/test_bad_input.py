@@ -619,7 +619,7 @@ def label_one_person_alone(folder):
 def stage1(short):
     cfg = short(STAGE1)
     cfg.model.distill_losses.loss_pose.use_target_weight = True
-    cfg.model.distill_losses.loss_logit = dict(type='SimCCLogitKDLoss', hidden_weight=0.0)
+    cfg.model.distill_losses.loss_logit = dict(type='SimCCLogitKDLoss', use_target_weight=True)
     return cfg, ['loss_kpt', 'loss_pose', 'loss_logit']
 
 

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from test_skeleton import HAND
 
-from mmpose_tskd.models.layers import GraphBlock, JointBatchNorm, SemGraphConv
+from mmpose_tskd.models.layers import GraphBlock, SemGraphConv
 from mmpose_tskd.models.losses import (
     feature_mse_loss,
     heatmap_mse_loss,
@@ -169,7 +169,6 @@ def relabel(layer, twin, order):
 
 LAYERS = {
     'SemGraphConv': lambda adjacency: SemGraphConv(6, 4, adjacency),
-    'JointBatchNorm': lambda adjacency: JointBatchNorm(6),
     'GraphBlock': lambda adjacency: GraphBlock(6, 0, 4, adjacency),
 }
 

@@ -212,6 +212,14 @@ def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
 def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
     """Splits the training labels and occludes what is measured on, into the ablation's own folder."""
     configs = {role: _load_config(spec[role]) for role in ROLES}
+    for role, cfg in configs.items():
+        if isinstance(cfg.val_evaluator, dict):
+            cfg.val_evaluator = [cfg.val_evaluator]
+        if cfg.val_evaluator[0].type != 'CocoMetric':
+            raise UserError(
+                f'families.{name}.{role}: {spec[role]} is measured by {cfg.val_evaluator[0].type}; what is compared is '
+                'the AP of CocoMetric, which val_evaluator must name first'
+            )
     cfg = configs['student']
     data_root = Path(cfg.train_dataloader.dataset.data_root)
     if 'draw' in spec:

@@ -95,7 +95,10 @@ def _build(cfg: Config, setting: Setting, compiled: bool) -> Any:
     model = setting.prepare(model).eval()
     if compiled:
         model.backbone = torch.compile(model.backbone)
-        model.head.forward = torch.compile(model.head.forward)
+        head = getattr(model.head, 'base_head', model.head)
+        head.forward = torch.compile(head.forward)
+        if head is not model.head:
+            model.head.refine = torch.compile(model.head.refine)
     return model
 
 

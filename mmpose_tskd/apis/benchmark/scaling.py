@@ -43,7 +43,8 @@ def benchmark_scaling(
         batch_sizes: People.
         input_sizes: (w, h) in pixels.
         datasets: Whose joints and limbs to take.
-        processes: Of distributed training, on one machine; they share its cores, or have a GPU each.
+        processes: Of distributed training, on one machine; they share its cores, or have a GPU each, and more than
+            there are GPUs are left out.
         stage1, stage2: Configs.
         out: A JSON file to write as well.
 
@@ -66,7 +67,8 @@ def benchmark_scaling(
             subjects = build_subjects(first, second, variant, [*parts, *(f'{name}_step' for name in STEPS)])
             times = take_turns({k: subject.call for k, subject in subjects.items()}, rounds, setting.device)
         rows += [_row(what, _text(what, size), name, times, variant.batch_size) for name in STEPS]
-    for count in processes:
+    most = torch.cuda.device_count() if setting.device.type == 'cuda' else max(processes)
+    for count in [count for count in processes if count <= most]:
         times = _distributed_times(count, rounds, setting, stage1, stage2)
         rows += [_row('processes', str(count), name, times, count * setting.batch_size) for name in STEPS]
     shown = [{key: value for key, value in row.items() if key != 'seconds'} for row in rows]

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Iterator
 
 from mmengine.hooks import Hook
 from mmpose.registry import HOOKS
@@ -19,7 +19,16 @@ class BoxSourceHook(Hook):
 
 
 def describe_boxes(dataset: Any) -> str:
-    """One line on the source of a top-down dataset's boxes."""
-    if getattr(dataset, 'bbox_file', None):
-        return f'Boxes of the people: detected, {dataset.bbox_file}'
-    return f'Boxes of the people: ground truth, {dataset.ann_file}'
+    """One line on the source of a top-down dataset's boxes, or of those that it is made of."""
+    return f'Boxes of the people: {"; ".join(_sources(dataset))}'
+
+
+def _sources(dataset: Any) -> Iterator[str]:
+    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if parts != [None]:
+        for part in parts:
+            yield from _sources(part)
+    elif getattr(dataset, 'bbox_file', None):
+        yield f'detected, {dataset.bbox_file}'
+    else:
+        yield f'ground truth, {dataset.ann_file}'

@@ -20,7 +20,7 @@ from mmpose.registry import HOOKS
 from ...checkpoint import find_resumable, find_weights, load_strictly
 from ...errors import UserError
 from ..atomic_backend import AtomicLocalBackend
-from .utils import unwrapped_model
+from .utils import epoch_progress, unwrapped_model
 
 INTERRUPTED = 'interrupted.pth'
 
@@ -85,8 +85,9 @@ class SafeCheckpointHook(Hook):
         for hook in _checkpoint_hooks(runner):
             hook.backend_args = dict(backend='AtomicLocalBackend')
             hook.file_backend = AtomicLocalBackend()
-        if runner._resume and Path(runner._load_from).name == INTERRUPTED:
-            self.resumed_from = runner._load_from
+        own = Path(runner.work_dir, INTERRUPTED)
+        if runner._resume and Path(runner._load_from).resolve() == own.resolve():
+            self.resumed_from = str(own)
         self._listen(type(runner.train_loop).run.__code__)
         if runner._resume and not self.is_validated and _owes_validation(runner):
             runner.val_loop.run()
@@ -228,7 +229,7 @@ def _owes_validation(runner) -> bool:
     """Whether the epoch or iteration that a run is resumed from ends with a validation."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    if runner.val_loop is None or (by_epoch and runner.iter != runner.epoch * len(runner.train_dataloader)):
+    if runner.val_loop is None or (by_epoch and epoch_progress(runner)[0]):
         return False
     now, end = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
     return now > 0 and now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)

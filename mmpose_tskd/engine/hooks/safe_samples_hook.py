@@ -11,7 +11,7 @@ from ...datasets.label_checks import check_labels
 from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_cpu
 from ...datasets.target_checks import check_targets
 from ...errors import UserError
-from .utils import unwrapped_model
+from .utils import EPOCH_START, epoch_progress, unwrapped_model
 
 
 @HOOKS.register_module()
@@ -21,7 +21,8 @@ class SafeSamplesHook(Hook):
     The augmentation of a sample is a function of the run's seed, the epoch and the place in the epoch alone, and what
     is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
     anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
-    was stopped within an epoch goes on at the sample after the last one that it was trained on. Before the first
+    was stopped within an epoch goes on at the sample after the last one that it was trained on, and begins the epoch
+    anew where that has another number of batches by now. Before the first
     sample, the labels are looked through for what would spoil the run (:func:`check_labels`), and the pipeline is
     compared with the model (:func:`check_targets`).
 
@@ -38,17 +39,31 @@ class SafeSamplesHook(Hook):
             raise UserError(f'SafeSamplesHook.damaged is "stop" or "skip", not {damaged!r}')
         self.damaged = damaged
         self.reported: Set[str] = set()
+        self.trained = 0  # batches of the epoch that the run was trained on before it was resumed
 
     def before_train(self, runner) -> None:
         loop = runner.train_loop
         by_epoch = not isinstance(loop, IterBasedTrainLoop)
         loader = _rebuilt(runner, 'train_dataloader', loop.dataloader, skip=self.damaged == 'skip')
-        trained = runner.iter - runner.epoch * len(loader) if by_epoch else 0
+        self.trained, length = epoch_progress(runner) if by_epoch else (0, 0)
+        if self.trained and length != len(loader):
+            runner.logger.warning(
+                f'The run was stopped after {self.trained} of {length} batches of an epoch, which now has '
+                f'{len(loader)}: it begins the epoch anew'
+            )
+            self.trained = 0
         batches = loader.batch_sampler
-        batches.sampler = SeededSampler(batches.sampler, runner.seed, trained * batches.batch_size)
+        batches.sampler = SeededSampler(batches.sampler, runner.seed, self.trained * batches.batch_size)
         loop.dataloader = loader
         if not by_epoch:  # it has begun to iterate over the loader that was
             loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
+
+    def before_train_epoch(self, runner) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            return
+        start = dict(epoch=runner.epoch, iter=runner.iter - self.trained, batches=len(runner.train_dataloader))
+        runner.message_hub.update_info(EPOCH_START, start)
+        self.trained = 0
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         for damage in check_damage(data_batch):

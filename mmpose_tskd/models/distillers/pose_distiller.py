@@ -76,7 +76,7 @@ class PoseDistiller(TopdownPoseEstimator):
         wanted = {name: cfg for name, cfg in (distill_losses or {}).items() if cfg is not None}
         if wanted and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
-        if teacher is not None and not wanted and not task_loss:
+        if not wanted and not task_loss:
             raise UserError('model.task_loss is False and model.distill_losses is empty: there is nothing to train')
         if temperature <= 0:
             raise UserError(f'model.temperature divides logits and must be above 0, not {temperature}')

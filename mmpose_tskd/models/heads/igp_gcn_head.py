@@ -12,7 +12,7 @@ from ...errors import UserError
 from ...readers import build_reader, flip_coords
 from ...skeleton import load_skeleton
 from ...structures import labelled_coords, labelled_joints, replay_forward
-from ..layers import FeatureAdaption, GraphBlock, JointBatchNorm, SemGraphConv
+from ..layers import FeatureAdaption, GraphBlock, SemGraphConv, normalize_joints
 from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
 
 
@@ -38,7 +38,7 @@ class IGPGCNHead(BaseHead):
         in_channels: Channels of the feature maps to read, coarse to fine; one a step.
         in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
         feat_channels: Channels of the image feature that each step adds to its joints.
-        hidden_channels: Width of the input layer, and twice that between a block's two convolutions.
+        hidden_channels: Width of the input layer; half of it lies between a block's two convolutions.
         feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by
             itself, which is far lighter.
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
@@ -46,7 +46,7 @@ class IGPGCNHead(BaseHead):
         resample: Read each step's features at the last step's pose instead of at P_init.
         refine_score_thr: Refine only joints whose confidence is below this, in (0, 1]; None refines all, as training
             always does.
-        stage_weights: λ of Eq. 7, for :meth:`loss`.
+        stage_weights: λ of Eq. 7, coarse to fine, for :meth:`loss`; :class:`ProgressivePoseLoss` has its own.
 
     Raises:
         UserError: The base head and the metainfo differ in their key points, or the lists above in their length; or a
@@ -101,7 +101,7 @@ class IGPGCNHead(BaseHead):
         if not feature_adaption:
             self.projections = nn.ModuleList(nn.Linear(i, o) for i, o in zip(in_channels, feat_channels))
         self.input_layer = SemGraphConv(3, hidden_channels, adjacency)
-        self.input_norm = JointBatchNorm(hidden_channels)
+        self.input_norm = nn.BatchNorm1d(hidden_channels)
         self.blocks = nn.ModuleList([GraphBlock(hidden_channels, 0, hidden_channels // 2, adjacency)])
         self.output_layers = nn.ModuleList()
         width = hidden_channels
@@ -132,7 +132,7 @@ class IGPGCNHead(BaseHead):
         with torch.autocast(coords.device.type, enabled=False):
             start = pose = normalize_coords(coords.float(), self.input_size)
             x = torch.cat([start, confidence.float().unsqueeze(-1)], dim=-1).to(dtype)
-            x = self.blocks[0](self.input_norm(self.input_layer(x)).relu())
+            x = self.blocks[0](normalize_joints(self.input_norm, self.input_layer(x)).relu())
             poses = []
             for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
                 feat = sample_at(maps[step].float(), pose.detach() if self.resample else start).to(dtype)

@@ -1,4 +1,4 @@
 from .feature_adaption import FeatureAdaption
-from .graph import GraphBlock, JointAttention, JointBatchNorm, SemGraphConv
+from .graph import GraphBlock, JointAttention, SemGraphConv, normalize_joints
 
-__all__ = ['FeatureAdaption', 'GraphBlock', 'JointAttention', 'JointBatchNorm', 'SemGraphConv']
+__all__ = ['FeatureAdaption', 'GraphBlock', 'JointAttention', 'SemGraphConv', 'normalize_joints']

@@ -53,11 +53,12 @@ class SemGraphConv(nn.Module):
         return diagonal[:, None] * (x @ own) + (attention - diagonal.diag()) @ (x @ neighbours) + self.bias
 
 
-class JointBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of N×K×C over people and joints."""
+def normalize_joints(norm: nn.Module, x: Tensor) -> Tensor:
+    """Batch normalisation of N×K×C over people and joints, by a norm of N·K×C.
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, 1)).view_as(x)
+    A function, since a subclass of :class:`nn.BatchNorm1d` would be lost where a run synchronises batch norm.
+    """
+    return norm(x.flatten(0, 1)).view_as(x)
 
 
 class JointAttention(nn.Module):
@@ -95,14 +96,14 @@ class GraphBlock(nn.Module):
         super().__init__()
         width = in_channels + feat_channels
         self.conv1 = SemGraphConv(width, hidden_channels, adjacency)
-        self.norm1 = JointBatchNorm(hidden_channels)
+        self.norm1 = nn.BatchNorm1d(hidden_channels)
         self.conv2 = SemGraphConv(hidden_channels, width, adjacency)
-        self.norm2 = JointBatchNorm(width)
+        self.norm2 = nn.BatchNorm1d(width)
         self.attention = JointAttention(width, len(adjacency))
 
     def forward(self, x: Tensor, feat: Optional[Tensor] = None) -> Tensor:
         """N×K×C and N×K×D to N×K×(D+C)."""
         if feat is not None:
             x = torch.cat([feat, x], dim=-1)
-        out = self.conv2(self.norm1(self.conv1(x)).relu())
-        return self.attention(self.norm2(x + out).relu())
+        out = self.conv2(normalize_joints(self.norm1, self.conv1(x)).relu())
+        return self.attention(normalize_joints(self.norm2, x + out).relu())

@@ -1,12 +1,12 @@
 from typing import Optional, Sequence
 
-import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...structures import PoseOutputs
 from .checks import check_both_offer
+from .joint_weights import joint_weights
 
 
 def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None) -> Tensor:
@@ -52,10 +52,7 @@ class HeatmapMSELoss(nn.Module):
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
-        weight = teacher.weights
-        if self.use_target_weight:
-            labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
-            weight = labelled if weight is None else weight * labelled
+        weight = joint_weights(teacher, data_samples, self.use_target_weight)
         return self.loss_weight * heatmap_mse_loss(student.heatmaps, teacher.heatmaps, weight)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:

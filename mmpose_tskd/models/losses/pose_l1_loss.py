@@ -1,10 +1,10 @@
 from typing import Optional, Sequence
 
-import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...structures import PoseOutputs
+from .joint_weights import joint_weights
 
 
 def pose_l1_loss(student: Tensor, teacher: Tensor, target_weight: Optional[Tensor] = None) -> Tensor:
@@ -47,8 +47,5 @@ class PoseL1Loss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         target = teacher.peaks if self.hard_teacher else teacher.coords
-        weight = teacher.weights
-        if self.use_target_weight:
-            labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
-            weight = labelled if weight is None else weight * labelled
+        weight = joint_weights(teacher, data_samples, self.use_target_weight)
         return self.loss_weight * pose_l1_loss(student.coords, target, weight)

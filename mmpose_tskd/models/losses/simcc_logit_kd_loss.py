@@ -1,6 +1,5 @@
 from typing import Optional, Sequence
 
-import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...structures import PoseOutputs
 from .checks import check_both_offer
+from .joint_weights import joint_weights
 
 
 def simcc_logit_kd_loss(
@@ -57,9 +57,8 @@ class SimCCLogitKDLoss(nn.Module):
 
     Args:
         temperature: τ.
-        visible_weight: Factor for a joint with a label that lies in the crop (``keypoint_weights`` above 0).
-        hidden_weight: Factor for the others. DWPose counts all alike: what the teacher makes of a joint without a
-            label is to be learnt, too.
+        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. DWPose does not: what the teacher makes
+            of a joint without a label is to be learnt, too.
         loss_weight: DWPose's is 0.1 in its first stage.
 
     Raises:
@@ -69,24 +68,19 @@ class SimCCLogitKDLoss(nn.Module):
     def __init__(
         self,
         temperature: float = 1.0,
-        visible_weight: float = 1.0,
-        hidden_weight: float = 1.0,
+        use_target_weight: bool = False,
         loss_weight: float = 0.1,
     ):
         super().__init__()
         if temperature <= 0:
             raise UserError(f'SimCCLogitKDLoss.temperature must be positive, not {temperature}')
         self.temperature = temperature
-        self.visible_weight = visible_weight
-        self.hidden_weight = hidden_weight
+        self.use_target_weight = use_target_weight
         self.loss_weight = loss_weight
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
-        labelled = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples]) > 0
-        weight = torch.where(labelled, self.visible_weight, self.hidden_weight)
-        if teacher.weights is not None:
-            weight = weight * teacher.weights
+        weight = joint_weights(teacher, data_samples, self.use_target_weight)
         return self.loss_weight * simcc_logit_kd_loss(student.simcc, teacher.simcc, weight, self.temperature)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:

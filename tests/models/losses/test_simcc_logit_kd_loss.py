@@ -56,11 +56,11 @@ def samples(*keypoint_weights):
     ]
 
 
-def test_visible_hidden_and_unknown_joints_count_by_their_factors(logits):
+def test_joints_count_by_their_labels_and_by_the_teacher(logits):
     student, teacher = outputs(logits[0]), outputs(logits[1], weights=torch.tensor([[1.0, 1.0, 0.0]]))
-    loss = SimCCLogitKDLoss(visible_weight=2.0, hidden_weight=0.25, loss_weight=1.0)
+    loss = SimCCLogitKDLoss(use_target_weight=True, loss_weight=1.0)
     value = loss(student, teacher, samples([1.0, 0.0, 1.0], [0.0, 0.5, 0.0])).item()
-    factors = np.array([[2.0, 0.25, 0.0], [0.25, 2.0, 0.0]])
+    factors = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
     assert value == pytest.approx((divergences_by_hand(*logits, 1) * factors).mean(), rel=1e-5)
 
 

@@ -1,0 +1,20 @@
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from ...structures import PoseOutputs
+
+
+def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weight: bool) -> Optional[Tensor]:
+    """How much each joint teaches, N×K or 1×K, or None where all count as 1.
+
+    Args:
+        teacher: The teacher's outputs, with its own weights.
+        data_samples: N samples with their labels.
+        use_target_weight: Weigh by the labels' ``keypoint_weights`` as well.
+    """
+    if not use_target_weight:
+        return teacher.weights
+    labelled = torch.cat([sample.gt_instance_labels.keypoint_weights for sample in data_samples])
+    return labelled if teacher.weights is None else teacher.weights * labelled

@@ -39,7 +39,9 @@ def run_tool(name, *flags):
     run_mmpose_tool(name)
 
 
-def finish(process, log, exit_codes=(0,)):
+def finish(process, log, exit_codes=(0,), seconds=300):
+    process.join(seconds)
+    process.kill()  # where it hangs
     process.join()
     if process.exitcode not in exit_codes:
         lines = Path(log).read_text().splitlines()

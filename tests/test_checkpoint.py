@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 import torch
 from conftest import train
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 
 from mmpose_tskd.checkpoint import find_checkpoint, find_resumable, load_weights, mmengines_globals
 from mmpose_tskd.errors import UserError
@@ -36,6 +38,15 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='old.pth'):
         load_weights('old.pth')
     assert not (tmp_path / 'was_run').exists()
+
+
+def test_torchs_own_switches_do_not_let_code_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    torch.save(dict(state_dict={'a': torch.ones(1)}, extra=Malicious()), 'bad.pth')
+    with pytest.raises(UserError, match='bad.pth is not loaded.*could run code'):
+        CheckpointLoader.load_checkpoint('bad.pth')
+    assert not (tmp_path / 'was_run').exists() and os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
 
 
 def test_a_checkpoint_of_plain_mmpose_is_loaded(make_config):
@@ -145,6 +156,16 @@ def test_a_file_without_weights_is_named(tmp_path, content):
     torch.save(content, tmp_path / 'none.pth')
     with pytest.raises(UserError, match='none.pth holds no weights'):
         load_weights(str(tmp_path / 'none.pth'))
+
+
+@pytest.mark.parametrize('note', ['', 'gone/epoch_9.pth', None])
+def test_where_the_note_does_not_help_the_newest_file_is_resumed_from(tmp_path, note):
+    for time, name in enumerate(['epoch_2.pth', 'epoch_10.pth', 'best_coco_AP_epoch_2.pth']):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    if note is not None:
+        (tmp_path / 'last_checkpoint').write_text(note)
+    assert find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
 
 
 def test_a_copied_work_folder_goes_on_from_its_own_files(tmp_path):

@@ -87,7 +87,7 @@ def test_mim_trains_stage2_in_two_processes_from_an_empty_folder(environment, to
     path = f'{environment}/bin:{os.environ["PATH"]}'
     env = {**os.environ, 'PATH': path, 'PYTHONWARNINGS': 'ignore', 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
     command += ['--launcher', 'pytorch', '--gpus', '2', '--port', str(free_port()), '--cfg-options', *options]
-    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     checkpoint = torch.load(folder / 'w/epoch_1.pth', weights_only=True)
     assert checkpoint['meta']['iter'] == 2  # of six people by two processes, two each

@@ -64,8 +64,9 @@ def test_coords_are_unbiased_for_the_codecs_target(name, x, y):
 def test_plain_expectation_would_be_biased():
     """The joint at x = 10 of 192 that reads as 18.6 when label smoothing's floor is left in."""
     head = Head(STANDARD)
-    prob = head.perfect_output(10, 10)[0].softmax(-1)
-    assert (prob * torch.arange(384)).sum().item() / 2 == pytest.approx(18.6, abs=0.1)
+    output = head.perfect_output(10, 10)
+    assert (output[0].softmax(-1) * torch.arange(384)).sum().item() / 2 == pytest.approx(18.6, abs=0.1)
+    assert build_reader(head)((), output).coords[0, 0, 0].item() == pytest.approx(10, abs=0.1)
 
 
 @pytest.mark.parametrize('temperature', [0.5, 2.0])

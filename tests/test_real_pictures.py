@@ -1,4 +1,4 @@
-"""Full-size networks on real pictures, by the commands that users type; skipped where the pictures are not at hand."""
+"""Full-size networks on real pictures, by the commands that users type; skipped where TSKD_DATA does not name them."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from scipy.io import savemat
 
 from mmpose_tskd.models.teacher import load_model_config
 
-DATA = Path(os.environ.get('TSKD_DATA', REPO.parent / 'shared' / 'data')).resolve()
+DATA = Path(os.environ['TSKD_DATA']).resolve() if 'TSKD_DATA' in os.environ else Path('$TSKD_DATA')
 COCO, CROWDPOSE, MPII = DATA / 'coco_mini', DATA / 'samples' / 'crowdpose', DATA / 'samples' / 'mpii'
 
 

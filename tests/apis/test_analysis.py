@@ -58,6 +58,14 @@ def test_checkpoints_of_a_run_are_compared_on_the_same_batches(make_config, writ
     first, second = (by_loss(result, f'epoch_{i}.pth') for i in (1, 2))
     gamma = float(runner.model.gamma)  # in the last epoch
     assert 0 < gamma < 1 and first['loss_kpt']['value'] != second['loss_kpt']['value']
+    checkpoint = torch.load(files[1], weights_only=True)
+    checkpoint['distill']['gamma'] /= 2  # what a loss counts follows the file's γ
+    torch.save(checkpoint, tmp_path / 'halved.pth')
+    halved = analyze_gradients(written('stage1_structure.py'), [str(tmp_path / 'halved.pth')], batches=1)
+    halved = by_loss(halved, 'halved.pth')
+    for name in ('loss_feat', 'loss_pose', 'loss_structure'):
+        assert halved[name]['value'] == pytest.approx(second[name]['value'] / 2, rel=1e-5)
+    assert halved['loss_kpt']['value'] == second['loss_kpt']['value']
     again = by_loss(analyze_gradients(written('stage1_structure.py'), files[1:], batches=1), 'epoch_2.pth')
     assert again == second
     assert json.loads(out.read_text())['rows'] == result['rows']

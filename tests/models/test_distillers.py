@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.losses import progressive_pose_loss
+from mmpose_tskd.skeleton import load_skeleton
 
 
 def build(cfg, initialised=True):
@@ -77,6 +78,16 @@ def test_stage1_terms_are_those_of_the_formulas(stage1, batch):
     )
     offset = (student.coords - teacher.coords).abs().sum().item() / 2
     assert losses['loss_pose'].item() == pytest.approx(0.1 * offset, rel=1e-4)
+    limbs = load_skeleton('CocoDataset').edges()
+    lengths = [(pose[:, limbs[0]] - pose[:, limbs[1]]).norm(dim=-1) for pose in (student.coords, teacher.coords)]
+    difference = (lengths[0] - lengths[1]).abs().sum().item() / 2
+    assert losses['loss_structure'].item() == pytest.approx(0.1 * difference, rel=1e-4)
+
+
+def test_alpha_and_beta_are_the_papers_where_a_config_says_nothing(stage1):
+    for loss in stage1.model.distill_losses.values():
+        loss.pop('loss_weight', None)
+    assert [loss.loss_weight for loss in build(stage1).distill_losses.values()] == [5e-5, 0.1, 0.1]
 
 
 def test_gamma_scales_the_distillation_losses_alone(stage1, batch):
@@ -357,6 +368,9 @@ def test_a_teacher_that_finds_nothing_is_reported_once(stage1, batch):
     model = build(stage1)
     step(model, batch)
     step(model, batch)
+    assert len([r for r in records if 'labelled joints within' in r]) == 1
+    samples = batch(model)['data_samples']
+    model._check_teacher(model.reader.labels(samples), samples)  # one that finds everything
     MMLogger.get_current_instance().removeHandler(handler)
     assert len([r for r in records if 'labelled joints within' in r]) == 1
 

@@ -46,6 +46,15 @@ def test_joint_batch_norm_is_over_people_and_joints():
     assert torch.allclose(out.var((0, 1), unbiased=False), torch.ones(4), atol=1e-3)
 
 
+def test_graph_block_is_residual():
+    block = GraphBlock(in_channels=4, feat_channels=6, hidden_channels=2, adjacency=CHAIN).eval()
+    torch.nn.init.zeros_(block.conv2.weight)
+    torch.nn.init.zeros_(block.attention.excite.weight)
+    torch.nn.init.constant_(block.attention.excite.bias, -1e4)  # a weight of 0 for each joint
+    x, feat = torch.randn(2, 3, 4), torch.randn(2, 3, 6)
+    assert torch.allclose(block(x, feat), torch.cat([feat, x], dim=-1).relu(), atol=1e-4)
+
+
 def test_synchronised_batch_norm_takes_the_place_of_a_blocks():
     block = GraphBlock(in_channels=4, feat_channels=0, hidden_channels=2, adjacency=CHAIN).eval()
     x = torch.randn(2, 3, 4)

@@ -863,18 +863,30 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(short, refuses):
 # foreign code
 
 
-FORBIDDEN = {'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads'}
+FORBIDDEN = {
+    'eval',
+    'exec',
+    'compile',
+    '__import__',
+    'os.system',
+    'os.popen',
+    'pickle.load',
+    'pickle.loads',
+    'pickle.Unpickler',
+}
 
 
 def offences(source: str):
     """Calls that run text as code or a shell, or unpickle, in a program."""
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == 'pickle':
+            yield ast.unparse(node)
         if not isinstance(node, ast.Call):
             continue
         name, options = ast.unparse(node.func), {option.arg: ast.unparse(option.value) for option in node.keywords}
         if name in FORBIDDEN or options.get('shell', 'False') != 'False' or options.get('allow_pickle') == 'True':
             yield ast.unparse(node)
-        if name == 'torch.load' and 'weights_only' not in options:
+        if name == 'torch.load' and options.get('weights_only') not in ('True', 'not _trusts'):  # --trust-checkpoint
             yield ast.unparse(node)
 
 
@@ -889,8 +901,11 @@ def test_the_package_runs_no_text_and_unpickles_nothing():
         'os.system(text)',
         'subprocess.run(text, shell=True)',
         'pickle.loads(data)',
+        'pickle.Unpickler(file)',
+        'from pickle import loads',
         'np.load(file, allow_pickle=True)',
         'torch.load(file)',
+        'torch.load(file, weights_only=False)',
     ):
         assert list(offences(line)), line
 

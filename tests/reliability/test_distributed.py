@@ -56,8 +56,12 @@ def train(config, *flags, processes=1, exit_code=0):
     for rank in range(processes):
         place = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes)) if processes > 1 else {}
         running.append(start(run_tool, 'train', config, *flags, log=log, **env, **place))
-    for process in running:
-        finish(process, log, exit_codes=[exit_code])
+    try:
+        for process in running:
+            finish(process, log, exit_codes=[exit_code])
+    finally:
+        for process in running:  # which would wait for the one that has failed
+            process.kill()
     return None if exit_code else torch.load(config.with_suffix('') / 'epoch_2.pth', weights_only=True)
 
 

@@ -36,7 +36,7 @@ def make_feats(people=2):
     return tuple(torch.randn(people, c, 24 // s, 16 // s) for c, s in zip((*STEPS, 4), (4, 2, 1, 1)))
 
 
-def train_a_little(head, feats):
+def train_a_little(head):
     """Moves the output layers off zero."""
     for layer in head.output_layers:
         torch.nn.init.normal_(layer.weight, std=0.01)
@@ -66,7 +66,7 @@ def test_features_are_read_at_the_joints_with_aligned_corners():
 
 
 def test_each_step_reads_its_own_map_and_later_steps_follow():
-    head = train_a_little(make_head(feature_adaption=False), make_feats())
+    head = train_a_little(make_head(feature_adaption=False))
     feats = make_feats()
     poses = head(feats).refined
     for step in range(3):
@@ -77,7 +77,7 @@ def test_each_step_reads_its_own_map_and_later_steps_follow():
 
 
 def test_gradients_reach_the_refiner_and_not_its_initial_pose():
-    head, feats = train_a_little(make_head(), make_feats()).train(), make_feats()
+    head, feats = train_a_little(make_head()).train(), make_feats()
     sum(p.sum() for p in head(feats).refined).backward()
     own = {n: p for n, p in head.named_parameters() if not n.startswith('base_head.')}
     assert [n for n, p in own.items() if p.grad is None] == []
@@ -109,7 +109,7 @@ def test_an_untrained_refiner_leaves_the_base_heads_flip_test_as_it_is():
 
 
 def test_flip_test_refines_one_pose_in_both_views_and_averages():
-    head, views = train_a_little(make_head(), None), [make_feats(), make_feats()]
+    head, views = train_a_little(make_head()), [make_feats(), make_feats()]
     preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
     base = head.base_head.predict(views, samples(), dict(flip_test=True))
     start = np.concatenate([p.keypoints for p in base])
@@ -122,7 +122,7 @@ def test_flip_test_refines_one_pose_in_both_views_and_averages():
 
 
 def test_scores_are_the_base_heads():
-    head, feats = train_a_little(make_head(), None), make_feats()
+    head, feats = train_a_little(make_head()), make_feats()
     refined, base = head.predict(feats, samples()), head.base_head.predict(feats, samples())
     assert np.allclose([p.keypoint_scores for p in refined], [p.keypoint_scores for p in base])
     assert not np.allclose([p.keypoints for p in refined], [p.keypoints for p in base])
@@ -130,7 +130,7 @@ def test_scores_are_the_base_heads():
 
 def test_only_joints_of_low_score_are_refined_when_asked():
     feats = make_feats()
-    head = train_a_little(make_head(), None)
+    head = train_a_little(make_head())
     confidence = head.base_reader(feats, head.base_head(feats)).confidence.numpy()
     head.refine_score_thr = float(np.median(confidence))
     base = np.concatenate([p.keypoints for p in head.base_head.predict(feats, samples())])
@@ -147,7 +147,7 @@ def test_only_joints_of_low_score_are_refined_when_asked():
 
 @pytest.mark.parametrize('feature_adaption', [True, False])
 def test_a_head_in_another_dtype_refines(feature_adaption):
-    head, feats = train_a_little(make_head(feature_adaption=feature_adaption), None), make_feats()
+    head, feats = train_a_little(make_head(feature_adaption=feature_adaption)), make_feats()
     expected = head(feats).refined[-1]
     refined = head.double()([feat.double() for feat in feats]).refined[-1]
     assert torch.allclose(refined.float(), expected, atol=1e-2)
@@ -164,9 +164,15 @@ def test_coordinates_keep_full_precision_under_autocast():
     assert torch.equal(refined, expected)  # bf16 would round 95 pixels to half a pixel
 
 
+def test_a_joints_confidence_is_an_input():
+    head, feats = train_a_little(make_head()), make_feats()
+    pose, low = torch.full((2, 17, 2), 30.0), torch.full((2, 17), 0.2)
+    assert not torch.allclose(head.refine(feats, pose, low)[0], head.refine(feats, pose, low + 0.6)[0])
+
+
 def test_resampling_reads_later_steps_at_the_refined_pose():
     feats = make_feats()
-    head = train_a_little(make_head(), None)
+    head = train_a_little(make_head())
     fixed = head(feats).refined
     head.resample = True
     moved = head(feats).refined

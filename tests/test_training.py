@@ -119,6 +119,50 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
     assert names[0] == names[1]
 
 
+def by_iterations(cfg):
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=3)
+    cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+    cfg.param_scheduler = []
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3)
+    cfg.log_processor.by_epoch = False
+    next(hook for hook in cfg.custom_hooks if hook.type == 'DistillWeightDecayHook').by_epoch = False
+    return cfg
+
+
+class DrawHook(Hook):
+    """Keeps what a network would draw in its training step."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.drawn.append(float(torch.rand(())))
+
+
+def test_a_run_by_iterations_goes_on_where_it_was_stopped(make_config, tmp_path):
+    def make(folder, **options):
+        runner = Runner.from_cfg(by_iterations(make_config('stage1_structure.py', folder, **options)))
+        draws.append(DrawHook())
+        runner.register_hook(draws[-1])
+        return runner
+
+    draws = []
+    whole = make('whole')
+    whole.train()
+    stopped = make('stopped')
+    stopped.register_hook(SignalHook(signal.SIGTERM, iteration=3))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert Path((tmp_path / 'stopped/last_checkpoint').read_text()).name == 'interrupted.pth'
+    resumed = make('stopped', resume=True)
+    resumed.train()
+    assert resumed.iter == 6
+    assert_equal(weights(whole), weights(resumed))
+    gammas = resumed.message_hub.get_scalar('train/distill_gamma').data[0].tolist()
+    assert gammas == pytest.approx([1 - i / 6 for i in range(6)])
+    assert draws[0].drawn == draws[1].drawn + draws[2].drawn and len(set(draws[0].drawn)) == 6
+
+
 @pytest.mark.parametrize('hook, trained', [('fails', 0), ('signal', 1)])
 def test_a_run_that_is_resumed_with_other_batches_leaves_no_epoch_out(make_config, hook, trained):
     """As on another number of GPUs: six batches of an epoch become three."""

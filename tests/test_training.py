@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
 from mmpose_tskd.checkpoint import find_resumable
+from mmpose_tskd.engine.hooks import SafeCheckpointHook
 from mmpose_tskd.errors import UserError
 
 STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
@@ -117,6 +118,27 @@ def test_a_run_that_is_stopped_and_resumed_ends_where_an_uninterrupted_one_does(
     assert_equal(weights(expected), weights(resumed))
     names = [sorted(file.name for file in (tmp_path / folder).glob('*.pth')) for folder in ('whole', 'stopped')]
     assert names[0] == names[1]
+
+
+class SignalTwiceHook(Hook):
+    def before_train_iter(self, runner, *args, **kwargs):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize('patience, saves', [(0.0, False), (60.0, True)])
+def test_a_second_signal_does_not_wait_for_the_iteration(make_config, tmp_path, monkeypatch, patience, saves):
+    """Unless it comes so soon that it is the same one, which a launcher has passed on."""
+    monkeypatch.setattr(SafeCheckpointHook, 'patience', patience)
+    before = signal.getsignal(signal.SIGTERM)
+    runner = Runner.from_cfg(make_config('stage1_structure.py'))
+    runner.register_hook(SignalTwiceHook())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / 'work/interrupted.pth').exists() == saves
 
 
 def by_iterations(cfg):

@@ -67,7 +67,7 @@ def benchmark_scaling(
             subjects = build_subjects(first, second, variant, [*parts, *(f'{name}_step' for name in STEPS)])
             times = take_turns({k: subject.call for k, subject in subjects.items()}, rounds, setting.device)
         rows += [_row(what, _text(what, size), name, times, variant.batch_size) for name in STEPS]
-    most = torch.cuda.device_count() if setting.device.type == 'cuda' else max(processes)
+    most = torch.cuda.device_count() if setting.device.type == 'cuda' else max(processes, default=0)
     for count in [count for count in processes if count <= most]:
         times = _distributed_times(count, rounds, setting, stage1, stage2)
         rows += [_row('processes', str(count), name, times, count * setting.batch_size) for name in STEPS]

@@ -22,7 +22,7 @@ quickstart: env
 
 # the ablation's machinery on a few drawn pictures; results in work_dirs/ablation_smoke/results
 ablation-smoke: env
-	$(RUN) tools/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
+	$(RUN) tools/lab/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 
 test: env
 	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile

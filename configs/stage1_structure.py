@@ -1,9 +1,9 @@
 # Stage 1 on COCO at 256×192: SimCC HRNet-W48 teaches SimCC HRNet-W32 by its features, its pose and the lengths of its limbs.
-_base_ = ['baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py']
+_base_ = ['simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py']
 
 model = dict(
     type='SimCCStructureDistiller',
-    teacher='{{ fileDirname }}/baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
+    teacher='{{ fileDirname }}/simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
     teacher_checkpoint='checkpoints/simcc_hrnet-w48_coco-256x192.pth',
     distill_losses=dict(
         # Eq. 1, α of Eq. 5; 'mean' is Eq. 1 to the letter

@@ -1,6 +1,6 @@
 # Stage 2 on COCO at 256×192: the student of stage 1 is frozen, and the pose of SimCC HRNet-W48 trains the IGP-GCN that refines
 # its pose in three steps.
-_base_ = ['baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py']
+_base_ = ['tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py']
 
 # runtime
 max_epochs = 30
@@ -24,7 +24,7 @@ param_scheduler = [
 
 model = dict(
     type='PoseDistiller',
-    teacher='{{ fileDirname }}/baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
+    teacher='{{ fileDirname }}/simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
     teacher_checkpoint='checkpoints/simcc_hrnet-w48_coco-256x192.pth',
     student_checkpoint='work_dirs/stage1_structure',
     frozen=('backbone', 'head.base_head'),

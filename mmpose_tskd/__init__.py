@@ -10,7 +10,9 @@ __version__ = '0.1.0'
 def _check_environment() -> None:
     """Says in one sentence what is wrong with an OpenMMLab installation that cannot be imported, and what mends it."""
     try:
-        import mmcv.ops  # noqa: F401
+        from . import mmcv_ops
+
+        mmcv_ops.provide()
         import mmpose  # noqa: F401
         import xtcocotools.mask  # noqa: F401
     except Exception as error:
@@ -28,6 +30,6 @@ _check_environment()
 
 from . import engine, evaluation, models  # noqa: E402
 from .errors import UserError  # noqa: E402
-from .structures import PoseOutputs  # noqa: E402
+from .poses import PoseOutputs  # noqa: E402
 
 __all__ = ['PoseOutputs', 'UserError', 'engine', 'evaluation', 'models']

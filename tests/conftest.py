@@ -175,7 +175,7 @@ def toy_config(name: str, data: Path, work_dir: Path, width: int = 8, **options)
 
 def toy_teacher() -> dict:
     """The teacher's model config at toy size, wider than the student."""
-    cfg = Config.fromfile(REPO / 'configs/baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py')
+    cfg = Config.fromfile(REPO / 'configs/simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py')
     shrink_model(cfg._cfg_dict, 12)
     return cfg.model
 

@@ -51,7 +51,7 @@ def test_torchs_own_switches_do_not_let_code_run(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_plain_mmpose_is_loaded(make_config):
     """It has NumPy arrays in its metainfo, and logs with methods in them."""
-    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     cfg.custom_hooks = [dict(type='SyncBuffersHook')]
     runner = train(cfg)
     path = f'{cfg.work_dir}/epoch_2.pth'

@@ -8,7 +8,7 @@ from conftest import train
 from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
 from mmpose.registry import MODELS
 
-PLAIN = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+PLAIN = 'tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py'
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 from scipy.io import savemat
 
-from mmpose_tskd.models.teacher import load_model_config
+from mmpose_tskd.models.teachers import load_model_config
 
 DATA = Path(os.environ['TSKD_DATA']).resolve() if 'TSKD_DATA' in os.environ else Path('$TSKD_DATA')
 COCO, CROWDPOSE, MPII = DATA / 'coco_mini', DATA / 'samples' / 'crowdpose', DATA / 'samples' / 'mpii'
@@ -78,10 +78,10 @@ def test_both_stages_on_coco(tmp_path):
     data = options(labels.format('train'), labels.format('val'), 'train2017/', 'val2017/', COCO)
     both_stages(
         tmp_path,
-        'baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
+        'simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
         'stage1_structure.py',
         'stage2_igpgcn.py',
-        'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py',
+        'tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py',
         data,
         'coco/AP',
     )
@@ -91,10 +91,10 @@ def test_both_stages_on_coco(tmp_path):
 def test_both_stages_on_crowdpose(tmp_path):
     result = both_stages(
         tmp_path,
-        'crowdpose/simcc_hrnet-w48_4xb32-210e_crowdpose-256x192.py',
-        'crowdpose/stage1_structure_crowdpose.py',
-        'crowdpose/stage2_igpgcn_crowdpose.py',
-        'crowdpose/simcc_hrnet-w32-igpgcn_crowdpose-256x192.py',
+        'simcc/crowdpose/simcc_hrnet-w48_4xb32-210e_crowdpose-256x192.py',
+        'tskd/crowdpose/tskd-stage1_simcc_hrnet-w48-to-w32_4xb32-210e_crowdpose-256x192.py',
+        'tskd/crowdpose/tskd-stage2_simcc_hrnet-w48-to-w32-igpgcn_4xb32-30e_crowdpose-256x192.py',
+        'tskd/crowdpose/simcc_hrnet-w32-igpgcn_crowdpose-256x192.py',
         options('test_crowdpose.json', 'test_crowdpose.json', '', '', CROWDPOSE),
         'crowdpose/AP',
     )
@@ -107,7 +107,7 @@ def test_ikd_on_mpii(tmp_path):
     """The heads' boxes, which are not among the samples, from each person's neck (8) and top of the head (9)."""
     joints = np.array([person['joints'] for person in json.loads((MPII / 'test_mpii.json').read_text())])
     savemat(tmp_path / 'heads.mat', dict(headboxes_src=joints[:, 8:10].transpose(1, 2, 0)))
-    config = REPO / 'configs/ikd/ikd_td-hm_res50-to-res18-small_8xb64-210e_mpii-256x256.py'
+    config = REPO / 'configs/ikd/mpii/ikd_td-hm_res50-to-res18-small_8xb64-210e_mpii-256x256.py'
     teacher = MODELS.build(load_model_config(Config.fromfile(config).model.teacher))
     torch.save(teacher.state_dict(), tmp_path / 'teacher.pth')
     data = options('test_mpii.json', 'test_mpii.json', '', '', MPII)

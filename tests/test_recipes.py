@@ -9,10 +9,10 @@ from mmengine.hub import get_config
 from mmengine.utils import get_installed_path
 from mmpose.registry import MODELS
 
-from mmpose_tskd.models import teacher as teacher_module
+from mmpose_tskd.models.teachers import frozen_teacher as teacher_module
 
-RECIPES = sorted(path.name for path in REPO.glob('configs/recipes/*.py'))
-DISTILLED = [name for name in RECIPES if name.startswith(('distil_', 'stage2_'))]
+RECIPES = sorted(path.relative_to(REPO / 'configs/recipes').as_posix() for path in REPO.glob('configs/recipes/c*/*.py'))
+DISTILLED = [name for name in RECIPES if name.split('/')[-1].startswith(('distill_', 'tskd-stage2_'))]
 
 
 def published_weights(config: str) -> str:
@@ -68,7 +68,7 @@ def test_a_recipe_trains(name, tmp_path, monkeypatch):
     weights = {cfg.model.teacher_checkpoint: random_teacher(cfg.model.teacher)}
     monkeypatch.setattr(teacher_module, 'load_weights', weights.__getitem__)
     if cfg.model.get('student_checkpoint'):
-        stage1 = Config.fromfile(REPO / 'configs/recipes' / f'{cfg.model.student_checkpoint.split("/")[-1]}.py')
+        stage1 = Config.fromfile(REPO / 'configs/recipes/coco' / f'{cfg.model.student_checkpoint.split("/")[-1]}.py')
         student = MODELS.build(dict(stage1.model, type='PoseDistiller', teacher=None, distill_losses=None))
         torch.save(student.state_dict(), tmp_path / 'student.pth')
         cfg.model.student_checkpoint = str(tmp_path / 'student.pth')
@@ -85,6 +85,6 @@ def test_a_recipe_keeps_the_hooks_of_its_base(name):
     cfg = Config.fromfile(REPO / 'configs/recipes' / name)
     hooks = [hook.type for hook in cfg.custom_hooks]
     assert {'SyncBuffersHook', 'SafeCheckpointHook'} <= set(hooks) and len(set(hooks)) == len(hooks)
-    assert ('DistillWeightDecayHook' in hooks) == name.startswith('distil_')
-    if name.startswith('distil_rtmpose'):
+    assert ('DistillWeightDecayHook' in hooks) == name.split('/')[-1].startswith('distill_')
+    if name.split('/')[-1].startswith('distill_rtmpose'):
         assert {'EMAHook', 'mmdet.PipelineSwitchHook'} <= set(hooks)

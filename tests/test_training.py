@@ -17,8 +17,8 @@ from mmpose_tskd.checkpoint import find_resumable
 from mmpose_tskd.engine.hooks import SafeCheckpointHook
 from mmpose_tskd.errors import UserError
 
-STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
-REFINED = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+STUDENT = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
+REFINED = 'tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py'
 
 
 def assert_equal(first, second):

@@ -44,11 +44,7 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
         for name, value in load_weights(source, ('best_state_dict', 'state_dict')).items()
     }
     if configs is None:
-        known = [
-            path
-            for room in ('baseline', 'crowdpose')
-            for path in config_folder().glob(f'{room}/simcc_hrnet-w*-210e_*.py')
-        ]
+        known = config_folder().glob('simcc/*/simcc_hrnet-w*-210e_*.py')
         # the label-smoothed form first: where both fit, it is taken
         configs = sorted(map(str, known), key=lambda path: ('gaussian' in path, path))
     init_default_scope('mmpose')

@@ -22,19 +22,19 @@ from ..checkpoint import find_resumable
 from ..datasets import generate_synthetic_crowd
 from ..errors import UserError
 from ..paths import config_folder
-from ..skeleton import load_skeleton
+from ..poses import load_skeleton
 from .budget import scale_epochs
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions, write_json
 from .report import draw_comparison, draw_curves, last_checkpoint, print_table
 
 CONFIGS = dict(
-    teacher='simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
-    baseline='simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py',
-    stage1='stage1_simcc_hrnet-w32-tiny-to-w16-tiny_10e_synthetic-crowd-96x64.py',
-    stage2='stage2_simcc_hrnet-w16-tiny_igpgcn_4e_synthetic-crowd-96x64.py',
+    teacher='simcc/synthetic_crowd/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
+    baseline='simcc/synthetic_crowd/simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py',
+    stage1='tskd/synthetic_crowd/tskd-stage1_simcc_hrnet-w32-tiny-to-w16-tiny_10e_synthetic-crowd-96x64.py',
+    stage2='tskd/synthetic_crowd/tskd-stage2_simcc_hrnet-w32-tiny-to-w16-tiny-igpgcn_4e_synthetic-crowd-96x64.py',
 )
-REFINED = 'simcc_hrnet-w16-tiny_igpgcn_synthetic-crowd-96x64.py'
+REFINED = 'tskd/synthetic_crowd/simcc_hrnet-w16-tiny-igpgcn_synthetic-crowd-96x64.py'
 PLAIN = dict(teacher=CONFIGS['teacher'], baseline=CONFIGS['baseline'], stage1=CONFIGS['baseline'], stage2=REFINED)
 METRICS = dict(
     AP='coco/AP',
@@ -167,7 +167,7 @@ def _check_settings(work_dir: Path, settings: dict) -> None:
 
 def _load_config(file: str, data: str, data_root: str) -> Config:
     """A quickstart config with its data set in place of the synthetic crowd in data/."""
-    cfg = Config.fromfile(str(config_folder() / 'quickstart' / file))
+    cfg = Config.fromfile(str(config_folder() / file))
     kind = DATA[data]
     for split in ('train', 'val', 'test'):
         labels = kind.ann_files.format('train' if split == 'train' else 'val')

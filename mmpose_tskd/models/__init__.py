@@ -1,4 +1,4 @@
 from . import backbones, distillers, heads, losses  # noqa: F401
-from .teacher import FrozenTeacher
+from .teachers import FrozenTeacher
 
 __all__ = ['FrozenTeacher']

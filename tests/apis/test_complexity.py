@@ -8,7 +8,7 @@ from mmpose.registry import MODELS
 from mmpose_tskd.apis.complexity import model_complexity, print_complexity
 from mmpose_tskd.errors import UserError
 
-W32 = str(REPO / 'configs/baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+W32 = str(REPO / 'configs/simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
 
 
 def test_the_published_sizes_and_the_table(tmp_path, capsys):

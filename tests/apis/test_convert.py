@@ -13,7 +13,7 @@ def configs(tmp_path):
     """The two baselines at toy size, as files."""
     paths = []
     for name, width in (('w32', 8), ('w48', 12)):
-        cfg = Config.fromfile(REPO / f'configs/baseline/simcc_hrnet-{name}_4xb32-210e_coco-256x192.py')
+        cfg = Config.fromfile(REPO / f'configs/simcc/coco/simcc_hrnet-{name}_4xb32-210e_coco-256x192.py')
         shrink_model(cfg._cfg_dict, width)
         paths.append(str(tmp_path / f'{name}.py'))
         cfg.dump(paths[-1])
@@ -68,7 +68,7 @@ class Payload:
 
 @pytest.fixture(scope='module')
 def full_size():
-    return official_weights(str(REPO / 'configs/baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'))
+    return official_weights(str(REPO / 'configs/simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'))
 
 
 def test_a_full_size_checkpoint_finds_its_config_by_its_shapes(full_size, tmp_path):
@@ -76,7 +76,7 @@ def test_a_full_size_checkpoint_finds_its_config_by_its_shapes(full_size, tmp_pa
     assert len(weights) == 1758
     torch.save(dict(epoch=210, best_state_dict=weights, optimizer={}), tmp_path / 'checkpoint.pth')
     config = convert_simcc_checkpoint(str(tmp_path / 'checkpoint.pth'), str(tmp_path / 'out.pth'))
-    assert config.endswith('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    assert config.endswith('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     converted = MODELS.build(Config.fromfile(config).model)
     converted.load_state_dict(torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict'], strict=True)
     converted.eval()

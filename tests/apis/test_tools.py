@@ -32,7 +32,7 @@ def run_tool(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def student(make_config, tmp_path):
-    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     cfg.dump(tmp_path / 'student.py')
     return tmp_path / 'student.py', MODELS.build(cfg.model)
 
@@ -48,7 +48,7 @@ def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
 
 def test_a_run_of_plain_mmpose_is_resumed_and_tested(run_tool, make_config, tmp_path):
     """Its files hold NumPy arrays and logs; they are loaded as safely."""
-    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     cfg.custom_hooks = [dict(type='SyncBuffersHook')]
     cfg.dump(tmp_path / 'plain.py')
     options = ['plain.py', '--work-dir', 'run', '--cfg-options']

@@ -9,7 +9,7 @@ from mmpose_tskd.datasets.synthetic_crowd import JOINTS, Person, crowd_index, dr
 from mmpose_tskd.datasets.synthetic_crowd.body import body_parts, sample_body
 from mmpose_tskd.datasets.synthetic_crowd.scene import MIN_JOINTS, MIN_SEEN, _Canvas, _Figure
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import load_skeleton
 
 SCENES = [draw_scene(np.random.default_rng([7, i])) for i in range(40)]
 

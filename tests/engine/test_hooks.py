@@ -56,7 +56,7 @@ def test_a_run_by_iterations_is_told_to_count_them(make_config):
 
 
 def test_a_run_without_a_distiller_is_told_so(make_config):
-    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     cfg.custom_hooks.append(dict(type='DistillWeightDecayHook'))
     with pytest.raises(UserError, match='needs a distiller, but model.type is TopdownPoseEstimator'):
         train(cfg)
@@ -151,7 +151,7 @@ def test_the_teachers_own_metrics_stand_beside_the_students(make_config):
     scalars = runner.message_hub.log_scalars
     reported = {k[12:]: v.data[0].tolist() for k, v in scalars.items() if k.startswith('val/teacher/')}
     assert len(reported['EPE']) == 2 and reported['EPE'][0] == reported['EPE'][1]
-    alone = make_config('baseline/simcc_hrnet-w48_4xb32-210e_coco-256x192.py', work_dir='alone')
+    alone = make_config('simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py', work_dir='alone')
     alone.model = toy_teacher()
     alone.model.test_cfg.flip_test = False
     alone.load_from, alone.test_evaluator = cfg.model.teacher_checkpoint, cfg.test_evaluator
@@ -162,7 +162,7 @@ def test_the_teachers_own_metrics_stand_beside_the_students(make_config):
 
 
 def test_only_a_distiller_has_a_teacher_to_report(make_config):
-    cfg = make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
     cfg.custom_hooks.append(dict(type='TeacherEvaluationHook'))
     with pytest.raises(UserError, match='needs a distiller with a teacher, which model.type=TopdownPoseEstimator'):
         train(cfg)

@@ -11,7 +11,7 @@ from test_igpgcn_on_other_estimators import build, make_teacher, pictures, predi
 from test_skeleton import HAND
 
 from mmpose_tskd.models.layers import SemGraphConv
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import load_skeleton
 
 FROZEN = ('backbone', 'head.base_head')
 

@@ -16,8 +16,7 @@ from test_skeleton import HAND
 
 from mmpose_tskd.engine.hooks import TeacherEvaluationHook
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.readers import build_reader, flip_coords
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import build_reader, flip_coords, load_skeleton
 
 SIZE = (64, 96)
 SIMCC = dict(type='SimCCLabel', input_size=SIZE, sigma=4.0, normalize=True)

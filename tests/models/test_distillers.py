@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.losses import progressive_pose_loss
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import load_skeleton
 
 
 def build(cfg, initialised=True):
@@ -103,10 +103,10 @@ def test_gamma_scales_the_distillation_losses_alone(stage1, batch):
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(make_config, tmp_path, batch):
     cfg = make_config('stage1_structure.py')
-    plain = MODELS.build(make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)
+    plain = MODELS.build(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)
     torch.save(plain.state_dict(), tmp_path / 'same.pth')
     cfg.model.update(
-        teacher=make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model,
+        teacher=make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model,
         teacher_checkpoint=str(tmp_path / 'same.pth'),
         student_checkpoint=str(tmp_path / 'same.pth'),
     )
@@ -263,7 +263,7 @@ def test_refining_on_labels_that_are_not_packed_says_what_to_write(stage2, batch
 
 
 def test_student_and_refiner_train_jointly_when_nothing_is_frozen(make_config):
-    cfg = make_config('baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py')
+    cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py')
     model = build(cfg)
     losses = model.loss(**model.data_preprocessor(labelled(cfg), True))
     assert set(losses) == {'loss_refine', 'loss_kpt', 'acc_pose'}

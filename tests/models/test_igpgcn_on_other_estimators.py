@@ -12,8 +12,7 @@ from test_any_teacher import MSRA, RTM, SIMCC, SIZE, SMOOTHED, UDP, estimator, l
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.readers import build_reader, flip_coords
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import build_reader, flip_coords, load_skeleton
 
 FLIP = list(load_skeleton('CocoDataset').flip_indices)
 LITE = dict(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmpose_tskd.models.layers import FeatureAdaption, GraphBlock, JointAttention, SemGraphConv, normalize_joints
-from mmpose_tskd.skeleton import load_skeleton
+from mmpose_tskd.poses import load_skeleton
 
 CHAIN = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
 

@@ -25,10 +25,10 @@ from mmpose.registry import MODELS
 from PIL import Image
 
 from mmpose_tskd.apis.tools import reporting_mistakes, run_mmpose_tool
-from mmpose_tskd.models.teacher import load_model_config
+from mmpose_tskd.models.teachers import load_model_config
 
-PLAIN = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
-REFINED = 'baseline/simcc_hrnet-w32-igpgcn_coco-256x192.py'
+PLAIN = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
+REFINED = 'tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py'
 
 
 def message_of(function, *args) -> str:
@@ -632,7 +632,7 @@ def refiner_on_labels(short):
 
 
 def heatmaps(short):
-    cfg = short('ikd/ikd_td-hm_res50-to-res18-small_8xb64-210e_coco-256x192.py')
+    cfg = short('ikd/coco/ikd_td-hm_res50-to-res18-small_8xb64-210e_coco-256x192.py')
     teacher = load_model_config('mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py')
     shrink_model(teacher, 12)
     cfg.model.teacher, cfg.model.teacher_checkpoint = teacher, f'{cfg.work_dir}.pth'

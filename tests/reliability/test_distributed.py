@@ -8,7 +8,7 @@ from mmpose.registry import MODELS
 from probe_hook import digest
 from processes import finish, run_tool, start
 
-STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
+STUDENT = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,7 @@ from mmpose.registry import MODELS
 
 pytestmark = pytest.mark.slow
 
-STUDENT = 'baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
+STUDENT = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
 STEPS, WARM_UP, EVERY = 1000, 200, 50
 GROWTH = 8  # MiB that the resident set may differ by; a leaked batch a step would be 112 in 800 steps
 

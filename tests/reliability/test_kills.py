@@ -146,7 +146,7 @@ def assert_same(first, second, where):
 def test_a_killed_stage_ends_as_one_that_was_not(stage, tmp_path, teacher_checkpoint, survived, number=24):
     """With two loading processes, augmentation, a last batch of one, a best checkpoint and one other that is kept."""
     data = write_toy_data(tmp_path / 'data', num_people=7)
-    student = MODELS.build(toy_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py', data, tmp_path).model)
+    student = MODELS.build(toy_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py', data, tmp_path).model)
     torch.save(dict(state_dict=student.state_dict()), tmp_path / 'student.pth')
 
     def make_args(name):

@@ -26,9 +26,7 @@ from mmpose_tskd.models.losses import (
     StructureLoss,
     structure_loss,
 )
-from mmpose_tskd.readers import build_reader
-from mmpose_tskd.skeleton import load_skeleton
-from mmpose_tskd.structures import PoseOutputs
+from mmpose_tskd.poses import PoseOutputs, build_reader, load_skeleton
 
 HALVES = [torch.bfloat16, torch.float16]
 SIZE, JOINTS = (64, 96), 17
@@ -197,7 +195,7 @@ def make_stage(make_config, tmp_path):
         if stage == 1:
             return make_config('stage1_structure.py', work_dir, **options)
         torch.manual_seed(0)
-        student = MODELS.build(make_config('baseline/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)
+        student = MODELS.build(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)
         torch.save(student.state_dict(), tmp_path / 'student.pth')
         return make_config(
             'stage2_igpgcn.py', work_dir, **{'model.student_checkpoint': str(tmp_path / 'student.pth'), **options}
@@ -285,7 +283,7 @@ def test_a_run_in_bfloat16_and_channels_last_is_near_that_in_fp32(make_stage, st
     'name',
     [
         'rtmcc_hrnet-w16-tiny_10e',
-        'distil_rtmcc_hrnet-w32-tiny-to-w16-tiny_10e',
+        'distill_rtmcc_hrnet-w32-tiny-to-w16-tiny_10e',
         'ikd_td-hm_hrnet-w32-tiny-to-res18-small_10e',
     ],
 )

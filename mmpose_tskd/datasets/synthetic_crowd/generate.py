@@ -10,7 +10,7 @@ from mmengine.utils import track_parallel_progress
 
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...errors import UserError
-from ...skeleton import load_skeleton
+from ...poses import load_skeleton
 from .scene import JOINTS, Person, draw_scene
 
 VERSION = 1  # of what is drawn; data written by another version is drawn anew

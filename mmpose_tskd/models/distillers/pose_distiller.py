@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ...checkpoint import find_checkpoint, load_strictly, load_weights
 from ...errors import UserError
 from ...paths import tool_command
-from ...readers import build_reader
-from ...structures import PoseOutputs, replay_forward
-from ..teacher import FrozenTeacher, num_keypoints
+from ...poses import PoseOutputs, build_reader
+from ..replay_forward import replay_forward
+from ..teachers import FrozenTeacher, num_keypoints
 
 
 @MODELS.register_module()

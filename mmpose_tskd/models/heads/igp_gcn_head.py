@@ -9,11 +9,10 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...readers import build_reader, flip_coords
-from ...skeleton import load_skeleton
-from ...structures import labelled_coords, labelled_joints, replay_forward
+from ...poses import build_reader, flip_coords, labelled_coords, labelled_joints, load_skeleton
 from ..layers import FeatureAdaption, GraphBlock, SemGraphConv, normalize_joints
 from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
+from ..replay_forward import replay_forward
 
 
 class RefinedOutput(NamedTuple):

@@ -9,7 +9,7 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
 from ...errors import UserError
-from ...readers import merge_flipped_simcc, simcc_peaks, simcc_scores
+from ...poses import merge_flipped_simcc, simcc_peaks, simcc_scores
 
 
 @MODELS.register_module()

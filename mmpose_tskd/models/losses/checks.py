@@ -1,5 +1,5 @@
 from ...errors import UserError
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 
 _NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins')
 _COMPARES = dict(heatmaps='HeatmapMSELoss', simcc='SimCCLogitKDLoss')

@@ -6,7 +6,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 
 
 def feature_mse_loss(student: Tensor, teacher: Tensor, reduction: str = 'sum') -> Tensor:

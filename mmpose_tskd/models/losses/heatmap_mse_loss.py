@@ -4,7 +4,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 from .checks import check_both_offer
 from .joint_weights import joint_weights
 
@@ -53,12 +53,12 @@ class HeatmapMSELoss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         weight = joint_weights(teacher, data_samples, self.use_target_weight)
-        return self.loss_weight * heatmap_mse_loss(student.heatmaps, teacher.heatmaps, weight)
+        return self.loss_weight * heatmap_mse_loss(student.require_heatmaps(), teacher.require_heatmaps(), weight)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
         """Raises UserError if one of the two has no heatmaps, or these differ in size or in how they draw a joint."""
         check_both_offer('heatmaps', 'HeatmapMSELoss', student, teacher)
-        own, other = (tuple(outputs.heatmaps.shape[:-3:-1]) for outputs in (student, teacher))
+        own, other = (tuple(outputs.require_heatmaps().shape[:-3:-1]) for outputs in (student, teacher))
         if own != other:
             raise UserError(
                 f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's are {own} (w, h) and the "

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 from .checks import check_both_offer
 
 
@@ -69,7 +69,7 @@ class JointAffinityLoss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         return self.loss_weight * joint_affinity_loss(
-            student.heatmaps, teacher.heatmaps, teacher.weights, self.least_norm
+            student.require_heatmaps(), teacher.require_heatmaps(), teacher.weights, self.least_norm
         )
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:

@@ -3,7 +3,7 @@ from typing import Optional, Sequence
 import torch
 from torch import Tensor
 
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 
 
 def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weight: bool) -> Optional[Tensor]:

@@ -3,7 +3,7 @@ from typing import Optional, Sequence
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 from .joint_weights import joint_weights
 
 

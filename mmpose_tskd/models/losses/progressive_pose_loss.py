@@ -5,7 +5,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...structures import PoseOutputs, labelled_joints
+from ...poses import PoseOutputs, labelled_joints
 
 
 def normalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs
 from .checks import check_both_offer
 from .joint_weights import joint_weights
 
@@ -81,12 +81,13 @@ class SimCCLogitKDLoss(nn.Module):
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         weight = joint_weights(teacher, data_samples, self.use_target_weight)
-        return self.loss_weight * simcc_logit_kd_loss(student.simcc, teacher.simcc, weight, self.temperature)
+        bins, target = student.require_simcc(), teacher.require_simcc()
+        return self.loss_weight * simcc_logit_kd_loss(bins, target, weight, self.temperature)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
         """Raises UserError if one of the two has no SimCC bins, or their numbers differ."""
         check_both_offer('simcc', 'SimCCLogitKDLoss', student, teacher)
-        own, other = (tuple(v.shape[-1] for v in outputs.simcc) for outputs in (student, teacher))
+        own, other = (tuple(v.shape[-1] for v in outputs.require_simcc()) for outputs in (student, teacher))
         if own != other:
             raise UserError(
                 f'SimCCLogitKDLoss compares bin by bin, but the student has {own} of them in x and y, and the teacher '

@@ -8,8 +8,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...skeleton import Skeleton, load_skeleton
-from ...structures import PoseOutputs
+from ...poses import PoseOutputs, Skeleton, load_skeleton
 
 
 def structure_loss(

@@ -6,7 +6,7 @@ import torch
 from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.readers import merge_flipped_simcc
+from mmpose_tskd.poses import merge_flipped_simcc
 
 STANDARD = dict(type='SimCCLabel', input_size=(4, 3), smoothing_type='standard', label_smooth_weight=0.1)
 GAUSSIAN = dict(type='SimCCLabel', input_size=(4, 3), sigma=1.0)

@@ -10,7 +10,7 @@ from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.losses import HeatmapMSELoss, JointAffinityLoss, heatmap_mse_loss, joint_affinity_loss
-from mmpose_tskd.structures import PoseOutputs
+from mmpose_tskd.poses import PoseOutputs
 
 
 def outputs(heatmaps=None, simcc=None, weights=None, sigma=2, unbiased=False):

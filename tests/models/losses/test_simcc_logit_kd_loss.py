@@ -8,7 +8,7 @@ from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.losses import SimCCLogitKDLoss, simcc_logit_kd_loss
-from mmpose_tskd.structures import PoseOutputs
+from mmpose_tskd.poses import PoseOutputs
 
 
 def outputs(simcc=None, heatmaps=None, weights=None):

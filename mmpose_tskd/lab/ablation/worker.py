@@ -1,0 +1,223 @@
+"""One run of an ablation, in a process of its own: it trains, is measured, and is written down."""
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.evaluation.metrics import CocoMetric
+
+from ...apis.environment import machine, prefers_bfloat16, versions
+from ...apis.report import last_checkpoint, read_scalars
+from ...checkpoint import load_weights, weights_digest
+from ...engine.atomic_backend import AtomicLocalBackend
+from ...engine.hooks.utils import unwrapped_model
+from .plan import Run
+
+
+class Task(NamedTuple):
+    """What a process is to do.
+
+    Args:
+        run: The run.
+        folder: Its work folder; those of the runs that it needs lie beside it.
+        record: The JSON to write.
+        sets: The names of all sets to measure it on; none to train alone.
+        threads: CPU threads to use.
+    """
+
+    run: Run
+    folder: Path
+    record: Path
+    sets: List[str]
+    threads: int
+
+
+def work(task: Task) -> None:
+    """Trains the run, unless that is done, from its last epoch, if there is one; measures it where that is missing.
+
+    Another process that has the same run in hand is waited for. MMEngine's output goes to ``console.log``.
+    """
+    torch.set_num_threads(task.threads)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    _say_into(task.folder / 'console.log')
+    with _alone(task.folder):
+        cfg = task.run.cfg
+        cfg.work_dir = str(task.folder)
+        if prefers_bfloat16():
+            cfg.optim_wrapper.type = 'BF16OptimWrapper'
+        if not is_trained(task.run, task.folder):
+            _train(cfg, task.run, task.folder)
+        if task.sets:
+            record = _record(task)
+            for name in missing_sets(task.run, record, task.sets):
+                measured = _measure(cfg, task.run, name, task.folder)
+                record['sets'][name] = dict(labels=task.run.sets[name].digest(), **measured)
+                AtomicLocalBackend().put_text(json.dumps(record, separators=(',', ':')) + '\n', task.record)
+
+
+def read_record(path: Path) -> Optional[dict]:
+    """What a finished run has left, or None."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def missing_sets(run: Run, record: Optional[dict], sets: List[str]) -> List[str]:
+    """Those of the sets on which the run was not measured yet."""
+    done = record['sets'] if record else {}
+    return [name for name in sets if done.get(name, {}).get('labels') != run.sets[name].digest()]
+
+
+def is_trained(run: Run, folder: Path) -> bool:
+    """Whether its last epoch is done, and with it the last point of its learning curve."""
+    last = run.cfg.train_cfg.max_epochs
+    is_validated = any('loss' not in entry and entry['step'] == last for entry in read_scalars(folder))
+    return is_validated and (folder / f'epoch_{last}.pth').is_file()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / 'lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say_into(log: Path) -> None:
+    """Sends what this process and its libraries print from here on to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open('a') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+class _FollowHook(Hook):
+    """Keeps what tells whether two runs were comparable, and stops with the command that started the run.
+
+    ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by role, and of the
+    first epoch's pictures in their order.
+    """
+
+    priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
+
+    def __init__(self, needs: Dict[str, str]) -> None:
+        self.needs = needs
+        self.epoch_start = 0.0
+        self.batches: Any = None
+
+    def before_train(self, runner) -> None:
+        if not runner.iter:
+            weights = weights_digest(unwrapped_model(runner).state_dict())
+            runner.message_hub.update_info('start', dict(weights=weights, **self.needs))
+
+    def before_train_epoch(self, runner) -> None:
+        self.batches = hashlib.sha256() if not runner.epoch else None
+        self.epoch_start = time.perf_counter()
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        if self.batches is not None:
+            for picture in data_batch['inputs']:
+                self.batches.update(picture.numpy().tobytes())
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        self._stop_with_parent()
+
+    def after_test_iter(self, runner, *args, **kwargs) -> None:
+        self._stop_with_parent()
+
+    def _stop_with_parent(self) -> None:
+        command = multiprocessing.parent_process()  # not the server that has forked this process, which outlives it
+        if command is not None and not command.is_alive():
+            sys.exit('stopped, since the command that had started this was')
+
+    def after_train_epoch(self, runner) -> None:
+        hub = runner.message_hub
+        seconds = hub.runtime_info.get('train_s', 0.0) + time.perf_counter() - self.epoch_start
+        hub.update_info('train_s', seconds)
+        if self.batches is not None:
+            hub.update_info('start', dict(hub.get_info('start'), batches=self.batches.hexdigest()[:12]))
+
+
+def _runner(cfg: Config, needs: Dict[str, str], **options) -> Runner:
+    cfg = Config(cfg.to_dict(), format_python_code=False)  # which takes seconds each time the config is shown
+    # MMEngine hands out the same logger and visualizer again for the same name
+    cfg.experiment_name = cfg.visualizer.name = f'{Path(cfg.work_dir).name}_{time.time_ns()}'
+    cfg.merge_from_dict(options)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(_FollowHook(needs))
+    return runner
+
+
+def _train(cfg: Config, run: Run, folder: Path) -> None:
+    needs = {}
+    for role, name in run.needs.items():
+        needed = str(last_checkpoint(folder.parent / name))
+        cfg.model[f'{role}_checkpoint'] = needed
+        needs[role] = weights_digest(load_weights(needed))
+    options: Dict[str, Any] = {}
+    if any(folder.glob('epoch_*.pth')):
+        options = dict(load_from=str(last_checkpoint(folder)), resume=True)
+    _runner(cfg, needs, **options).train()
+
+
+def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
+    """The content of :class:`PersonRecordMetric`'s file for one set."""
+    labels, out = run.sets[name], folder / f'{name}.json'
+    cfg = Config(cfg.to_dict())
+    labels.into(cfg.test_dataloader.dataset)
+    metric = dict(cfg.val_evaluator[0], type='PersonRecordMetric', ann_file=str(labels.file), out_file=str(out))
+    cfg.test_evaluator = [metric]
+    _runner(cfg, {}, load_from=str(last_checkpoint(folder))).test()
+    return json.loads(out.read_text())
+
+
+def _record(task: Task) -> dict:
+    """What was written down about these very weights; without them, of weights that are gone, begun anew."""
+    record = read_record(task.record)
+    weights = weights_digest(load_weights(str(last_checkpoint(task.folder))))
+    return record if record and record['weights'] == weights else _describe(task.run, task.folder, weights)
+
+
+def _describe(run: Run, folder: Path, weights: str) -> dict:
+    """What the run was and how it went, without what was measured at its end."""
+    file = str(last_checkpoint(folder))
+    info = torch.load(file, map_location='cpu', weights_only=True)['message_hub']['runtime_info']
+    return dict(
+        family=run.family,
+        scheme=run.scheme,
+        seed=run.seed,
+        hash=run.hash,
+        needs=run.needs,
+        weights=weights,
+        start=info['start'],
+        epochs=run.cfg.train_cfg.max_epochs,
+        train_s=round(info['train_s'], 1),
+        **_logs(run, folder),
+        versions=versions(),
+        machine=machine(),
+        sets={},
+    )
+
+
+def _logs(run: Run, folder: Path) -> dict:
+    """Dev AP by epoch (``curve``), and each loss's mean over an epoch (``losses``)."""
+    entries = read_scalars(folder)
+    key = f'{run.cfg.val_evaluator[0].get("prefix") or CocoMetric.default_prefix}/AP'
+    curve = [[entry['step'], round(100 * entry[key], 2)] for entry in entries if key in entry]
+    losses: Dict[str, Dict[int, List[float]]] = {}
+    for entry in entries:
+        for key, value in entry.items():
+            if key.startswith('loss') and 'epoch' in entry:
+                losses.setdefault(key, {}).setdefault(entry['epoch'], []).append(value)
+    means = {key: [float(f'{np.mean(v):.4g}') for _, v in sorted(by.items())] for key, by in losses.items()}
+    return dict(curve=curve, losses=means)

@@ -1,0 +1,108 @@
+"""Inference of a student, and of the same student with its refiner."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+from ...apis.complexity import errors_only, plain_student
+from ...apis.environment import write_json
+from ...paths import config_folder
+from .measuring import Setting, circumstances, print_rows, quartiles, ratio, take_turns
+from .networks import load_plain, noise_batch
+
+STUDENT = str(config_folder() / 'simcc' / 'coco' / 'simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+REFINED = str(config_folder() / 'tskd' / 'coco' / 'simcc_hrnet-w32-igpgcn_coco-256x192.py')
+
+
+def benchmark_infer(
+    setting: Setting,
+    rounds: int = 7,
+    compiled: bool = False,
+    student: str = STUDENT,
+    refined: str = REFINED,
+    batch_sizes: Sequence[int] = (1, 32),
+    out: Optional[str] = None,
+) -> Dict[str, Any]:
+    """Times ``predict``, forward pass and decode without flip test, of a student and of its refined form, in turns.
+
+    Args:
+        setting: Device, precision, memory format and seed; its batch size does not matter.
+        rounds: Rounds at the largest batch size; the smaller ones have more, so that each sees as many people.
+        compiled: Backbone and head through ``torch.compile``.
+        student, refined: Plain configs.
+        batch_sizes: People.
+        out: A JSON file to write as well.
+
+    Returns:
+        What the file holds: ``refined_over_student_b1`` and ``refined_over_student_b32``, the median over the rounds of
+        the refined model's time by the student's; every round's seconds; and what it was measured with.
+
+    Raises:
+        UserError: A config is missing or has no model.
+    """
+    torch.manual_seed(setting.seed)
+    configs = dict(student=load_plain(student), refined=load_plain(refined))
+    with errors_only():
+        models = {name: _build(cfg, setting, compiled) for name, cfg in configs.items()}
+    params = {f'{name}_params_m': sum(p.numel() for p in model.parameters()) / 1e6 for name, model in models.items()}
+    rows: List[Dict[str, Any]] = []
+    seconds, ratios = {}, {}
+    for batch_size in batch_sizes:
+        batch = noise_batch(configs['student'], batch_size, setting.seed)
+        calls = {name: partial(_predict, model, batch, setting) for name, model in models.items()}
+        count = rounds * max(1, max(batch_sizes) // batch_size)
+        times = seconds[f'b{batch_size}'] = take_turns(calls, count, setting.device)
+        ratios[f'b{batch_size}'] = ratio(times, 'refined', ['student'])
+        for name in models:
+            spread = quartiles(times[name])
+            rows.append(
+                {
+                    'model': name,
+                    'batch': batch_size,
+                    's': spread['median'],
+                    'quartiles': f'{spread["q1"]:.3f}-{spread["q3"]:.3f}',
+                    'people/s': batch_size / spread['median'],
+                    '× student': ratios[f'b{batch_size}']['median'] if name == 'refined' else None,
+                }
+            )
+    print_rows(f'predict, {"compiled" if compiled else "eager"}, {setting.precision}', rows)
+    result = dict(
+        **{f'refined_over_student_{name}': value['median'] for name, value in ratios.items()},
+        ratios=ratios,
+        seconds=seconds,
+        **circumstances(
+            setting,
+            batch_size=list(batch_sizes),
+            rounds=rounds,
+            compiled=compiled,
+            student=Path(student).stem,
+            refined=Path(refined).stem,
+            input_size=list(configs['student'].codec.input_size),
+            **params,
+        ),
+    )
+    write_json(result, out)
+    return result
+
+
+def _build(cfg: Config, setting: Setting, compiled: bool) -> Any:
+    model: Any = MODELS.build({**plain_student(cfg.model), 'test_cfg': dict(flip_test=False)})
+    model.init_weights()
+    model = setting.prepare(model).eval()
+    if compiled:
+        model.backbone = torch.compile(model.backbone)
+        head = getattr(model.head, 'base_head', model.head)
+        head.forward = torch.compile(head.forward)
+        if head is not model.head:
+            model.head.refine = torch.compile(model.head.refine)
+    return model
+
+
+@torch.no_grad()
+def _predict(model: Any, batch: Dict[str, Any], setting: Setting) -> None:
+    with setting.autocast():
+        model.test_step(batch)

@@ -1,0 +1,211 @@
+"""The networks that are timed, with random weights, and batches of noise to feed them."""
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS, MODELS, TRANSFORMS
+from torch import nn
+
+from ...apis.complexity import plain_student
+from ...errors import UserError
+from ...models.distillers import PoseDistiller
+from ...models.teachers import load_model_config
+from ...paths import config_folder, load_config
+from .measuring import Call, Setting, tensor_bytes
+
+STAGE1 = str(config_folder() / 'stage1_structure.py')
+STAGE2 = str(config_folder() / 'stage2_igpgcn.py')
+WRAPPERS = dict(fp32='OptimWrapper', bf16='BF16OptimWrapper')
+NAMES = ('student_step', 'teacher_forward', 'student_forward', 'stage1_step', 'dwpose_step', 'stage2_step')
+# What the pipelines take from a data set's metainfo
+METAINFO_KEYS = ('upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices', 'dataset_keypoint_weights')
+
+
+class Subject(NamedTuple):
+    """A call to time, and the bytes that its networks and its optimiser hold all the time."""
+
+    call: Call
+    tensors: Sequence[Any]
+
+    @property
+    def held(self) -> int:
+        return tensor_bytes(*self.tensors)
+
+
+def load_plain(source: str) -> Config:
+    """The config of an estimator, without the weights that would be downloaded.
+
+    Raises:
+        UserError: There is no such config, or it has no model and training pipeline.
+    """
+    init_default_scope('mmpose')
+    cfg = load_config(source)
+    if 'model' not in cfg or 'train_pipeline' not in cfg:
+        raise UserError(f'{source} has no model and train_pipeline: it is a part of other configs')
+    cfg.model.backbone.init_cfg = None
+    return cfg
+
+
+def load_stage(source: str) -> Config:
+    """A stage's config, its teacher as a model dict, both without the weights that would be downloaded.
+
+    Raises:
+        UserError: There is no such config, or it is none of a distiller between SimCC heads.
+    """
+    cfg = load_plain(source)
+    if 'teacher' not in cfg.model:
+        raise UserError(f'{source} is not the config of a distiller: it has no model.teacher')
+    cfg.model.teacher = copy.deepcopy(load_model_config(cfg.model.teacher))
+    cfg.model.teacher.backbone.init_cfg = None
+    for model in (cfg.model, cfg.model.teacher):
+        head = model.head.get('base_head', model.head)
+        if 'simcc_split_ratio' not in head:
+            raise UserError(f'{source}: the benchmark compares SimCC heads, and {head.type} is none')
+    cfg.model.update(student_checkpoint=None)
+    return cfg
+
+
+def sizes(cfg: Config) -> Dict[str, Any]:
+    """Input size (w, h), key points, and millions of parameters of student and teacher."""
+    head = cfg.model.head
+    params = {}
+    for name, model in dict(student=plain_student(cfg.model), teacher=cfg.model.teacher).items():
+        params[f'{name}_params_m'] = round(sum(p.numel() for p in MODELS.build(model).parameters()) / 1e6, 3)
+    return dict(input_size=list(head.input_size), num_keypoints=head.out_channels, **params)
+
+
+def noise_batch(cfg: Config, batch_size: int, seed: int) -> Dict[str, Any]:
+    """A training batch as the data loader hands it out: pictures of noise, joints at random, the config's pipeline."""
+    rng = np.random.default_rng(seed)
+    np.random.seed(seed)  # which the pipelines draw from
+    dataset = cfg.train_dataloader.dataset
+    metainfo = parse_pose_metainfo(dict(DATASETS.get(dataset.type).METAINFO))
+    pipeline = Compose([TRANSFORMS.build(step) for step in cfg.train_pipeline if step.type != 'LoadImage'])
+    samples = []
+    for i in range(batch_size):
+        count = metainfo['num_keypoints']
+        sample = dict(
+            id=i,
+            img_id=i,
+            img=rng.integers(0, 256, (480, 640, 3), dtype=np.uint8),
+            img_shape=(480, 640),
+            bbox=np.array([[120, 40, 440, 440]], dtype=np.float32),
+            bbox_score=np.ones(1, dtype=np.float32),
+            keypoints=rng.uniform([160, 80], [400, 400], (1, count, 2)).astype(np.float32),
+            keypoints_visible=np.ones((1, count), dtype=np.float32),
+        )
+        samples.append(pipeline({**sample, **{key: metainfo[key] for key in METAINFO_KEYS}}))
+    return pseudo_collate(samples)
+
+
+def build_subjects(
+    stage1: Config,
+    stage2: Config,
+    setting: Setting,
+    names: Sequence[str] = NAMES,
+    wrap: Callable[[Any], Any] = lambda model: model,
+) -> Dict[str, Subject]:
+    """Steps and forward passes to time, all on one batch, with the same student and the same teacher.
+
+    A step is MMEngine's ``train_step``: preprocessing, losses, gradient and optimiser. The forward passes take the
+    preprocessed batch, without gradient.
+
+    Args:
+        stage1, stage2: As :func:`load_stage` gives them.
+        setting: See there.
+        names: Which to build, of :data:`NAMES`.
+        wrap: What is done to a network that trains, such as wrapping it for distributed training.
+    """
+    torch.manual_seed(setting.seed)
+    batch = noise_batch(stage1, setting.batch_size, setting.seed)
+    student, teacher = (MODELS.build(model) for model in (plain_student(stage1.model), stage1.model.teacher))
+    for network in (student, teacher):
+        network.init_weights()
+    forwards = dict(teacher_forward=teacher, student_forward=copy.deepcopy(student))
+    subjects = {}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder, 'teacher.pth'))
+        torch.save(dict(state_dict=teacher.state_dict()), weights)
+        steps: Dict[str, Call] = dict(
+            student_step=lambda: student,
+            stage1_step=lambda: _distiller(stage1, weights),
+            dwpose_step=lambda: _dwpose_distiller(stage1, weights, folder),
+            stage2_step=lambda: _distiller(stage2, weights),
+        )
+        for name in names:
+            if name in forwards:
+                model = setting.prepare(forwards[name]).eval().requires_grad_(False)
+                if name == 'teacher_forward' and setting.device.type == 'cpu':
+                    model.to(memory_format=torch.channels_last)  # as the distillers here run it
+                inputs = model.data_preprocessor(batch, True)['inputs']
+                subjects[name] = Subject(_forward(model, inputs, setting), [model])
+            else:
+                cfg = stage2 if name == 'stage2_step' else stage1
+                subjects[name] = _train_step(setting.prepare(steps[name]()), cfg.optim_wrapper, batch, setting, wrap)
+    return subjects
+
+
+def _train_step(
+    model: Any, optim_wrapper: ConfigDict, batch: Dict[str, Any], setting: Setting, wrap: Callable[[Any], Any]
+) -> Subject:
+    wrapped = wrap(model)
+    wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
+    wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
+    teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
+    return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
+
+
+def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:
+    def call() -> None:
+        with torch.no_grad(), setting.autocast():
+            model(inputs, None)
+
+    return call
+
+
+def _distiller(cfg: Config, weights: str) -> nn.Module:
+    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights})
+    model.init_weights()
+    return model
+
+
+def _dwpose_distiller(cfg: Config, weights: str, folder: str) -> nn.Module:
+    """MMPose's distiller between the same networks, with its own losses and MMPose's SimCC heads."""
+    files, channels = {}, {}
+    for name, model in dict(student=plain_student(cfg.model), teacher=cfg.model.teacher).items():
+        model = copy.deepcopy(model)
+        if model.head.type == 'OfficialSimCCHead':
+            model.head.pop('decode', None)
+            model.head.update(type='SimCCHead', loss=dict(type='KLDiscretLoss', use_target_weight=True))
+        files[name], channels[name] = str(Path(folder, f'{name}.py')), model.head.in_channels
+        Config(dict(model=model)).dump(files[name])
+    features = dict(student_channels=channels['student'], teacher_channels=channels['teacher'])
+    losses: Tuple[dict, ...] = (
+        dict(type='FeaLoss', name='loss_fea', use_this=True, alpha_fea=7e-5, **features),
+        dict(type='KDLoss', name='loss_logit', use_this=True, weight=0.1),
+    )
+    distiller = MODELS.build(
+        ConfigDict(
+            type='DWPoseDistiller',
+            teacher_cfg=files['teacher'],
+            student_cfg=files['student'],
+            teacher_pretrained=weights,
+            distill_cfg=[dict(methods=[loss]) for loss in losses],
+            data_preprocessor=cfg.model.data_preprocessor,
+        )
+    )
+    distiller.init_weights()
+    hub = MessageHub.get_current_instance()  # where it reads how far the run is
+    hub.update_info('epoch', 0)
+    hub.update_info('max_epochs', cfg.train_cfg.max_epochs)
+    return distiller

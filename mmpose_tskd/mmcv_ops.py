@@ -1,0 +1,145 @@
+"""Stand-ins for ``mmcv.ops`` where mmcv has no compiled operators (``mmcv-lite``).
+
+MMPose and mmdet import operators of mmcv by name when they are imported, whether a model needs them or not. The method
+of this package needs none, so where ``mmcv._ext`` is missing the names are answered for: an operator raises when it is
+used, and non-maximum suppression, which mmdet's detectors need, is torchvision's.
+"""
+
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, List, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class MissingOperatorError(ImportError):
+    """A compiled operator of mmcv is used, and the installed mmcv has none."""
+
+
+def _missing(name: str, module: str) -> type:
+    """A class that stands for an operator, a function or a layer: it can be imported and subclassed, not called."""
+
+    def refuse(self, *args, **kwargs):
+        raise MissingOperatorError(
+            f'mmcv.ops.{name} is a compiled operator, and mmcv-lite, which is installed, has none: install the full '
+            'mmcv instead (pip uninstall mmcv-lite, then pip install --no-build-isolation "mmcv==2.1.0"; in the source '
+            'tree of mmpose_tskd: make env MMCV=full)'
+        )
+
+    return type(name, (torch.nn.Module,), {'__init__': refuse, '__module__': module})
+
+
+def nms(
+    boxes: Union[Tensor, np.ndarray],
+    scores: Union[Tensor, np.ndarray],
+    iou_threshold: float,
+    offset: int = 0,
+    score_threshold: float = 0,
+    max_num: int = -1,
+) -> Tuple[Any, Any]:
+    """mmcv's ``nms`` by :func:`torchvision.ops.nms`.
+
+    Args:
+        boxes: N×4, (x1, y1, x2, y2).
+        scores: N.
+        iou_threshold: A box that overlaps a better one by more is dropped.
+        offset: 1 where x2 and y2 are inside the box, else 0.
+        score_threshold: Boxes of at most this score are dropped first, if it is above 0.
+        max_num: At most as many are kept, if it is above 0.
+
+    Returns:
+        The kept boxes with their scores, n×5, by falling score, and their indices; arrays if ``boxes`` is one.
+    """
+    from torchvision.ops import nms as torchvision_nms
+
+    is_array = isinstance(boxes, np.ndarray)
+    boxes, scores = torch.as_tensor(boxes), torch.as_tensor(scores)
+    # torchvision has no offset: the same boxes with their last pixel inside
+    extent = boxes + boxes.new_tensor([0, 0, offset, offset])
+    indices = torch.arange(len(boxes), device=boxes.device)
+    if score_threshold > 0:
+        indices = indices[scores > score_threshold]
+    keep = indices[torchvision_nms(extent[indices].float(), scores[indices].float(), iou_threshold)]
+    if max_num > 0:
+        keep = keep[:max_num]
+    dets = torch.cat([boxes[keep], scores[keep, None]], dim=-1)
+    return (dets.numpy(), keep.numpy()) if is_array else (dets, keep)
+
+
+def batched_nms(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, nms_cfg: Optional[dict], class_agnostic: bool = False
+) -> Tuple[Tensor, Tensor]:
+    """mmcv's ``batched_nms``: boxes suppress only others of the same class.
+
+    Args:
+        boxes: N×4, (x1, y1, x2, y2).
+        scores: N.
+        idxs: N, the classes.
+        nms_cfg: ``iou_threshold`` and the other options of :func:`nms`; None only sorts.
+        class_agnostic: Boxes suppress those of every class.
+
+    Returns:
+        The kept boxes with their scores, n×5, by falling score, and their indices.
+    """
+    if nms_cfg is None:
+        scores, keep = scores.sort(descending=True)
+        return torch.cat([boxes[keep], scores[:, None]], dim=-1), keep
+    options = dict(nms_cfg)
+    class_agnostic = options.pop('class_agnostic', class_agnostic)
+    options.pop('split_thr', None)  # mmcv's bound on memory
+    kind = options.pop('type', 'nms')
+    if kind not in ('nms', nms):
+        _missing(str(kind), __name__)()
+    if not class_agnostic and len(boxes):
+        apart = idxs.to(boxes) * (boxes.max() + 1)
+        _, keep = nms(boxes + apart[:, None], scores, **options)
+    else:
+        _, keep = nms(boxes, scores, **options)
+    return torch.cat([boxes[keep], scores[keep, None]], dim=-1), keep
+
+
+class _Operators(ModuleType):
+    """``mmcv.ops`` or one of its modules: any name that is asked of it is an operator."""
+
+    __path__: List[str] = []
+    nms = staticmethod(nms)
+    batched_nms = staticmethod(batched_nms)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # what Python itself asks of a module
+            raise AttributeError(name)
+        operator = _missing(name, self.__name__)
+        setattr(self, name, operator)
+        return operator
+
+
+class _Finder(MetaPathFinder, Loader):
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
+        if fullname == 'mmcv.ops' or fullname.startswith('mmcv.ops.'):
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Operators(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def provide() -> bool:
+    """Answers for ``mmcv.ops`` from now on where mmcv has no compiled operators.
+
+    Returns:
+        Whether it does; with the full mmcv nothing changes.
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return True
+    if find_spec('mmcv._ext') is not None:
+        return False
+    sys.meta_path.insert(0, _Finder())
+    return True

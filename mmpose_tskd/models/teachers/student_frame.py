@@ -1,0 +1,98 @@
+from dataclasses import replace
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...poses import HeadReader, PoseOutputs, PoseReader, RescaledView
+
+
+class StudentFrame(nn.Module):
+    """Makes pictures that were prepared for the student fit for its teacher, and the teacher's answers the student's.
+
+    The two may differ in input size, normalisation, order of the colour channels and joints; where they do not, nothing
+    is done. Features stay as the teacher's backbone gave them.
+
+    Args:
+        student: The student, with its ``data_preprocessor``.
+        teacher: The teacher, likewise.
+        student_reader: Reads the student's head.
+        teacher_reader: Reads the teacher's head.
+        joints: The teacher's joint for each of the student's, K indices, -1 for one that it does not know. None: they
+            have the same joints.
+
+    Raises:
+        UserError: The two see pictures of different shapes (aspect ratios).
+    """
+
+    order: Tensor
+    scale: Tensor
+    shift: Tensor
+    joints: Tensor
+    known: Tensor
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        student_reader: HeadReader,
+        teacher_reader: HeadReader,
+        joints: Optional[Tensor] = None,
+    ):
+        super().__init__()
+        size, other = student_reader.input_size, teacher_reader.input_size
+        self.teacher_size = other
+        self.resizes = size != other
+        if abs(other[0] * size[1] - other[1] * size[0]) > 0.01 * other[0] * size[1]:
+            raise UserError(
+                f'model.teacher sees pictures of {other} (w, h), the student of {size}: of one person they show '
+                f'different parts. Give both codecs an input_size of one shape (w:h), which need not be one size'
+            )
+        self.reader: PoseReader = RescaledView(teacher_reader, size) if self.resizes else teacher_reader
+
+        mean, std, swaps = _normalisation(student)
+        their_mean, their_std, they_swap = _normalisation(teacher)
+        order = torch.tensor([2, 1, 0] if swaps != they_swap else [0, 1, 2])
+        self.register_buffer('order', order)
+        self.register_buffer('scale', (std[order] / their_std).view(3, 1, 1))
+        self.register_buffer('shift', ((mean[order] - their_mean) / their_std).view(3, 1, 1))
+        self.reorders = swaps != they_swap
+        self.renormalises = not (torch.allclose(self.scale, torch.ones(1)) and self.shift.abs().max() < 1e-6)
+
+        self.matches = joints is not None
+        joints = torch.zeros(0, dtype=torch.long) if joints is None else joints
+        self.register_buffer('joints', joints.clamp(min=0))
+        self.register_buffer('known', (joints >= 0).float()[None])
+
+    def inputs(self, inputs: Tensor) -> Tensor:
+        """N×3×H×W, preprocessed for the student, to what the teacher takes."""
+        if self.reorders:
+            inputs = inputs[:, self.order]
+        if self.renormalises:
+            inputs = inputs * self.scale + self.shift
+        if self.resizes:
+            width, height = self.teacher_size
+            shrinks = height < inputs.shape[-2]
+            inputs = F.interpolate(inputs, size=(height, width), mode='bilinear', antialias=shrinks)
+        return inputs
+
+    def outputs(self, outputs: PoseOutputs) -> PoseOutputs:
+        """The teacher's outputs with the student's joints, in its order, and coordinates in its pixels.
+
+        A joint that the teacher does not know has weight 0; its values are some other joint's.
+        """
+        if self.matches:
+            outputs = replace(outputs.select_joints(self.joints), weights=self.known)
+        return replace(outputs, reader=self.reader)
+
+
+def _normalisation(model: Any) -> Tuple[Tensor, Tensor, bool]:
+    """Mean and standard deviation of a model's preprocessor, and whether it swaps BGR and RGB before."""
+    preprocessor = model.data_preprocessor
+    swaps = bool(getattr(preprocessor, '_channel_conversion', False))
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return torch.zeros(3), torch.ones(3), swaps
+    mean, std = (value.detach().cpu().flatten().expand(3) for value in (preprocessor.mean, preprocessor.std))
+    return mean, std, swaps

@@ -1,0 +1,114 @@
+"""What every pose network says about a batch of instances.
+
+Letters in the shapes: N instances, K keypoints, (W, H) input size in pixels, (Wx, Wy) SimCC bins, (w, h) heatmap size.
+Coordinates are (x, y) in pixels of the network's input image.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Optional, Protocol, Tuple
+
+import torch
+from mmpose.codecs.base import BaseKeypointCodec
+from torch import Tensor
+
+from ..errors import UserError
+
+SimCC = Tuple[Tensor, Tensor]
+
+
+class PoseReader(Protocol):
+    """What :class:`PoseOutputs` asks of the reader that made it: how the head encodes a pose."""
+
+    input_size: Tuple[int, int]
+    best_score: float  # the score of the head's own target, so that the scores of all heads compare
+    codec: BaseKeypointCodec
+
+    def coords(self, outputs: 'PoseOutputs') -> Tensor: ...
+
+    def peaks(self, outputs: 'PoseOutputs') -> Tensor: ...
+
+    def scores(self, outputs: 'PoseOutputs') -> Tensor: ...
+
+
+@dataclass(eq=False)
+class PoseOutputs:
+    """The outputs of one pose network for one batch; coordinates and scores are computed when first asked for.
+
+    Args:
+        feats: The backbone's (or neck's) feature maps, each N×C×H×W.
+        reader: The reader that made this.
+        simcc: SimCC logits, N×K×Wx and N×K×Wy; their softmax is the distribution that the head means.
+        heatmaps: Heatmaps, N×K×h×w.
+        refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
+        weights: Of a teacher: how much each joint teaches, N×K or 1×K. None counts every joint as 1.
+    """
+
+    feats: Tuple[Tensor, ...]
+    reader: PoseReader
+    simcc: Optional[SimCC] = None
+    heatmaps: Optional[Tensor] = None
+    refined: Tuple[Tensor, ...] = ()
+    weights: Optional[Tensor] = None
+
+    @cached_property
+    def coords(self) -> Tensor:
+        """N×K×2, input pixels, fp32, differentiable: an expectation that is unbiased for the head's own target."""
+        return self.reader.coords(self)
+
+    @cached_property
+    def peaks(self) -> Tensor:
+        """N×K×2, input pixels, fp32, no gradient: the hard decode by the highest bin or pixel, on the device."""
+        with torch.no_grad():
+            return self.reader.peaks(self)
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """N×K, fp32, no gradient: the confidence of each keypoint, on the head's own scale."""
+        with torch.no_grad():
+            return self.reader.scores(self)
+
+    @property
+    def confidence(self) -> Tensor:
+        """N×K, in [0, 1]: the scores divided by the score of the head's own target, so that all heads' compare."""
+        return (self.scores / self.reader.best_score).clamp(0, 1)
+
+    def require_simcc(self) -> SimCC:
+        """``simcc``.
+
+        Raises:
+            UserError: The outputs have none.
+        """
+        if self.simcc is None:
+            raise UserError('SimCC bins are asked of a network whose head has none')
+        return self.simcc
+
+    def require_heatmaps(self) -> Tensor:
+        """``heatmaps``.
+
+        Raises:
+            UserError: The outputs have none.
+        """
+        if self.heatmaps is None:
+            raise UserError('heatmaps are asked of a network whose head has none')
+        return self.heatmaps
+
+    def select_joints(self, indices: Tensor) -> 'PoseOutputs':
+        """The outputs of other joints, or the same in another order.
+
+        Args:
+            indices: The joints to take, int64.
+        """
+        simcc = None if self.simcc is None else (self.simcc[0][:, indices], self.simcc[1][:, indices])
+        heatmaps = None if self.heatmaps is None else self.heatmaps[:, indices]
+        return replace(self, simcc=simcc, heatmaps=heatmaps, refined=tuple(pose[:, indices] for pose in self.refined))
+
+    @property
+    def codec(self) -> BaseKeypointCodec:
+        """The codec of the head."""
+        return self.reader.codec
+
+    @property
+    def input_size(self) -> Tuple[int, int]:
+        """(W, H) of the network's input, in pixels."""
+        return self.reader.input_size

@@ -1,0 +1,53 @@
+from abc import ABC, abstractmethod
+from typing import Any, List, Sequence, Tuple
+
+import torch
+from mmpose.codecs.base import BaseKeypointCodec
+from torch import Tensor
+
+from .outputs import PoseOutputs
+
+
+class HeadReader(ABC):
+    """Reads one kind of head: what it puts out becomes :class:`PoseOutputs`.
+
+    A new kind of head needs one subclass, chosen in :func:`build_reader`.
+    """
+
+    codec: BaseKeypointCodec
+    input_size: Tuple[int, int]
+    best_score: float
+
+    @abstractmethod
+    def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
+        """The head's output for feature maps, as it came from ``head.forward``."""
+
+    @abstractmethod
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if the head had put them out."""
+
+    @abstractmethod
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
+        """The outputs for an image averaged with those for the mirrored image (flip test)."""
+
+    def decoded(self, coords: Tensor) -> Tensor:
+        """N×K×2 in input pixels to what the codec's ``decode`` returns for them."""
+        return coords
+
+    @abstractmethod
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        """See :attr:`PoseOutputs.coords`."""
+
+    @abstractmethod
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        """See :attr:`PoseOutputs.peaks`."""
+
+    @abstractmethod
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        """See :attr:`PoseOutputs.scores`."""
+
+
+def flip_coords(coords: Tensor, flip_indices: List[int], width: int) -> Tensor:
+    """N×K×2, input pixels of a mirrored picture, to those of the picture itself."""
+    coords = coords[:, flip_indices]
+    return torch.stack([width - 1 - coords[..., 0], coords[..., 1]], dim=-1)

@@ -1,0 +1,47 @@
+from dataclasses import replace
+from typing import Any, List, Sequence, Tuple
+
+from torch import Tensor
+
+from .outputs import PoseOutputs
+from .reader import HeadReader
+
+
+class RefinerReader(HeadReader):
+    """Reads :class:`IGPGCNHead`: the pose is the last refined one, the confidence its base head's."""
+
+    def __init__(self, head: Any, base: HeadReader):
+        self.head = head
+        self.base = base
+        self.input_size = base.input_size
+        self.best_score = base.best_score
+        self.codec = base.codec
+
+    def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
+        refined, base_output = output
+        base = self.base(feats, base_output)
+        return PoseOutputs(feats=feats, reader=self, simcc=base.simcc, heatmaps=base.heatmaps, refined=refined)
+
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if the base head had put them out."""
+        return self.base.labels(data_samples)
+
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
+        """The base head's output averaged with that for the mirrored picture, and its pose refined in both."""
+        merged = self.base.merge_flipped(outputs, mirrored, flip_indices)
+        initial = replace(merged, reader=self.base)
+        views = (outputs.feats, mirrored.feats)
+        return replace(merged, refined=self.head.refine_flipped(views, initial.peaks, initial.confidence, flip_indices))
+
+    def decoded(self, coords: Tensor) -> Tensor:
+        """As the base head's codec decodes."""
+        return self.base.decoded(coords)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.refined[-1].float()
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.refined[-1].detach().float()
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return self.base.scores(outputs)

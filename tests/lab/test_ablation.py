@@ -164,7 +164,7 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
 
 
 def start(folder, *args, results='results', **options):
-    command = [sys.executable, REPO / 'tools' / 'ablation.py', SMOKE, '--budget', '0.2', '--schemes', *SCHEMES]
+    command = [sys.executable, REPO / 'tools/lab/ablation.py', SMOKE, '--budget', '0.2', '--schemes', *SCHEMES]
     command += ['--jobs', '2', '--work-dir', folder, '--results', folder.parent / results, *args]
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1', PYTHONPATH=str(REPO))
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

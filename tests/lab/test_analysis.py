@@ -150,7 +150,7 @@ def test_of_a_distiller_the_teacher_is_compared(make_config, written, refined):
 def test_the_command(refined, tmp_path, monkeypatch, capsys):
     options = ['--cfg-options', 'test_dataloader.dataset.indices=1', '--json', str(tmp_path / 'out.json')]
     monkeypatch.setattr(sys, 'argv', ['analyze.py', 'refinement', *refined, *options])
-    monkeypatch.syspath_prepend(str(REPO / 'tools'))
+    monkeypatch.syspath_prepend(str(REPO / 'tools/lab'))
     import analyze
 
     analyze.main()

@@ -2,6 +2,7 @@
 
 from .build import build_reader
 from .heatmap import HeatmapReader
+from .keypoints import KeypointReader, join_keypoints
 from .labels import labelled_coords, labelled_joints
 from .outputs import PoseOutputs, PoseReader
 from .reader import HeadReader, flip_coords
@@ -13,6 +14,7 @@ from .skeleton import Skeleton, load_skeleton, match_joints
 __all__ = [
     'HeadReader',
     'HeatmapReader',
+    'KeypointReader',
     'PoseOutputs',
     'PoseReader',
     'RefinerReader',
@@ -21,6 +23,7 @@ __all__ = [
     'Skeleton',
     'build_reader',
     'flip_coords',
+    'join_keypoints',
     'labelled_coords',
     'labelled_joints',
     'load_skeleton',

@@ -41,6 +41,7 @@ class PoseOutputs:
         simcc: SimCC logits, N×K×Wx and N×K×Wy; their softmax is the distribution that the head means.
         heatmaps: Heatmaps, N×K×h×w.
         refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
+        keypoints: A pose of which nothing else is known, N×K×3: x and y in input pixels, and the score in [0, 1].
         weights: Of a teacher: how much each joint teaches, N×K or 1×K. None counts every joint as 1.
     """
 
@@ -49,6 +50,7 @@ class PoseOutputs:
     simcc: Optional[SimCC] = None
     heatmaps: Optional[Tensor] = None
     refined: Tuple[Tensor, ...] = ()
+    keypoints: Optional[Tensor] = None
     weights: Optional[Tensor] = None
 
     @cached_property
@@ -101,7 +103,9 @@ class PoseOutputs:
         """
         simcc = None if self.simcc is None else (self.simcc[0][:, indices], self.simcc[1][:, indices])
         heatmaps = None if self.heatmaps is None else self.heatmaps[:, indices]
-        return replace(self, simcc=simcc, heatmaps=heatmaps, refined=tuple(pose[:, indices] for pose in self.refined))
+        keypoints = None if self.keypoints is None else self.keypoints[:, indices]
+        refined = tuple(pose[:, indices] for pose in self.refined)
+        return replace(self, simcc=simcc, heatmaps=heatmaps, keypoints=keypoints, refined=refined)
 
     @property
     def codec(self) -> BaseKeypointCodec:

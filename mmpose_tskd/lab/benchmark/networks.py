@@ -18,8 +18,7 @@ from torch import nn
 
 from ...apis.complexity import plain_student
 from ...errors import UserError
-from ...models.distillers import PoseDistiller
-from ...models.teachers import load_model_config
+from ...models.teachers import FrozenTeacher, load_model_config
 from ...paths import config_folder, load_config
 from .measuring import Call, Setting, tensor_bytes
 
@@ -161,7 +160,8 @@ def _train_step(
     wrapped = wrap(model)
     wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
     wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
-    teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
+    teacher = getattr(model, 'teacher', None)
+    teachers = [teacher.model] if isinstance(teacher, FrozenTeacher) else []  # which is no submodule
     return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
 
 

@@ -12,7 +12,7 @@ from ...errors import UserError
 from ...paths import tool_command
 from ...poses import PoseOutputs, build_reader
 from ..replay_forward import replay_forward
-from ..teachers import FrozenTeacher, num_keypoints
+from ..teachers import Teacher, build_teacher, num_keypoints
 
 
 @MODELS.register_module()
@@ -30,8 +30,9 @@ class PoseDistiller(TopdownPoseEstimator):
     Args:
         backbone: The student's backbone.
         head: The student's head.
-        teacher: A model dict, a config file or ``'mmpose::path'``. None trains without one, on the task loss alone.
-        teacher_checkpoint: The teacher's weights: a file, a URL, or a work folder (best checkpoint).
+        teacher: An MMPose network: a model dict, a config file or ``'mmpose::path'``; or another teacher, by the
+            ``type`` of a :class:`Teacher`. None trains without one, on the task loss alone.
+        teacher_checkpoint: The weights of an MMPose network: a file, a URL, or a work folder (best checkpoint).
         distill_losses: The losses that compare student and teacher, by name; MMEngine sums what has "loss" in its name.
             None instead of a loss leaves it out, such as one of the base config's.
         task_loss: Add the head's own loss on the labels.
@@ -82,16 +83,16 @@ class PoseDistiller(TopdownPoseEstimator):
             raise UserError(f'model.temperature divides logits and must be above 0, not {temperature}')
         if teacher_confidence < 0:
             raise UserError(f'model.teacher_confidence is a power and must be 0 or more, not {teacher_confidence}')
-        self.teacher: Any = None
+        self.teacher: Optional[Teacher] = None
         if teacher is not None:
-            self.teacher = FrozenTeacher(
+            self.teacher = build_teacher(
                 teacher,
                 teacher_checkpoint,
                 temperature,
-                teacher_metainfo,
-                metainfo,
-                teacher_flip_test,
-                teacher_confidence,
+                metainfo=teacher_metainfo,
+                student_metainfo=metainfo,
+                flip_test=teacher_flip_test,
+                confidence_power=teacher_confidence,
             )
         self.reader = build_reader(self.head, temperature)
         self.task_loss = task_loss
@@ -139,24 +140,24 @@ class PoseDistiller(TopdownPoseEstimator):
         super().init_weights()
         if self.student_checkpoint is not None:
             self._load_student(sources['student'])
-        if self.teacher is not None and self.teacher.model is None:
-            self._build_teacher(sources['teacher'])
+        if self.teacher is not None and not self.teacher.is_built:
+            self._build_teacher(self.teacher, sources['teacher'])
 
     @torch.no_grad()
-    def _build_teacher(self, source: str) -> None:
+    def _build_teacher(self, teacher: Teacher, source: str) -> None:
         """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
-        self.teacher.build(self, source)
+        teacher.build(self, source)
         width, height = self.reader.input_size
         picture = next(self.parameters()).new_zeros(1, 3, height, width)
         training = [module for module in self.modules() if module.training]
         self.eval()
         feats = self.extract_feat(picture)
-        student, teacher = self.reader(feats, self.head.forward(feats)), self.teacher(picture)
+        student, example = self.reader(feats, self.head.forward(feats)), teacher.example(picture)
         for module in training:
             module.training = True
         for name, loss in self.distill_losses.items():
             try:
-                getattr(loss, 'check', _accept)(student, teacher)
+                getattr(loss, 'check', _accept)(student, example)
             except UserError as error:
                 raise UserError(f'model.distill_losses.{name}: {error}') from error
 
@@ -174,7 +175,7 @@ class PoseDistiller(TopdownPoseEstimator):
             )
         try:
             if self.teacher is not None:
-                sources['teacher'] = self.teacher.find_checkpoint()
+                sources['teacher'] = self.teacher.find_source()
         except UserError as error:
             problems.append(str(error))
         if problems:
@@ -220,9 +221,9 @@ class PoseDistiller(TopdownPoseEstimator):
             The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
         """
         if self.teacher is not None:  # before the student, whose activations would be held meanwhile
-            if self.teacher.model is None:
-                self._build_teacher(self.teacher.find_checkpoint())
-            teacher = self.teacher(inputs)
+            if not self.teacher.is_built:
+                self._build_teacher(self.teacher, self.teacher.find_source())
+            teacher = self.teacher(inputs, data_samples)
         feats = self.extract_feat(inputs)
         output = self.head.forward(feats)
         losses = {}
@@ -255,8 +256,9 @@ class PoseDistiller(TopdownPoseEstimator):
         error = (label.peaks - teacher.peaks).norm(dim=-1)
         pck = ((error < thr * max(self.reader.input_size)) & mask).sum() / mask.sum().clamp(min=1)
         if mask.any() and pck < least:
+            name = getattr(self.teacher, 'name', '')
             print_log(
-                f"The teacher ({self.teacher.checkpoint}) places {pck:.0%} of the first batch's labelled joints within "
+                f"The teacher ({name}) places {pck:.0%} of the first batch's labelled joints within "
                 f"{thr:.0%} of the input's longer side. Is it trained for this data, input size and order of joints?",
                 logger='current',
                 level=logging.WARNING,

@@ -21,8 +21,10 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
     for who, outputs in (('student', student), ('teacher', teacher)):
         if getattr(outputs, kind) is None:
             both = getattr(student, other) is not None and getattr(teacher, other) is not None
+            only = getattr(outputs, other) is None
+            offers = ' offers no more than a pose' if only else f"'s head offers {_NAMES[other]}"
             fits = f'{_COMPARES[other]}, or ' if both else ''
             raise UserError(
-                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[other]}: "
+                f'{loss} compares {_NAMES[kind]}, but the {who}{offers}: '
                 f'use {fits}PoseL1Loss, which compares the poses of any two heads'
             )

@@ -1,0 +1,68 @@
+from typing import Any, List
+
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmpose.datasets.transforms import PackPoseInputs, TopdownAffine
+from mmpose.registry import HOOKS
+
+from ...datasets.transforms import PackInputFrame
+from ...errors import UserError
+from ...models.teachers import RecordedTeacher
+from .utils import unwrapped_model
+
+RECORD = 'teacher_record'  # in the message hub: the hash of the record that the run began with
+
+
+@HOOKS.register_module()
+class RecordedTeacherHook(Hook):
+    """Prepares the training data for a :class:`RecordedTeacher`, which it is no use without.
+
+    Before the first step it compares the record with the labels, and lets the pipeline say where in its picture each
+    sample is. A run that is resumed must have the record that it began with.
+    """
+
+    priority = 'LOW'  # after what replaces the data loader or its pipeline
+
+    def before_train(self, runner) -> None:
+        teacher = getattr(unwrapped_model(runner), 'teacher', None)
+        if not isinstance(teacher, RecordedTeacher):
+            raise UserError('custom_hooks: RecordedTeacherHook needs model.teacher=dict(type="RecordedTeacher", ...)')
+        before = runner.message_hub.runtime_info.get(RECORD)
+        if before not in (None, teacher.digest):
+            raise UserError(
+                f'{teacher.name} is not the record that this run began with (SHA-256 {teacher.digest[:12]}, then '
+                f'{before[:12]}): put that back, or begin a new run from the checkpoint by load_from'
+            )
+        runner.message_hub.update_info(RECORD, teacher.digest)
+        teacher.prepare(runner.train_dataloader.dataset)
+        self._frame(runner)
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # it has begun to iterate over the samples as they were
+            runner.train_loop.dataloader_iterator = _InfiniteDataloaderIterator(runner.train_dataloader)
+
+    def before_train_epoch(self, runner) -> None:
+        self._frame(runner)  # of a pipeline that was switched to
+
+    def _frame(self, runner) -> None:
+        packs = 0
+        for transforms in _pipelines(runner.train_dataloader.dataset):
+            crops = [step for step in transforms if isinstance(step, TopdownAffine)]
+            for place, step in enumerate(transforms):
+                packs += isinstance(step, PackInputFrame)
+                if isinstance(step, PackPoseInputs) and len(crops) == 1:
+                    transforms[place] = PackInputFrame(step, crops[0].use_udp)
+                    packs += 1
+        if packs == 0:
+            raise UserError(
+                'a recorded teacher needs a top-down training pipeline, with one TopdownAffine and PackPoseInputs at '
+                'its end'
+            )
+
+
+def _pipelines(dataset: Any) -> List[list]:
+    """The transforms of a data set, and of those that a wrapper holds."""
+    if hasattr(dataset, 'dataset'):
+        return _pipelines(dataset.dataset)
+    inner = [pipeline for part in getattr(dataset, 'datasets', ()) for pipeline in _pipelines(part)]
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
+    return inner if transforms is None else [*inner, transforms]

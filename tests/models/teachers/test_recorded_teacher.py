@@ -1,14 +1,17 @@
 """A teacher that was asked once: its poses go where the labels go, and nothing else is taken for them."""
 
+import copy
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import INPUT_SIZE, train
+from conftest import INPUT_SIZE, toy_teacher, train, write_toy_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
@@ -128,3 +131,195 @@ def test_recorded_poses_go_where_the_labels_go(toy_data, tmp_path_factory, seed,
 
 
 # Equality with the live teacher
+
+
+def plain_pipeline(cfg):
+    """The training pipeline without what is random in it."""
+    names = ('RandomFlip', 'RandomHalfBody', 'RandomBBoxTransform')
+    return [step for step in cfg.train_dataloader.dataset.pipeline if step.type not in names]
+
+
+@pytest.fixture
+def asked(toy_data, tmp_path, teacher_checkpoint):
+    """``asked(**options)``: the record of the toy teacher on the toy data."""
+
+    def ask(**options):
+        config = tmp_path / 'teacher.py'
+        Config(dict(model=toy_teacher())).dump(str(config))
+        teacher = open_teacher(str(config), teacher_checkpoint, 'CocoDataset', options.pop('flip_test', False))
+        out = str(tmp_path / 'asked.json')
+        record_teacher([teacher], str(toy_data / 'labels.json'), str(toy_data / 'images'), out, **options)
+        return out
+
+    return ask
+
+
+@pytest.mark.parametrize('flip_test', [False, True])
+def test_a_record_teaches_what_the_live_teacher_teaches(stage2, asked, flip_test):
+    """Stage 2 on samples without augmentation: the same loss, with no network of the teacher's."""
+    cfg = stage2()
+    cfg.train_dataloader.dataset.pipeline = plain_pipeline(cfg)
+    live = MODELS.build(dict(cfg.model, teacher_flip_test=flip_test, metainfo='CocoDataset'))
+    replayed = MODELS.build(recorded(copy.deepcopy(cfg), asked(flip_test=flip_test)).model)
+    for model in (live, replayed):
+        model.init_weights()
+    replayed.load_state_dict(live.state_dict())
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    replayed.teacher.prepare(loader.dataset)
+    RecordedTeacherHook()._frame(SimpleNamespace(train_dataloader=loader))
+    data = live.data_preprocessor(next(iter(loader)), True)
+    losses = [model.eval().loss(**data)['loss_refine'].item() for model in (live, replayed)]
+    assert losses[0] > 0.1 and losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_stage2_trains_from_a_record_and_goes_on_with_the_same_alone(stage2, asked, tmp_path):
+    file = asked()
+    cfg = recorded(stage2(), file)
+    runner = train(cfg)
+    assert not hasattr(runner.model.teacher, 'model') and runner.model.distill_losses['loss_refine'] is not None
+    assert not [name for name in runner.model.state_dict() if 'teacher' in name]
+    content = json.loads(Path(file).read_text())
+    content['annotations'][0]['keypoints'][0] += 1
+    Path(file).write_text(json.dumps(content))
+    again = recorded(stage2(), file)
+    again.update(work_dir=cfg.work_dir, resume=True, experiment_name='again')
+    again.train_cfg.max_epochs = 3
+    with pytest.raises(UserError, match='is not the record that this run began with'):
+        train(again)
+
+
+def test_a_record_is_no_use_without_its_hook(stage2, record):
+    cfg = recorded(stage2(), record())
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook is not HOOK and hook['type'] != HOOK['type']]
+    with pytest.raises(UserError, match='write dict.type="RecordedTeacherHook". into custom_hooks'):
+        train(cfg)
+
+
+# What is not to be taught from
+
+
+@pytest.fixture
+def dataset(toy_data):
+    return DATASETS.build(
+        dict(type='CocoDataset', data_root=str(toy_data), ann_file='labels.json', data_prefix=dict(img='images/'))
+    )
+
+
+def other_boxes(content):
+    content['annotations'][2]['bbox'][0] += 5
+
+
+def other_folder(content):
+    for image in content['images']:
+        image['file_name'] = f'elsewhere/{image["file_name"]}'
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(change=lambda content: content['annotations'].pop()), '6 instances .* 1 not in it .id 6 of 6.png'),
+        (dict(change=other_boxes), '1 recorded for another box .id 3 of 3.png.*untaught'),
+        (dict(change=other_folder), '6 of a picture of the same name in another folder'),
+        (dict(names=[f'joint {k}' for k in range(17)]), "has no joint of the data set's"),
+    ],
+)
+def test_a_record_of_something_else_stops_the_run(dataset, record, options, message):
+    teacher = RecordedTeacher(record(**options))
+    teacher.build(STUDENT, '')
+    with pytest.raises(UserError, match=message):
+        teacher.prepare(dataset)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda content: content['annotations'][0].pop('keypoint_scores'), 'no record of a teacher'),
+        (lambda content: content['annotations'].append(content['annotations'][0]), 'recorded twice'),
+        (lambda content: content['annotations'][0]['keypoints'].__setitem__(0, float('nan')), 'that is no number'),
+    ],
+)
+def test_a_damaged_record_is_refused(record, change, message):
+    with pytest.raises(UserError, match=message):
+        RecordedTeacher(record(change=change)).build(STUDENT, '')
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(teacher_flip_test=True, metainfo='CocoDataset'), 'belong to the recording'),
+        (dict(teacher_checkpoint='x.pth'), 'teacher_checkpoint is for MMPose networks'),
+        (dict(teacher=dict(type='RecordedTeacher', file='x.json', missing='maybe')), '"error" or "untaught"'),
+        (dict(teacher=dict(type='RecordedTeacher', files='x.json')), 'model.teacher=RecordedTeacher: .*files'),
+    ],
+)
+def test_options_that_are_not_a_records_are_named(stage2, record, options, message):
+    cfg = recorded(stage2(), record())
+    cfg.model.update(options)
+    with pytest.raises(UserError, match=message):
+        MODELS.build(cfg.model)
+
+
+def test_what_is_not_recorded_can_be_left_untaught(dataset, record):
+    """The others teach what they know: joints by name, and by their confidence."""
+
+    def change(content):
+        content['annotations'].pop(1)
+        for annotation in content['annotations']:
+            del annotation['keypoints'][:3], annotation['keypoint_scores'][0]
+
+    file = record(change=change, names=COCO[1:])
+    teacher = RecordedTeacher(file, missing='untaught', confidence_power=1.0)
+    teacher.build(STUDENT, '')
+    teacher.prepare(dataset)
+    frame = dict(matrix=np.eye(3)[:2], swaps=False)
+    samples = [SimpleNamespace(input_frame=dict(frame, key=(f'{i}.png', i))) for i in range(1, 7)]
+    outputs = teacher(torch.zeros(1), samples)
+    assert outputs.weights[1].max() == 0 and outputs.weights[:, 0].max() == 0
+    assert torch.equal(outputs.weights[2, 1:], outputs.scores[2, 1:]) and outputs.weights[2, 1:].min() > 0
+    labels = json.loads(Path(file).read_text())['annotations'][1]['keypoints']
+    assert outputs.coords[2, 5].tolist() == pytest.approx(labels[12:14], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    'losses, message',
+    [
+        (dict(loss_feat=dict(type='FeatureMSELoss', student_channels=8, teacher_channels=12)), 'teacher offers none'),
+        (dict(loss_bins=dict(type='SimCCLogitKDLoss')), 'SimCC bins, but the teacher offers no more than a pose'),
+    ],
+)
+def test_a_loss_that_needs_more_than_a_pose_says_so(make_config, record, losses, message):
+    cfg = recorded(make_config('stage1_structure.py'), record())
+    cfg.model.type, cfg.model.distill_losses = 'PoseDistiller', losses
+    with pytest.raises(UserError, match=message):
+        MODELS.build(cfg.model).init_weights()
+
+
+def test_two_label_files_have_a_record_each(toy_data, tmp_path):
+    """Of a combined data set, whose parts number their annotations alike."""
+    other = write_toy_data(tmp_path / 'other')
+    labels = json.loads((other / 'labels.json').read_text())
+    for image in labels['images']:
+        (other / 'images' / image['file_name']).rename(other / 'images' / f'x{image["file_name"]}')
+        image['file_name'] = f'x{image["file_name"]}'
+    (other / 'labels.json').write_text(json.dumps(labels))
+    files = [write_record(folder / 'labels.json', tmp_path / f'{k}.json') for k, folder in enumerate((toy_data, other))]
+    parts = [
+        dict(type='CocoDataset', data_root=str(folder), ann_file='labels.json', data_prefix=dict(img='images/'))
+        for folder in (toy_data, other)
+    ]
+    combined = DATASETS.build(
+        dict(
+            type='CombinedDataset',
+            metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+            datasets=parts,
+            pipeline=pipeline('horizontal', False),
+        )
+    )
+    teacher = RecordedTeacher(files)
+    teacher.build(STUDENT, '')
+    teacher.prepare(combined)
+    RecordedTeacherHook()._frame(SimpleNamespace(train_dataloader=SimpleNamespace(dataset=combined)))
+    sample = combined[len(combined) - 1]['data_samples']
+    joints = teacher(torch.zeros(1), [sample]).coords[0].numpy()
+    labels = sample.gt_instances.transformed_keypoints[0]
+    assert np.abs(joints - labels)[sample.gt_instances.keypoints_visible[0] > 0].max() < 1e-3

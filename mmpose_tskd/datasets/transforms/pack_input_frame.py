@@ -1,7 +1,8 @@
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmpose.datasets.transforms import PackPoseInputs, TopdownAffine
 from mmpose.structures.bbox import get_udp_warp_matrix, get_warp_matrix
 
 from ...poses.record import instance_key
@@ -54,3 +55,19 @@ class PackInputFrame(BaseTransform):
         )
         packed['data_samples'].set_metainfo(dict(input_frame=frame))
         return packed
+
+
+def pack_input_frames(transforms: List[Any]) -> bool:
+    """Lets a top-down pipeline pack input frames, in place.
+
+    Args:
+        transforms: The pipeline's.
+
+    Returns:
+        Whether it does now: it has one ``TopdownAffine``, and ``PackPoseInputs``.
+    """
+    crops = [step for step in transforms if isinstance(step, TopdownAffine)]
+    for place, step in enumerate(transforms):
+        if isinstance(step, PackPoseInputs) and len(crops) == 1:
+            transforms[place] = PackInputFrame(step, crops[0].use_udp)
+    return any(isinstance(step, PackInputFrame) for step in transforms)

@@ -3,10 +3,9 @@ from typing import Any, List
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
-from mmpose.datasets.transforms import PackPoseInputs, TopdownAffine
 from mmpose.registry import HOOKS
 
-from ...datasets.transforms import PackInputFrame
+from ...datasets.transforms import pack_input_frames
 from ...errors import UserError
 from ...models.teachers import RecordedTeacher
 from .utils import unwrapped_model
@@ -44,15 +43,8 @@ class RecordedTeacherHook(Hook):
         self._frame(runner)  # of a pipeline that was switched to
 
     def _frame(self, runner) -> None:
-        packs = 0
-        for transforms in _pipelines(runner.train_dataloader.dataset):
-            crops = [step for step in transforms if isinstance(step, TopdownAffine)]
-            for place, step in enumerate(transforms):
-                packs += isinstance(step, PackInputFrame)
-                if isinstance(step, PackPoseInputs) and len(crops) == 1:
-                    transforms[place] = PackInputFrame(step, crops[0].use_udp)
-                    packs += 1
-        if packs == 0:
+        packed = [pack_input_frames(transforms) for transforms in _pipelines(runner.train_dataloader.dataset)]
+        if not any(packed):
             raise UserError(
                 'a recorded teacher needs a top-down training pipeline, with one TopdownAffine and PackPoseInputs at '
                 'its end'

@@ -265,7 +265,9 @@ def _resolve(
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)  # all, for tools/lab/analyze.py
 
     needs = {}
-    if made is not None and cfg.model.get('teacher') is not None:
+    teacher = cfg.model.get('teacher')
+    is_recorded = isinstance(teacher, dict) and teacher.get('type') == 'RecordedTeacher'
+    if made is not None and teacher is not None and not is_recorded:
         needs['teacher'] = made[TEACHER]
         cfg.model.teacher = made[TEACHER].cfg.model
     if made is not None and 'student_checkpoint' in cfg.model:
@@ -277,6 +279,7 @@ def _resolve(
         config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
+        **(dict(record=_described(teacher)) if is_recorded else {}),
     )
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     name = f'{family.name}_{scheme}_seed{seed}_{digest}'

@@ -108,6 +108,16 @@ def test_a_function_that_gives_no_pose_is_named(module, code, message):
         student(teacher=teacher)
 
 
+def test_a_teacher_in_a_config_of_its_own_is_opened_with_its_joints(module, tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f"teacher = dict(type='CallableTeacher', function='{module(COORDS)}', input_size=(48, 64))\n"
+        "metainfo = 'CocoDataset'\n"
+    )
+    teacher = open_teacher(str(tmp_path / 'mine.py'), flip_test=True)
+    assert teacher.num_keypoints == 17 and teacher.reader.input_size == SIZE and len(teacher.digest()) == 12
+    assert teacher.answer(torch.rand(2, 3, 64, 48)).peaks.shape == (2, 17, 2)
+
+
 # Hugging Face
 
 

@@ -12,10 +12,13 @@ from conftest import INPUT_SIZE, toy_teacher, train, write_toy_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
 from mmpose_tskd.apis.record_teacher import open_teacher, record_teacher
+from mmpose_tskd.datasets.transforms import PackInputFrame
+from mmpose_tskd.engine.hooks import TeacherEvaluationHook
 from mmpose_tskd.engine.hooks.recorded_teacher_hook import RecordedTeacherHook
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.teachers import RecordedTeacher
@@ -193,6 +196,25 @@ def test_a_record_is_no_use_without_its_hook(stage2, record):
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook is not HOOK and hook['type'] != HOOK['type']]
     with pytest.raises(UserError, match='write dict.type="RecordedTeacherHook". into custom_hooks'):
         train(cfg)
+
+
+def test_validation_pictures_have_no_recorded_pose(record):
+    teacher = RecordedTeacher(record())
+    runner = SimpleNamespace(model=SimpleNamespace(teacher=teacher))
+    with pytest.raises(UserError, match='TeacherEvaluationHook asks .* which a record does not have'):
+        TeacherEvaluationHook().before_train(runner)
+
+
+def test_a_pipeline_without_a_crop_is_refused_and_one_that_is_switched_to_is_prepared(dataset):
+    hook, runner = RecordedTeacherHook(), SimpleNamespace(train_dataloader=SimpleNamespace(dataset=dataset))
+    with pytest.raises(UserError, match='needs a top-down training pipeline'):
+        hook.before_train_epoch(runner)
+    for _ in range(2):
+        dataset.pipeline = Compose(pipeline('horizontal', False))
+        for _ in range(2):  # once is enough, and twice no harm
+            hook.before_train_epoch(runner)
+        assert dataset[0]['data_samples'].input_frame['key'] == ('1.png', 1)
+        assert sum(isinstance(step, PackInputFrame) for step in dataset.pipeline.transforms) == 1
 
 
 # What is not to be taught from

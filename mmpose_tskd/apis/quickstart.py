@@ -26,7 +26,7 @@ from .budget import scale_epochs
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions, write_json
 from .records import read_record, write_record
-from .report import draw_comparison, draw_curves, last_checkpoint, print_table
+from .report import draw_comparison, draw_curves, print_table
 from .train_time import TrainTimeHook, train_seconds
 
 CONFIGS = dict(
@@ -119,20 +119,20 @@ def run_quickstart(
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         rows: Dict[str, Dict[str, Any]] = {}
-        weights: Dict[str, str] = {}
+        outcomes: Dict[str, Dict[str, Any]] = {}
         with Progress(*columns, *times, console=console) as progress:
             for number, (name, cfg) in enumerate(configs.items(), start=1):
-                outcome = _run(f'{number}/{len(configs)} {name}', cfg, progress)
-                weights[name] = outcome['weights']
+                outcome = outcomes[name] = _run(f'{number}/{len(configs)} {name}', cfg, progress)
                 plain = _load_config(PLAIN[name], data, data_root)
                 complexity = model_complexity(plain.model, plain.codec.input_size)._asdict()
                 rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
 
         settings = dict(seed=seed, budget=budget, data=data)
+        weights = {name: outcome['weights'] for name, outcome in outcomes.items()}
         results = dict(rows=rows, **settings, weights=weights, versions=versions(), machine=machine())
         write_json(results, work_dir / 'results.json')
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
-        files = {name: _measured(work_dir / name, weights[name]) for name in ('baseline', 'stage2')}
+        files = {name: _measured(work_dir / name, outcomes[name]) for name in ('baseline', 'stage2')}
         baseline = [work_dir / 'baseline' / 'plain_config.py', files['baseline']]
         _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
         deployed = _deploy(_load_config(REFINED, data, data_root), files['stage2'], work_dir / 'deploy')
@@ -246,9 +246,12 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
     runner.register_hook(follow)
     runner.train()
     metrics = runner.val() if follow.metrics is None else follow.metrics
+    file = find_resumable(str(folder))
+    assert file is not None
     outcome = dict(
         metrics={name: metrics.get(key) for name, key in METRICS.items()},
         train_s=train_seconds(runner),
+        checkpoint=Path(file).name,
         weights=weights_digest(runner.model.state_dict()),
     )
     write_record(outcome, folder / 'outcome.json')
@@ -281,17 +284,16 @@ def _rounded(metrics: Dict[str, Optional[float]]) -> Dict[str, Optional[float]]:
     return rounded
 
 
-def _measured(folder: Path, weights: str) -> Path:
-    """A run's last checkpoint.
+def _measured(folder: Path, outcome: Dict[str, Any]) -> Path:
+    """The checkpoint of a run that its outcome was measured on.
 
     Raises:
-        UserError: It does not hold the weights that were measured, which have this digest.
+        UserError: It holds other weights by now, or is gone.
     """
-    file = last_checkpoint(folder)
-    if weights_digest(load_weights(str(file))) != weights:
+    file = folder / outcome['checkpoint']
+    if weights_digest(load_weights(str(file))) != outcome['weights']:
         raise UserError(
-            f'{file} does not hold the weights that were measured: delete {folder / "outcome.json"} to measure these, '
-            'or put the file back'
+            f'{file} does not hold the weights that were measured: put the file back, or delete {folder} to train anew'
         )
     return file
 

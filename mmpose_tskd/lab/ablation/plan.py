@@ -325,7 +325,10 @@ def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -
 
 def _known_photographs(sets: Dict[str, Labels], groups: Sequence[Sequence[int]]) -> Dict[str, List[int]]:
     """Of each set but the first, the ids of pictures whose photograph is in one before it."""
-    same = {number: set(group) for group in groups for number in group}
+    same: Dict[int, Set[int]] = {}
+    for group in groups:
+        for number in group:
+            same.setdefault(number, set()).update(group)
     known: Set[int] = set()
     found = {}
     for part, labels in sets.items():

@@ -102,9 +102,9 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     write_json(summary, plan.results.parent / f'{stem}.json')
     folder = plan.results / (f'{family}_{part}' if len(plan.families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
-    counted = f'{len(ids) - len(left_out)} pictures' + (
-        f'; left out are {len(left_out)} more of photographs that are in a set before this one' if left_out else ''
-    )
+    counted = f'{len(ids) - len(left_out)} pictures'
+    if left_out:
+        counted += f', without {len(left_out)} whose photographs an earlier set (train, dev) has'
     _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, counted, folder)
     (folder / 'differences.md').write_text(
         _captioned(_differences_table(differences['AP']), f'AP of the row less that of the column, {counted}')

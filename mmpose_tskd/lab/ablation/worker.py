@@ -25,6 +25,7 @@ from ...apis.train_time import TrainTimeHook
 from ...checkpoint import load_weights, weights_digest
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
+from ..person_record_metric import PersonRecordMetric
 from .plan import RECORD, Run
 
 
@@ -185,7 +186,7 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
     labels, out = run.sets[name], folder / f'{name}.json'
     cfg = Config(cfg.to_dict())
     labels.into(cfg.test_dataloader.dataset)
-    metric = dict(cfg.val_evaluator[0], type='PersonRecordMetric', ann_file=str(labels.file), out_file=str(out))
+    metric = dict(cfg.val_evaluator[0], type=PersonRecordMetric.__name__, ann_file=str(labels.file), out_file=str(out))
     cfg.test_evaluator = [metric]
     _runner(cfg, {}, load_from=str(last_checkpoint(folder))).test()
     return json.loads(out.read_text())

@@ -231,8 +231,8 @@ class IGPGCNHead(BaseHead):
 def sample_at(feat: Tensor, coords: Tensor) -> Tensor:
     """Bilinear samples of a map at coordinates in [-1, 1] (corners aligned); those outside read its border.
 
-    What :func:`torch.nn.functional.grid_sample` gives, by gathers: their gradient has a deterministic form on a GPU, and
-    runtimes without GridSample can read them.
+    What :func:`torch.nn.functional.grid_sample` gives, by gathers: their gradient has a deterministic form on a GPU,
+    and runtimes without GridSample can read them.
 
     Args:
         feat: N×C×h×w.

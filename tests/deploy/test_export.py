@@ -2,7 +2,7 @@
 # ruff: noqa: F811
 
 import json
-import subprocess
+import runpy
 import sys
 from collections import Counter
 
@@ -324,13 +324,18 @@ def test_a_missing_extra_is_named(save_estimator, tmp_path, monkeypatch):
         export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx'))
 
 
-def test_the_tool_says_how_the_file_was_checked(save_estimator, tmp_path):
+def test_the_tool_says_how_the_file_was_checked(save_estimator, tracing, tmp_path, monkeypatch, capsys):
     saved = save_estimator('msra', refined=False)
-    command = [sys.executable, str(REPO / 'tools/export_onnx.py'), saved.config, saved.checkpoint, '--out', 'p.onnx']
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert 'p.onnx: ' in done.stdout and 'on 6 people of the test set' in done.stdout
-    done = subprocess.run(
-        [*command, '--format', 'rtmlib', '--input', 'uint8'], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1 and done.stderr.startswith('error: --input uint8 is for --format coords')
+    out = str(tmp_path / 'p.onnx')
+
+    def run(*options):
+        monkeypatch.setattr(sys, 'argv', ['export_onnx.py', saved.config, saved.checkpoint, '--out', out, *options])
+        runpy.run_path(str(REPO / 'tools/export_onnx.py'), run_name='__main__')
+
+    run()
+    printed = capsys.readouterr().out
+    assert f'{out}: ' in printed and 'on 6 people of the test set' in printed
+    run('--cfg-options', 'test_dataloader.dataset.ann_file=gone.json')
+    assert 'not checked on real pictures' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='error: --input uint8 is for --format coords'):
+        run('--format', 'rtmlib', '--input', 'uint8')

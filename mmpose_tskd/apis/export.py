@@ -23,7 +23,7 @@ from ..deploy.formats import FORMATS, Format
 from ..deploy.mmdeploy_folder import write_folder
 from ..deploy.network import PIXELS, Normalization, PoseNetwork, normalization
 from ..deploy.onnx_file import OnnxSession, require, to_bytes, to_onnx
-from ..deploy.people import crops_of, evaluate, labels_of
+from ..deploy.people import crop_options, crops_of, evaluate, labels_of
 from ..deploy.quantize import Quantizer
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
@@ -209,6 +209,7 @@ def _metadata(
         skeleton=skeleton.links,
         flip_indices=skeleton.flip_indices,
         sigmas=skeleton.sigmas,
+        **crop_options(estimator.cfg),
         checkpoint_sha256=estimator.digest,
         versions=dict(
             mmpose_tskd=mmpose_tskd.__version__,

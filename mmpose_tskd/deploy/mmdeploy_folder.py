@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..engine.atomic_backend import AtomicLocalBackend
 from .network import Normalization
 from .onnx_file import INPUT
+from .people import crop_options
 
 MODEL_FILE = 'end2end.onnx'
 VERSION = '1.3.1'
@@ -40,9 +41,7 @@ def write_folder(
 def _descriptions(
     cfg: Config, given: Normalization, input_size: Tuple[int, int], precision: str
 ) -> Dict[str, Dict[str, Any]]:
-    pipeline = {step['type']: step for step in cfg.test_dataloader.dataset.pipeline}
-    padding = pipeline['GetBBoxCenterScale'].get('padding', 1.25)
-    use_udp = pipeline['TopdownAffine'].get('use_udp', False)
+    crop = crop_options(cfg)
     model = dict(
         name='topdownposeestimator',
         net=MODEL_FILE,
@@ -61,8 +60,8 @@ def _descriptions(
         output=['prep_output'],
         transforms=[
             dict(type='LoadImageFromFile'),
-            dict(type='TopDownGetBboxCenterScale', padding=padding, image_size=input_size),
-            dict(type='TopDownAffine', image_size=input_size, use_udp=use_udp),
+            dict(type='TopDownGetBboxCenterScale', padding=crop['padding'], image_size=input_size),
+            dict(type='TopDownAffine', image_size=input_size, use_udp=crop['use_udp']),
             dict(type='Normalize', mean=given.mean, std=given.std, to_rgb=given.rgb),
             dict(type='ImageToTensor', keys=['img']),
             dict(type='Collect', keys=['img'], meta_keys=kept),

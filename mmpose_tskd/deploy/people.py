@@ -23,6 +23,15 @@ def _dataset(cfg: Config, split: str) -> Any:
     return DATASETS.build(options)
 
 
+def crop_options(cfg: Config) -> Dict[str, Any]:
+    """How the test pipeline cuts a person out: the padding of the box, and whether as UDP does."""
+    steps = {step['type']: step for step in cfg.test_dataloader.dataset.pipeline}
+    return dict(
+        padding=steps.get('GetBBoxCenterScale', {}).get('padding', 1.25),
+        use_udp=steps.get('TopdownAffine', {}).get('use_udp', False),
+    )
+
+
 def labels_of(cfg: Config, split: str) -> Optional[Path]:
     """A split's file of labels, None where it is not there."""
     path = Path(_dataset(cfg, split).ann_file)

@@ -11,16 +11,14 @@ BATCH = 8
 
 
 class _Batches:
-    """Hands calibration its pictures; ONNX Runtime asks for one batch after the other until there is None."""
+    """Hands ONNX Runtime its pictures in whole batches: calibration asks until there is None, others iterate."""
 
     def __init__(self, images: np.ndarray):
-        self.images = images
-        self.rewind()
+        whole = len(images) // BATCH * BATCH or len(images)
+        self.batches = iter([{INPUT: images[i : i + BATCH]} for i in range(0, whole, BATCH)])
 
-    def rewind(self) -> None:
-        whole = len(self.images) // BATCH * BATCH or len(self.images)
-        starts = range(0, whole, BATCH)
-        self.batches: Iterator[Dict[str, np.ndarray]] = iter([{INPUT: self.images[i : i + BATCH]} for i in starts])
+    def __iter__(self) -> Iterator[Dict[str, np.ndarray]]:
+        return self.batches
 
     def get_next(self) -> Optional[Dict[str, np.ndarray]]:
         return next(self.batches, None)

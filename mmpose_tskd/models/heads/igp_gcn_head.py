@@ -204,7 +204,7 @@ class IGPGCNHead(BaseHead):
         return losses
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
-        """As the base head's ``predict``, its key points refined and its scores kept.
+        """As the base head's ``predict``, its key points refined, its scores confidences in [0, 1].
 
         With ``test_cfg.flip_test``, one pose is refined in both views, see :meth:`refine_flipped`.
         """
@@ -223,8 +223,8 @@ class IGPGCNHead(BaseHead):
             coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
         poses = to_numpy(self.base_reader.decoded(coords.float()))
-        for instance, refined in zip(instances, poses):
-            instance.keypoints = refined[None]
+        for instance, refined, confidence in zip(instances, poses, to_numpy(initial.confidence)):
+            instance.keypoints, instance.keypoint_scores = refined[None], confidence[None]
         return base
 
 

@@ -147,7 +147,7 @@ def test_flip_test_refines_one_pose_in_both_views_and_averages():
     preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
     base = head.base_head.predict(views, samples(), dict(flip_test=True))
     start = np.concatenate([p.keypoints for p in base])
-    confidence = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base])) / head.base_reader.best_score
+    confidence = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base]))
     flipped = confidence[:, samples()[0].metainfo['flip_indices']]
     straight = head.refine(views[0], torch.from_numpy(start), confidence)[-1].detach().numpy()
     mirrored = head.refine(views[1], torch.from_numpy(mirrored_back(start)), flipped)[-1].detach().numpy()

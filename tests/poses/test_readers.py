@@ -113,7 +113,8 @@ def test_heatmap_peaks_are_refined_as_the_codec_does(codec):
 @pytest.mark.parametrize('name', CODECS)
 def test_confidence_is_1_for_the_heads_own_target(name):
     outputs = build_reader(head := Head(*CODECS[name]))((), head.perfect_output(96, 128))
-    assert outputs.confidence.item() == pytest.approx(1, abs=0.04)  # a heatmap's pixels may miss the Gaussian's top
+    expected = 0.9 if name == 'label smoothing' else 1  # a network may be surer than a smoothed label
+    assert outputs.confidence.item() == pytest.approx(expected, abs=0.04)  # a heatmap's pixels may miss the top
 
 
 @pytest.mark.parametrize('name', CODECS)

@@ -1,7 +1,6 @@
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import MODELS
@@ -134,7 +133,7 @@ class IGPGCNHead(BaseHead):
             x = self.blocks[0](normalize_joints(self.input_norm, self.input_layer(x)).relu())
             poses = []
             for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
-                feat = sample_at(maps[step].float(), pose.detach() if self.resample else start).to(dtype)
+                feat = sample_at(maps[step], pose.detach() if self.resample else start).to(dtype)
                 if self.projections is not None:
                     feat = self.projections[step](feat)
                 x = block(x, feat)
@@ -205,7 +204,7 @@ class IGPGCNHead(BaseHead):
         return losses
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
-        """As the base head's ``predict``, its key points refined and its scores kept.
+        """As the base head's ``predict``, its key points refined, its scores confidences in [0, 1].
 
         With ``test_cfg.flip_test``, one pose is refined in both views, see :meth:`refine_flipped`.
         """
@@ -224,12 +223,33 @@ class IGPGCNHead(BaseHead):
             coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
         poses = to_numpy(self.base_reader.decoded(coords.float()))
-        for instance, refined in zip(instances, poses):
-            instance.keypoints = refined[None]
+        for instance, refined, confidence in zip(instances, poses, to_numpy(initial.confidence)):
+            instance.keypoints, instance.keypoint_scores = refined[None], confidence[None]
         return base
 
 
 def sample_at(feat: Tensor, coords: Tensor) -> Tensor:
-    """Bilinear samples of a map N×C×h×w at coordinates N×K×2 in [-1, 1] (corners aligned): N×K×C."""
-    grid = coords.unsqueeze(2).to(feat.dtype)
-    return F.grid_sample(feat, grid, align_corners=True, padding_mode='border').squeeze(-1).transpose(1, 2)
+    """Bilinear samples of a map at coordinates in [-1, 1] (corners aligned); those outside read its border.
+
+    What :func:`torch.nn.functional.grid_sample` gives, by gathers: their gradient has a deterministic form on a GPU,
+    and runtimes without GridSample can read them.
+
+    Args:
+        feat: N×C×h×w.
+        coords: N×K×2.
+
+    Returns:
+        N×K×C, fp32.
+    """
+    channels, height, width = feat.shape[1:]
+    x = ((coords[..., 0].float() + 1) * ((width - 1) / 2)).clamp(0, width - 1)
+    y = ((coords[..., 1].float() + 1) * ((height - 1) / 2)).clamp(0, height - 1)
+    left, top = x.long().clamp(0, max(width - 2, 0)), y.long().clamp(0, max(height - 2, 0))
+    right, below = min(1, width - 1), min(1, height - 1) * width
+    first = top * width + left
+    corners = torch.cat([first, first + right, first + below, first + (right + below)], dim=1)
+    values = feat.flatten(2).gather(-1, corners.unsqueeze(1).expand(-1, channels, -1)).float()
+    top_left, top_right, bottom_left, bottom_right = values.chunk(4, dim=-1)
+    dx, dy = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
+    upper, lower = torch.lerp(top_left, top_right, dx), torch.lerp(bottom_left, bottom_right, dx)
+    return torch.lerp(upper, lower, dy).transpose(1, 2)

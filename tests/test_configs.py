@@ -63,6 +63,13 @@ def test_mim_finds_every_folder_of_configs():
     assert sorted(listed) == [f'configs/{folder}/metafile.yml' for folder in FOLDERS]
 
 
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'crowdpose' in name or 'lspet' in name])
+def test_no_epoch_is_selected_by_the_test_set(name):
+    cfg = Config.fromfile(REPO / 'configs' / name)
+    assert cfg.val_dataloader.dataset.ann_file == cfg.test_dataloader.dataset.ann_file
+    assert cfg.default_hooks.checkpoint.get('save_best') is None
+
+
 @pytest.fixture(scope='session')
 def toy_data_14(tmp_path_factory):
     return write_toy_data(tmp_path_factory.mktemp('data') / 'toy14', num_keypoints=14)

@@ -21,7 +21,7 @@ from ..models.distillers import PoseDistiller
 from ..models.heads import IGPGCNHead
 from ..paths import load_config
 from ..poses import PoseOutputs, RefinerReader, labelled_coords, labelled_joints, load_skeleton
-from .benchmark.measuring import print_rows, versions_and_machine
+from .benchmark.measuring import find_device, print_rows, versions_and_machine
 
 NEAR, FAR = 3.0, 25.0  # input pixels, for the error of P_init
 MOVED = 0.5  # input pixels
@@ -37,6 +37,7 @@ def analyze_gradients(
     seed: int = 0,
     out: Optional[str] = None,
     cfg_options: Optional[dict] = None,
+    device: str = 'auto',
 ) -> Dict[str, Any]:
     """Works out how strongly each loss of a distiller pulls at the student, and whether in the labels' direction.
 
@@ -50,6 +51,7 @@ def analyze_gradients(
         seed: Of the weights, the samples and their augmentation.
         out: A JSON file to write as well.
         cfg_options: What differs from the config, by dotted key.
+        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
         What the file holds: ``rows``, one for each checkpoint and loss, with its ``value``, the ``norm`` of its
@@ -57,8 +59,10 @@ def analyze_gradients(
         loss (None without one), each the mean over the batches; and what it was measured with.
 
     Raises:
-        UserError: The config is no distiller's, a file is missing or does not fit, or the part is frozen.
+        UserError: The config is no distiller's, a file is missing or does not fit, the part is frozen, or there is no
+            GPU.
     """
+    place = find_device(device)
     cfg = _load(config, cfg_options)
     set_random_seed(seed)
     with errors_only():
@@ -66,7 +70,7 @@ def analyze_gradients(
         if not isinstance(model, PoseDistiller):
             raise UserError(f'{config} is not the config of a distiller: it has nothing to compare its loss with')
         model.init_weights()
-    model.train()
+    model.to(place).train()
     try:
         weights = [weight for weight in model.get_submodule(part).parameters() if weight.requires_grad]
     except AttributeError as error:
@@ -99,6 +103,7 @@ def analyze_gradients(
         batches=len(samples),
         batch_size=cfg.train_dataloader.batch_size,
         seed=seed,
+        device=str(place),
         **versions_and_machine(),
     )
     write_json(result, out)
@@ -106,7 +111,11 @@ def analyze_gradients(
 
 
 def analyze_refinement(
-    config: str, checkpoint: str, out: Optional[str] = None, cfg_options: Optional[dict] = None
+    config: str,
+    checkpoint: str,
+    out: Optional[str] = None,
+    cfg_options: Optional[dict] = None,
+    device: str = 'auto',
 ) -> Dict[str, Any]:
     """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
 
@@ -118,6 +127,7 @@ def analyze_refinement(
         checkpoint: Its weights.
         out: A JSON file to write as well.
         cfg_options: What differs from the config, by dotted key.
+        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
         What the file holds: ``rows``, by group of labelled joints: how many (``joints``); the mean error, in input
@@ -126,8 +136,9 @@ def analyze_refinement(
         ``farther`` from it, by more than half a pixel. And what it was measured with.
 
     Raises:
-        UserError: The model refines nothing, or a file is missing or does not fit.
+        UserError: The model refines nothing, a file is missing or does not fit, or there is no GPU.
     """
+    place = find_device(device)
     cfg = _load(config, cfg_options)
     with errors_only():
         model: Any = MODELS.build(cfg.model)
@@ -141,7 +152,7 @@ def analyze_refinement(
     loader_cfg = cfg.test_dataloader
     loader_cfg.dataset.bbox_file = None
     loader_cfg.dataset.pipeline[-1].pack_transformed = True
-    model.eval()
+    model.to(place).eval()
     found: Dict[str, List[np.ndarray]] = {}
     with torch.no_grad():
         for batch in _loader(loader_cfg, 0):
@@ -158,6 +169,7 @@ def analyze_refinement(
         weights=weights_digest(weights),
         people=len(joints['joint']) // len(set(joints['joint'].tolist())),
         input_size=list(model.head.input_size),
+        device=str(place),
         **versions_and_machine(),
     )
     write_json(result, out)

@@ -75,10 +75,10 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-# hooks
+# hooks: runs are validated on the test set, and none of their epochs is selected by it
 default_hooks = dict(
     logger=dict(interval=25),
-    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='lspet/AP', rule='greater'))
+    checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SafeCheckpointHook'),

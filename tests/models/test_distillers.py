@@ -101,6 +101,17 @@ def test_gamma_scales_the_distillation_losses_alone(stage1, batch):
     assert quarter['loss_kpt'].item() == pytest.approx(full['loss_kpt'].item())
 
 
+def test_a_teacher_without_weight_does_not_run(stage1, batch, monkeypatch):
+    model = build(stage1)
+    model.set_gamma(0.0)
+    monkeypatch.setattr(type(model.teacher), '__call__', lambda *args: pytest.fail('the teacher ran'))
+    losses = model.loss(**batch(model))
+    assert [losses[name].item() for name in ('loss_feat', 'loss_pose', 'loss_structure')] == [0, 0, 0]
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)  # DDP waits for each
+
+
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(make_config, tmp_path, batch):
     cfg = make_config('stage1_structure.py')
     plain = MODELS.build(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)

@@ -103,6 +103,7 @@ class PoseDistiller(TopdownPoseEstimator):
             losses = {name: self._build_loss(name, cfg) for name, cfg in wanted.items()}
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
+        self.teaches = True  # whether γ is above 0, known without asking the device
         self._teacher_checked = False
         self._register_state_dict_hook(_drop_distill_keys)
 
@@ -209,6 +210,11 @@ class PoseDistiller(TopdownPoseEstimator):
             self.teacher.apply(fn)
         return self
 
+    def set_gamma(self, gamma: float) -> None:
+        """Sets γ, the weight of all distillation losses; while it is 0 the teacher does not run."""
+        self.gamma.fill_(gamma)
+        self.teaches = gamma > 0
+
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
         """The named losses of one batch.
 
@@ -219,7 +225,7 @@ class PoseDistiller(TopdownPoseEstimator):
         Returns:
             The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
         """
-        if self.teacher is not None:  # before the student, whose activations would be held meanwhile
+        if self.teacher is not None and self.teaches:  # before the student, whose activations would be held meanwhile
             if self.teacher.model is None:
                 self._build_teacher(self.teacher.find_checkpoint())
             teacher = self.teacher(inputs)
@@ -229,7 +235,11 @@ class PoseDistiller(TopdownPoseEstimator):
         if self.task_loss:
             with replay_forward(self.head, (feats, output)):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
-        if self.teacher is not None:
+        if self.teacher is not None and not self.teaches:
+            # 0, but with a gradient (of 0) for every parameter, which DDP waits for
+            nothing = 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
+            losses.update({name: nothing for name in self.distill_losses}, distill_gamma=self.gamma)
+        elif self.teacher is not None:
             student = self.reader(feats, output)
             if not self._teacher_checked:
                 self._check_teacher(teacher, data_samples)
@@ -276,7 +286,7 @@ class PoseDistiller(TopdownPoseEstimator):
         load_strictly(
             self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses'
         )
-        self.gamma.fill_(state['gamma'])
+        self.set_gamma(state['gamma'])
 
     def _load_state_dict_pre_hook(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)

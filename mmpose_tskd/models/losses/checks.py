@@ -1,8 +1,38 @@
+from typing import Optional, Sequence
+
+from torch import Tensor
+
 from ...errors import UserError
 from ...poses import PoseOutputs
 
 _NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins')
 _COMPARES = dict(heatmaps='HeatmapMSELoss', simcc='SimCCLogitKDLoss')
+
+
+def check_option(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises UserError if an option is none of its choices."""
+    if value not in choices:
+        raise UserError(f'{name} is one of {", ".join(map(repr, choices))}, not {value!r}')
+
+
+def check_shapes(name: str, student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None) -> None:
+    """That a loss compares like with like: PyTorch would broadcast 4×17×2 against 1×17×2 without a word.
+
+    Args:
+        name: The loss's, for the message.
+        student: N×K×...
+        teacher: Of the same shape.
+        joint_weights: N×K or 1×K, or None.
+
+    Raises:
+        ValueError: The shapes are others.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(f'{name} compares tensors of one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}')
+    if joint_weights is not None and tuple(joint_weights.shape) not in (student.shape[:2], (1, student.shape[1])):
+        raise ValueError(
+            f'{name} takes weights N×K or 1×K for {tuple(student.shape)}, got {tuple(joint_weights.shape)}'
+        )
 
 
 def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOutputs) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs
-from .checks import check_both_offer
+from .checks import check_both_offer, check_shapes
 from .joint_weights import joint_weights
 
 
@@ -24,7 +24,11 @@ def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[T
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    check_shapes('heatmap_mse_loss', student, teacher, joint_weights)
     squares = (student.float() - teacher.float()).square().mean((-2, -1))
     if joint_weights is not None:
         squares = squares * joint_weights

@@ -41,7 +41,15 @@ def joint_affinity_loss(
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: N or K differ.
     """
+    if student.shape[:2] != teacher.shape[:2]:
+        raise ValueError(
+            f'joint_affinity_loss compares heatmaps of the same joints, got {tuple(student.shape)} and '
+            f'{tuple(teacher.shape)}'
+        )
     squares = (joint_affinities(student, least_norm) - joint_affinities(teacher, least_norm)).square()
     if joint_weights is not None:
         squares = squares * joint_weights[:, :, None] * joint_weights[:, None, :]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs
-from .checks import check_both_offer
+from .checks import check_both_offer, check_shapes
 from .joint_weights import joint_weights
 
 
@@ -33,7 +33,12 @@ def simcc_logit_kd_loss(
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    for s, t in zip(student, teacher):
+        check_shapes('simcc_logit_kd_loss', s, t, joint_weights)
     divergence_x, divergence_y = (
         F.kl_div(
             F.log_softmax(s.float() / temperature, dim=-1),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs, Skeleton, load_skeleton
+from .checks import check_option, check_shapes
 
 
 def structure_loss(
@@ -37,7 +38,12 @@ def structure_loss(
 
     Returns:
         Scalar, fp32, pixels.
+
+    Raises:
+        ValueError: The shapes differ, or ``edge_form`` is neither.
     """
+    check_option('edge_form', edge_form, ('length', 'vector'))
+    check_shapes('structure_loss', student, teacher, joint_weights)
     first, second = edges
     limbs_student, limbs_teacher = (p[:, first] - p[:, second] for p in (student.float(), teacher.float()))
     if edge_form == 'length':
@@ -81,8 +87,7 @@ class StructureLoss(nn.Module):
         loss_weight: float = 0.1,
     ):
         super().__init__()
-        if edge_form not in ('length', 'vector'):
-            raise UserError(f'StructureLoss.edge_form is "length" or "vector", not {edge_form!r}')
+        check_option('StructureLoss.edge_form', edge_form, ('length', 'vector'))
         skeleton = load_skeleton(metainfo)
         self.num_keypoints = skeleton.num_keypoints
         self.edge_form = edge_form

@@ -9,6 +9,7 @@ import torch
 from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.models import losses
 from mmpose_tskd.models.losses import (
     FeatureMSELoss,
     PoseL1Loss,
@@ -241,3 +242,34 @@ def test_losses_are_fp32_for_half_precision(dtype):
     assert simcc_kl_loss((x, y), (target, target), torch.ones(1, 2)).dtype == torch.float32
     feats = torch.full((1, 200, 64, 64), 2.0, dtype=dtype)  # the sum exceeds fp16's range
     assert feature_mse_loss(feats, feats * 0, 'sum').item() == 4 * 200 * 64 * 64
+
+
+TWO, ONE = torch.zeros(2, 17, 2), torch.zeros(1, 17, 2)
+EDGES, LIMBS = torch.tensor([[0], [1]]), torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda: losses.pose_l1_loss(TWO, ONE),
+        lambda: losses.pose_l1_loss(TWO, TWO, torch.ones(2, 16)),
+        lambda: losses.structure_loss(TWO, ONE, EDGES, LIMBS, 'length'),
+        lambda: losses.progressive_pose_loss([TWO], ONE, torch.ones(2, 17), (64, 96), [1.0]),
+        lambda: losses.progressive_pose_loss([TWO], TWO, torch.ones(2, 17), (64, 96), [1.0, 1.0]),
+        lambda: losses.feature_mse_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 1, 4)),
+        lambda: losses.heatmap_mse_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4)),
+        lambda: losses.joint_affinity_loss(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4)),
+        lambda: losses.simcc_logit_kd_loss((TWO, TWO), (ONE, TWO)),
+        lambda: losses.simcc_kl_loss((TWO, TWO), (TWO, ONE), torch.ones(2, 17)),
+    ],
+)
+def test_a_loss_compares_tensors_of_one_shape(call):
+    with pytest.raises(ValueError, match='_loss (compares|takes|weighs)'):
+        call()
+
+
+def test_a_loss_refuses_an_unknown_option():
+    with pytest.raises(ValueError, match="reduction is one of 'sum', 'mean', not 'none'"):
+        losses.feature_mse_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), reduction='none')
+    with pytest.raises(ValueError, match='edge_form'):
+        losses.structure_loss(TWO, TWO, EDGES, LIMBS, 'lengths')

@@ -42,7 +42,7 @@ test-newest:
 
 # what only a GPU has, by a person who has one; writes what to send us to gpu.md
 test-gpu: env
-	$(RUN) -m pytest tests/gpu --gpu-report gpu.md
+	$(RUN) -m pytest tests/gpu -rs --gpu-report gpu.md
 
 # also what takes too long for every run: kills, endurance; writes what it survived to reliability.json
 test-reliability: env

@@ -188,7 +188,7 @@ def _examine_devices() -> List[Finding]:
         if not _has_kernels(capability, kernels):
             message = (
                 f'{name} is sm_{capability[0]}{capability[1]}, for which this torch has no kernels '
-                f'({" ".join(kernels)}): take pytorch.org\'s command for an older CUDA than {torch.version.cuda}'
+                f"({' '.join(kernels)}): take pytorch.org's command for an older CUDA than {torch.version.cuda}"
             )
             findings.append(Finding('error', f'GPU {index}', message))
             continue

@@ -23,6 +23,7 @@ torch.set_num_threads(1)  # toy networks are slower on several
 # Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 
+pytest_plugins = ['gpu_report']
 REPO = Path(__file__).parents[1]
 INPUT_SIZE = (64, 96)  # HRNet needs multiples of 32
 

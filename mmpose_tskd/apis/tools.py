@@ -21,9 +21,9 @@ from mmengine.runner import Runner
 from ..checkpoint import trusting_checkpoints
 from ..datasets.label_checks import explain_labels
 from ..errors import UserError
+from .console import short_console
 
 TRUST = '--trust-checkpoint'
-TRUST_HELP = 'load checkpoints in full, with any code that they hold; for those whose maker you trust'
 
 
 def run_mmpose_tool(name: str) -> None:
@@ -38,13 +38,11 @@ def run_mmpose_tool(name: str) -> None:
     tool = Path(mmpose.__file__).parent / '.mim' / 'tools' / f'{name}.py'
     if not tool.is_file():
         sys.exit(f'error: MMPose\'s own {name} tool is not at {tool}: reinstall mmpose ("mim install mmpose")')
-    if {'-h', '--help'} & set(sys.argv):
-        print(f'{TRUST}: {TRUST_HELP}; an option of this package, those of MMPose follow\n')
     trusts = TRUST in sys.argv
     if trusts:
         sys.argv.remove(TRUST)
     try:
-        with reporting_mistakes(), trusting_checkpoints(trusts):
+        with reporting_mistakes(), trusting_checkpoints(trusts), short_console():
             _join_cpu_processes()
             runpy.run_path(str(tool), run_name='__main__')
     except KeyboardInterrupt:
@@ -67,6 +65,8 @@ def explain(error: Exception) -> Optional[str]:
     """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, RuntimeError) and str(error) == 'albumentations is not installed':
+        return f'{error}, which this config\'s pipeline needs, as RTMPose\'s do: pip install "mmpose_tskd[rtmpose]"'
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in frames:
         if frame.f_globals.get('__name__') == 'importlib':  # a program of the user's, such as custom_imports names

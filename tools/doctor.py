@@ -14,8 +14,7 @@ def main() -> None:
     parser.add_argument('--coco-root', help="COCO's folder: looks for pictures of COCO val in CrowdPose trainval")
     args = parser.parse_args()
     with reporting_mistakes():
-        findings = examine(args.data, args.root, args.coco_root)
-    sys.exit(0 if print_findings(findings) else 1)
+        sys.exit(0 if print_findings(examine(args.data, args.root, args.coco_root)) else 1)
 
 
 if __name__ == '__main__':

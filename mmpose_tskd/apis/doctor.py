@@ -1,8 +1,7 @@
 """Checks a data set's files before a long run finds out."""
 
-import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -12,16 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..datasets.label_checks import (
-    CROWD,
-    MPII_KEYS,
-    NO_JOINT,
-    LabelReport,
-    examine_coco,
-    examine_mpii,
-    is_mpii,
-    lacking_keys,
-)
+from ..datasets.label_checks import LabelReport, read_json, read_labels
 from ..datasets.safe_samples import check_whole
 from ..errors import UserError, printable
 
@@ -132,33 +122,23 @@ def print_findings(findings: Sequence[Finding]) -> bool:
     return all(finding.level != 'error' for finding in findings)
 
 
-def _load_json(folder: Path, name: str, downloads: str) -> Any:
-    """The file's content, or the finding that says why there is none."""
-    path = folder / name
-    if not path.is_file():
-        return Finding('error', name, f'missing; from {downloads}')
+def _load(read: Callable[..., Any], folder: Path, name: str, downloads: str, *options: Any) -> Any:
+    """What a file holds, or the finding that says why it cannot be used."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        return Finding('error', name, f'damaged ({error}); download it again from {downloads}')
+        return read(str(folder / name), *options)
+    except UserError as error:
+        return Finding('error', name, f'{error}. It comes from {downloads}')
 
 
 def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
-    content = _load_json(folder, labels.ann_file, labels.downloads)
-    if isinstance(content, Finding):
-        return [content]
-    lacking = lacking_keys(content)
-    if lacking:
-        return [Finding('error', labels.ann_file, f'has no {lacking}: not key-point labels in COCO format')]
-    report = examine_coco(content, labels.num_keypoints, labels.has_areas)
-    if report.faults():
-        return [Finding('error', labels.ann_file, report.faults())]
+    loaded = _load(read_labels, folder, labels.ann_file, labels.downloads, labels.num_keypoints, labels.has_areas)
+    if isinstance(loaded, Finding):
+        return [loaded]
+    content, report = loaded
     images = {image['id']: image for image in content['images']}
-    people = [a for a in content['annotations'] if a.get('num_keypoints', 0) > 0]
     findings: List[Optional[Finding]] = [
-        _check_counts(labels, len(images), len(people)),
-        _check_unused(labels, report),
-        _check_sizes(labels, people, images),
+        _check_counts(labels, len(images), report),
+        _check_sizes(labels, report.used, images),
         *_check_pictures(folder, labels, images),
     ]
     if labels.boxes is not None:
@@ -166,29 +146,22 @@ def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
     return [finding for finding in findings if finding is not None]
 
 
-def _check_counts(labels: ExpectedLabels, num_images: int, num_people: int) -> Finding:
-    counted = f'{num_images:,} pictures, {num_people:,} people with key points'
+def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) -> Finding:
+    counted = f'{num_images:,} pictures, {report.counts()}'
     expected = f'{labels.num_images:,} pictures'
     if labels.num_people is not None:
         expected += f', {labels.num_people:,} people'
-    if num_images != labels.num_images or labels.num_people not in (None, num_people):
+    if num_images != labels.num_images or labels.num_people not in (None, len(report.used)):
         return Finding(
             'warning', labels.ann_file, f'{counted}; the published set has {expected}: a part, or another version'
         )
     return Finding('ok', labels.ann_file, counted)
 
 
-def _check_unused(labels: ExpectedLabels, report: LabelReport) -> Optional[Finding]:
-    """Crowds and people without labelled joints are usual."""
-    return Finding('warning', labels.ann_file, report.unused_line()) if set(report.unused) - {NO_JOINT, CROWD} else None
-
-
 def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
     """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
-        if person['image_id'] not in images or 'keypoints' not in person:
-            continue  # which _check_unused says
         image, joints = images[person['image_id']], np.reshape(person['keypoints'], (-1, 3))
         joints = joints[joints[:, 2] > 0, :2]
         size = np.array([image['width'], image['height']])
@@ -240,7 +213,7 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
 
 def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> Finding:
     name = str(labels.boxes)
-    boxes = _load_json(folder, name, DETECTIONS)
+    boxes = _load(read_json, folder, name, DETECTIONS)
     if isinstance(boxes, Finding):
         return boxes
     keys = {'image_id', 'category_id', 'bbox', 'score'}
@@ -258,20 +231,15 @@ def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) 
 def _examine_mpii(folder: Path) -> List[Finding]:
     findings = []
     for name, count in MPII:
-        people = _load_json(folder, name, 'the same page as CrowdPose, MPII')
-        if isinstance(people, Finding):
-            findings.append(people)
+        loaded = _load(read_labels, folder, name, 'the same page as CrowdPose, MPII', 16, False, True)
+        if isinstance(loaded, Finding):
+            findings.append(loaded)
             continue
-        if not is_mpii(people):
-            findings.append(Finding('error', name, f'is not a list of people with {", ".join(MPII_KEYS)}'))
-            continue
-        faults = examine_mpii(people).faults()
-        if faults:
-            findings.append(Finding('error', name, faults))
+        people = loaded[0]['images']
         level = 'ok' if len(people) == count else 'warning'
         findings.append(Finding(level, name, f'{len(people):,} people; the published set has {count:,}'))
         there = {path.name for path in (folder / 'images').glob('*')}
-        missing = sorted({person['image'] for person in people} - there)
+        missing = sorted({person['file_name'] for person in people} - there)
         if missing:
             message = (
                 f'{len(missing):,} pictures of {name} are missing, such as {missing[0]}; from human-pose.mpi-inf.mpg.de'
@@ -295,8 +263,8 @@ def _fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str
 
 def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
     labels = LAYOUTS['crowdpose'][0]
-    trainval = _load_json(folder, labels.ann_file, labels.downloads)
-    val = _load_json(coco_root, 'annotations/person_keypoints_val2017.json', COCO)
+    trainval = _load(read_json, folder, labels.ann_file, labels.downloads)
+    val = _load(read_json, coco_root, 'annotations/person_keypoints_val2017.json', COCO)
     for content in (trainval, val):
         if isinstance(content, Finding):
             return [content]

@@ -19,102 +19,129 @@ from ..errors import UserError
 
 FAR = 10  # sizes of the box
 SMALL_BOX = 100  # pixels; a smaller box counts as of this size
-READERS = ('_load_annotations', 'parse_data_info')  # methods of MMPose's data sets
-COCO_KEYS = ('images', 'annotations', 'categories')
 MPII_KEYS = ('image', 'center', 'scale', 'joints', 'joints_vis')
-CROWD, NO_JOINT = 'iscrowd', 'no labelled joint'
 Faults = Dict[str, List[Any]]  # ids, by what is wrong
 
 
 class LabelReport(NamedTuple):
-    """What was found in a file of labels.
+    """What was found in labels.
 
     Args:
-        images: Faults of its entries for images.
-        annotations: Faults of its annotations.
-        unused: Instances that MMPose leaves out or that teach nothing, each under one reason.
-        instances: The number of annotations.
+        faults: What makes MMPose fail, or train or score on what is not there.
+        used: The annotations that serve.
+        unused: Those that MMPose leaves out or that teach nothing, each under one reason.
     """
 
-    images: Faults
-    annotations: Faults
+    faults: Faults
+    used: List[dict]
     unused: Faults
-    instances: int
 
-    def faults(self) -> str:
-        """One line on all faults, with an id for each; '' where there are none."""
-        tables = dict(images=self.images, annotations=self.annotations)
-        return '; '.join(f'{table}: {_describe(faults)}' for table, faults in tables.items() if faults)
-
-    def unused_line(self) -> str:
-        """One line on the unused instances."""
-        reasons = f': {_describe(self.unused)}' if self.unused else ''
-        return f'{self.num_unused():,} of {self.instances:,} instances are of no use{reasons}'
-
-    def num_unused(self) -> int:
-        """Their number."""
-        return sum(map(len, self.unused.values()))
+    def counts(self) -> str:
+        """How many annotations serve, and why others do not."""
+        left_out = f'; left out: {_describe(self.unused)}' if self.unused else ''
+        return f'{len(self.used):,} people with key points{left_out}'
 
 
 def _describe(faults: Faults) -> str:
     return '; '.join(
-        f'{len(ids):,} with {fault} (id {ids[0]}{", ..." if len(ids) > 1 else ""})' for fault, ids in faults.items()
+        f'{len(ids):,} {fault} (id {ids[0]}{", ..." if len(ids) > 1 else ""})' for fault, ids in faults.items()
     )
 
 
-def examine_coco(content: Dict[str, list], num_keypoints: int, by_area: bool = False) -> LabelReport:
-    """Looks through labels in COCO format.
+def read_json(file: str) -> Any:
+    """A file's content.
 
-    Args:
-        content: The file's; ``annotations`` may be lacking, as in the lists of test images.
-        num_keypoints: K.
-        by_area: Whether results are scored by the instances' areas.
+    Raises:
+        UserError: It is missing or damaged.
     """
-    images: Dict[int, dict] = {}
-    image_faults: Faults = defaultdict(list)
-    for image in content['images']:
-        faults = list(_image_faults(image, images))
-        for fault in faults:
-            image_faults[fault].append(_id(image))
-        if not faults:
-            images[image['id']] = image
-    categories = [_id(category) for category in content['categories']] if 'categories' in content else None
-    annotations = content.get('annotations', [])
-    return LabelReport(image_faults, *_examine(annotations, num_keypoints, by_area, images, categories))
+    _check_file(file)
+    try:
+        return json.loads(get_text(file))
+    except ValueError as damage:
+        raise UserError(f'{file} is damaged, or no JSON ({damage}): get it again') from damage
 
 
-def examine_mpii(people: Sequence[dict], num_keypoints: int = 16) -> LabelReport:
-    """Looks through labels in MMPose's format for MPII; an instance's id is its place in the file."""
-    annotations = []
-    for number, person in enumerate(people):
-        (x, y), radius = person['center'], 100 * person['scale']
-        joints = [
-            value for joint, visible in zip(person['joints'], person['joints_vis']) for value in (*joint, visible)
-        ]
-        annotations.append(dict(id=number, bbox=[x - radius, y - radius, 2 * radius, 2 * radius], keypoints=joints))
-    return LabelReport({}, *_examine(annotations, num_keypoints))
+def _check_file(file: str) -> None:
+    if '://' not in file and not os.path.isfile(file):
+        raise UserError(
+            f"{file} does not exist or is no file. Paths are relative to the current folder; a data set's are "
+            'data_root, ann_file, data_prefix and bbox_file of its dataloader.dataset'
+        )
 
 
-def _examine(
-    annotations: Sequence[dict],
+def read_labels(
+    file: str,
     num_keypoints: int,
     by_area: bool = False,
-    images: Optional[Dict[int, dict]] = None,
-    categories: Optional[List[Any]] = None,
-) -> Tuple[Faults, Faults, int]:
-    faults: Faults = defaultdict(list)
-    unused: Faults = defaultdict(list)
+    in_mpii: bool = False,
+    needed: Sequence[str] = ('images', 'annotations', 'categories'),
+) -> Tuple[Dict[str, list], LabelReport]:
+    """Reads labels and looks through them.
+
+    Args:
+        file: In COCO's format or MMPose's for MPII.
+        num_keypoints: K.
+        by_area: Whether results are scored by the instances' areas.
+        in_mpii: Whether it is in MPII's format; an instance's id is its place in the file.
+        needed: The lists that COCO's format has to have here.
+
+    Returns:
+        The content in COCO's format, and what was found.
+
+    Raises:
+        UserError: It is missing or damaged, in another format, or has faults.
+    """
+    content = read_json(file)
+    if in_mpii:
+        content = _from_mpii(file, content)
+    lacking = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if lacking:
+        raise UserError(f"cannot read the labels in {file}: COCO's format has lists of {', '.join(lacking)}, too")
+    report = _examine(content, num_keypoints, by_area)
+    if report.faults:
+        raise UserError(f'{file}: {_describe(report.faults)}. Mend these entries or take them out of the file')
+    return content, report
+
+
+def _from_mpii(file: str, people: Any) -> Dict[str, list]:
+    if not isinstance(people, list) or not all(isinstance(p, dict) and set(MPII_KEYS) <= set(p) for p in people):
+        raise UserError(f'cannot read the labels in {file}: it is no list of people with {", ".join(MPII_KEYS)}')
+    content: Dict[str, list] = dict(images=[], annotations=[], categories=[dict(id=1)])
+    for number, person in enumerate(people):
+        (x, y), radius = person['center'], 100 * person['scale']
+        box = [x - radius, y - radius, 2 * radius, 2 * radius]
+        joints = [value for joint, v in zip(person['joints'], person['joints_vis']) for value in (*joint, v)]
+        size = 1 << 30  # the labels have none
+        content['images'].append(dict(id=number, file_name=person['image'], width=size, height=size))
+        content['annotations'].append(dict(id=number, image_id=number, category_id=1, bbox=box, keypoints=joints))
+    return content
+
+
+def _examine(content: Dict[str, list], num_keypoints: int, by_area: bool) -> LabelReport:
+    report = LabelReport(defaultdict(list), [], defaultdict(list))
+    images: Dict[int, dict] = {}
+    for image in content['images']:
+        found = list(_image_faults(image, images))
+        for fault in found:
+            report.faults[f'images with {fault}'].append(_id(image))
+        if not found:
+            images[image['id']] = image
+    categories = [_id(category) for category in content.get('categories', ())]
     seen: Set[Any] = set()
-    for person in annotations:
-        found = list(_faults_of(person, seen, num_keypoints, categories))
+    for person in content.get('annotations', ()):
+        found = list(_faults(person, seen, num_keypoints))
+        if categories and not found and person.get('category_id') not in categories:
+            found = ['a category_id that the file does not list']
         reason = None if found else _why_unused(person, images)
-        if reason is not None:
-            unused[reason].append(person['id'])
-        elif by_area and not found and not person.get('area'):
+        if by_area and not found and not reason and not person.get('area'):
             found = ['no area, by which results are scored']
         for fault in found:
-            faults[fault].append(_id(person))
-    return faults, unused, len(annotations)
+            report.faults[f'annotations with {fault}'].append(_id(person))
+        if reason:
+            report.unused[f'with {reason}'].append(person['id'])
+        elif not found:
+            report.used.append(person)
+    return report
 
 
 def _id(entry: Any) -> Any:
@@ -146,8 +173,7 @@ def _image_faults(image: dict, images: Dict[int, dict]) -> Iterator[str]:
         yield 'no width and height above 0'
 
 
-def _faults_of(person: dict, seen: Set[Any], num_keypoints: int, categories: Optional[List[Any]]) -> Iterator[str]:
-    """What makes MMPose fail, or train or score on what is not there."""
+def _faults(person: dict, seen: Set[Any], num_keypoints: int) -> Iterator[str]:
     if not isinstance(_id(person), (int, str)):
         yield 'no id'
         return
@@ -156,13 +182,11 @@ def _faults_of(person: dict, seen: Set[Any], num_keypoints: int, categories: Opt
     seen.add(person['id'])
     if 'bbox' not in person or 'keypoints' not in person:  # which MMPose leaves out
         return
-    if categories is not None and person.get('category_id') not in categories:
-        yield 'a category_id that the file does not list'
+    for key, default in (('image_id', None), ('area', 0), ('num_keypoints', 1)):
+        if not _is_number(person.get(key, default)) or person.get(key, default) < 0:
+            yield f'{key} that is no number from 0 on'
     if person.get('iscrowd', 0) not in (0, 1):
         yield 'an iscrowd that is neither 0 nor 1'
-    for key in ('image_id', 'area', 'num_keypoints'):
-        if not _is_number(person.get(key, 0)) or person.get(key, 0) < 0:
-            yield f'{key} that is no number from 0 on'
     box, joints = _numbers(person['bbox']), _numbers(person['keypoints'])
     if box is None or box.size != 4:
         yield 'a box that is not four numbers'
@@ -178,35 +202,21 @@ def _faults_of(person: dict, seen: Set[Any], num_keypoints: int, categories: Opt
             yield 'a joint far from its box'
 
 
-def _why_unused(person: dict, images: Optional[Dict[int, dict]]) -> Optional[str]:
+def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
     """Why MMPose leaves an instance without faults out, or why it teaches nothing."""
     if 'bbox' not in person or 'keypoints' not in person:
         return 'no box or no key points'
     if person.get('iscrowd'):
-        return CROWD
+        return 'iscrowd'
     joints = np.asarray(person['keypoints']).reshape(-1, 3)
     if not person.get('num_keypoints', 1) or not (joints[:, 2] > 0).any() or joints[:, :2].max() <= 0:
-        return NO_JOINT
-    corners = np.add(person['bbox'], [0, 0, *person['bbox'][:2]])
-    if images is not None:
-        image = images.get(person.get('image_id', -1))
-        if image is None:
-            return 'an image_id that the file does not list'
-        corners = corners.clip(0, [image['width'] - 1, image['height'] - 1] * 2)
+        return 'no labelled joint'
+    image = images.get(person['image_id'])
+    if image is None:
+        return 'an image_id that the file does not list'
+    x, y, width, height = person['bbox']
+    corners = np.clip([x, y, x + width, y + height], 0, [image['width'] - 1, image['height'] - 1] * 2)
     return None if (corners[2:] > corners[:2]).all() else 'a box without area in the image'
-
-
-def lacking_keys(content: Any, keys: Sequence[str] = COCO_KEYS) -> str:
-    """Of the lists of a file in COCO format, those that it lacks."""
-    lists = content if isinstance(content, dict) else {}
-    return ', '.join(key for key in keys if not isinstance(lists.get(key), list))
-
-
-def is_mpii(content: Any) -> bool:
-    """Whether a file is labels in MMPose's format for MPII."""
-    return isinstance(content, list) and all(
-        isinstance(person, dict) and set(MPII_KEYS) <= set(person) for person in content
-    )
 
 
 def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
@@ -219,7 +229,8 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         by_area: Whether results on it are scored by the instances' areas.
 
     Returns:
-        For the log: a line for each file with instances that MMPose leaves out or that teach nothing.
+        For the log: a line for each file with its number of people, and of those that MMPose leaves out or that teach
+        nothing.
 
     Raises:
         UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
@@ -235,44 +246,26 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
     boxes, file = dataset.get('bbox_file'), dataset.get('ann_file')
     if not inspect.isclass(kind) or not issubclass(kind, BaseCocoStyleDataset) or not file:
         return []
-    if boxes and not boxes.endswith('.json'):
-        raise UserError(f'bbox_file={boxes!r}: boxes are read from JSON alone, since loading other files can run code')
+    if boxes:
+        if not boxes.endswith('.json'):
+            raise UserError(f'bbox_file={boxes!r}: boxes are read from JSON alone, since other files can run code')
+        _check_file(boxes)
     if dataset.get('data_root') and not is_abs(file):
         file = join_path(dataset['data_root'], file)
-    for path in (file, boxes):
-        if path and '://' not in path and not os.path.isfile(path):
-            raise UserError(
-                f"{path} does not exist or is no file. Paths are relative to the current folder. The data sets' are "
-                'data_root, ann_file, data_prefix and bbox_file of each dataloader.dataset, and ann_file of the '
-                'evaluators: change them in the config or by --cfg-options'
-            )
-    in_mpii = issubclass(kind, MpiiDataset)
-    if not in_mpii and any(getattr(kind, name) is not getattr(BaseCocoStyleDataset, name) for name in READERS):
+    in_mpii, methods = issubclass(kind, MpiiDataset), ('_load_annotations', 'parse_data_info')
+    if not in_mpii and any(getattr(kind, name) is not getattr(BaseCocoStyleDataset, name) for name in methods):
         return []
     stamp = os.stat(file).st_mtime_ns if os.path.isfile(file) else 0
     num_keypoints = kind._load_metainfo(dataset.get('metainfo'))['num_keypoints']
-    report = _read(file, stamp, in_mpii, num_keypoints, bool(boxes), by_area)
-    return [f'{file}: {report.unused_line()}'] if report.unused else []
+    needed = ('images',) if boxes else ('images', 'annotations')
+    people, counts = _count(file, stamp, num_keypoints, by_area, in_mpii, needed)
+    if not boxes and not people:
+        raise UserError(f'{file} has no person with a labelled joint in an image: {counts}')
+    return [f'{file}: {counts}']
 
 
 @lru_cache(maxsize=16)
-def _read(file: str, stamp: int, in_mpii: bool, num_keypoints: int, has_boxes: bool, by_area: bool) -> LabelReport:
-    """The report on a file, which is read again where its stamp has changed."""
-    try:
-        content = json.loads(get_text(file))
-    except ValueError as damage:
-        raise UserError(f'{file} is damaged, or no JSON ({damage}): get it again') from damage
-    if in_mpii:
-        if not is_mpii(content):
-            raise UserError(f'cannot read the labels in {file}: it is no list of people with {", ".join(MPII_KEYS)}')
-        report = examine_mpii(content, num_keypoints)
-    else:
-        lacking = lacking_keys(content, COCO_KEYS[:1] if has_boxes else COCO_KEYS[:2])
-        if lacking:
-            raise UserError(f'cannot read the labels in {file}: in COCO format it would have lists of {lacking}')
-        report = examine_coco(content, num_keypoints, by_area)
-    if report.faults():
-        raise UserError(f'{file}: {report.faults()}. Mend these entries or take them out of the file')
-    if not has_boxes and report.num_unused() == report.instances:
-        raise UserError(f'{file} has no person with a labelled joint in an image. {report.unused_line()}')
-    return report
+def _count(file: str, stamp: int, *options: Any) -> Tuple[int, str]:
+    """What :func:`read_labels` counts; a file is read again where its stamp has changed."""
+    report = read_labels(file, *options)[1]
+    return len(report.used), report.counts()

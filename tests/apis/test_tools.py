@@ -72,7 +72,7 @@ def test_labels_are_looked_through_before_anything_is_built(run_tool, student, t
     (data / 'labels.json').write_text(json.dumps(labels))
     option = f'train_dataloader.dataset.data_root={data}'
     message = run_tool('train', config, '--work-dir', 'run', '--cfg-options', option)
-    assert message.startswith(f'error: {data}/labels.json: annotations: 1 with a coordinate that is no number (id 3)')
+    assert message.startswith(f'error: {data}/labels.json: 1 annotations with a coordinate that is no number (id 3)')
     assert not (tmp_path / 'run').exists()
 
 

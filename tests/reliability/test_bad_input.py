@@ -543,41 +543,47 @@ def second_joint(x, y):
 NAN = float('nan')
 # How the file is spoilt, and what is said.
 LABELS = {
-    'a joint that is NaN': (second_joint(NAN, 5), ['1 with a coordinate that is no number (id 2)', 'Mend']),
-    'a joint at infinity': (second_joint(5, float('inf')), ['1 with a coordinate that is no number (id 2)']),
-    'a box with NaN': (second_person(bbox=[NAN, 1, 20, 30]), ['1 with a box that is not four numbers (id 2)']),
-    'a box of three numbers': (second_person(bbox=[1, 20, 30]), ['1 with a box that is not four numbers (id 2)']),
-    'a joint far away': (second_joint(30000, 5), ['1 with a joint far from its box (id 2)']),
-    '14 joints for one person': (second_person(keypoints=[5, 5, 2] * 14), ['1 with not 17 key points (id 2)']),
-    '14 joints for all': (each_person(keypoints=[5, 5, 2] * 14), ['6 with not 17 key points (id 1, ...)']),
-    'joints of two numbers': (second_person(keypoints=[5, 5] * 17), ['1 with not 17 key points (id 2)']),
-    'an id used twice': (second_person(id=1), ['1 with an id used twice (id 1)']),
+    'a joint that is NaN': (second_joint(NAN, 5), ['1 annotations with a coordinate that is no number (id 2)', 'Mend']),
+    'a joint at infinity': (second_joint(5, float('inf')), ['with a coordinate that is no number (id 2)']),
+    'a box with NaN': (second_person(bbox=[NAN, 1, 20, 30]), ['with a box that is not four numbers (id 2)']),
+    'a box of three numbers': (second_person(bbox=[1, 20, 30]), ['with a box that is not four numbers (id 2)']),
+    'a joint far away': (second_joint(30000, 5), ['1 annotations with a joint far from its box (id 2)']),
+    '14 joints for one person': (second_person(keypoints=[5, 5, 2] * 14), ['with not 17 key points (id 2)']),
+    '14 joints for all': (each_person(keypoints=[5, 5, 2] * 14), ['6 annotations with not 17 key points (id 1, ...)']),
+    'joints of two numbers': (second_person(keypoints=[5, 5] * 17), ['1 annotations with not 17 key points (id 2)']),
+    'an id used twice': (second_person(id=1), ['1 annotations with an id used twice (id 1)']),
     'an id used twice, in one picture': (second_person(id=1, image_id=1), ['an id used twice (id 1)']),
-    'an id that is null': (second_person(id=None), ['annotations: 1 with no id']),
-    'a person that is null': (lambda content: content['annotations'].append(None), ['annotations: 1 with no id']),
-    'a joint that is text': (second_joint('12', 5), ['1 with a coordinate that is no number (id 2)']),
-    'a joint that is null': (second_joint(None, 5), ['1 with a coordinate that is no number (id 2)']),
-    'a box that is text': (second_person(bbox='12'), ['1 with a box that is not four numbers (id 2)']),
-    'a box with null': (second_person(bbox=[1, None, 20, 30]), ['1 with a box that is not four numbers (id 2)']),
-    'an area that is text': (second_person(area='large'), ['1 with area that is no number from 0 on (id 2)']),
-    'an area that is null': (second_person(area=None), ['1 with area that is no number from 0 on (id 2)']),
-    'a number of joints that is text': (second_person(num_keypoints='16'), ['1 with num_keypoints that is no number']),
-    'a picture id that is text': (second_person(image_id='2'), ['1 with image_id that is no number']),
+    'an id that is null': (second_person(id=None), ['1 annotations with no id']),
+    'a person that is null': (lambda content: content['annotations'].append(None), ['1 annotations with no id']),
+    'a joint that is text': (second_joint('12', 5), ['1 annotations with a coordinate that is no number (id 2)']),
+    'a joint that is null': (second_joint(None, 5), ['1 annotations with a coordinate that is no number (id 2)']),
+    'a box that is text': (second_person(bbox='12'), ['1 annotations with a box that is not four numbers (id 2)']),
+    'a box with null': (second_person(bbox=[1, None, 20, 30]), ['with a box that is not four numbers (id 2)']),
+    'an area that is text': (second_person(area='large'), ['with area that is no number from 0 on (id 2)']),
+    'an area that is null': (second_person(area=None), ['1 annotations with area that is no number from 0 on (id 2)']),
+    'a number of joints that is text': (second_person(num_keypoints='16'), ['with num_keypoints that is no number']),
+    'a picture id that is text': (second_person(image_id='2'), ['1 annotations with image_id that is no number']),
     'a visibility of -1': (second_person(keypoints=[40, 40, -1] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
     'a visibility of 3': (second_person(keypoints=[40, 40, 3] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
-    'iscrowd as text': (each_person(iscrowd='0'), ['6 with an iscrowd that is neither 0 nor 1 (id 1, ...)']),
-    'another category': (second_person(category_id=2), ['1 with a category_id that the file does not list (id 2)']),
+    'iscrowd as text': (
+        each_person(iscrowd='0'),
+        ['6 annotations with an iscrowd that is neither 0 nor 1 (id 1, ...)'],
+    ),
+    'another category': (second_person(category_id=2), ['with a category_id that the file does not list (id 2)']),
     'no category': (lambda content: content['annotations'][1].pop('category_id'), ['a category_id that']),
-    'a picture listed twice': (second_picture(id=1), ['images: 1 with an id used twice (id 1)']),
-    'a picture of which the id is text': (second_picture(id='2'), ['images: 1 with an id that is no whole number']),
-    'a picture without a name': (second_picture(file_name=None), ['images: 1 with no file_name (id 2)']),
+    'a picture listed twice': (second_picture(id=1), ['1 images with an id used twice (id 1)']),
+    'a picture of which the id is text': (second_picture(id='2'), ['1 images with an id that is no whole number']),
+    'a picture without a name': (second_picture(file_name=None), ['1 images with no file_name (id 2)']),
     'no labelled joint': (each_person(keypoints=[5, 5, 0] * 17), ['no person with a labelled joint']),
     'nobody with key points': (each_person(num_keypoints=0), ['no person with a labelled joint']),
     'no person': (lambda content: content.update(annotations=[]), ['no person with a labelled joint']),
-    'no box with an area': (each_person(bbox=[5, 5, 0, 9]), ['6 with a box without area in the image (id 1, ...)']),
+    'no box with an area': (
+        each_person(bbox=[5, 5, 0, 9]),
+        ['left out: 6 with a box without area in the image (id 1, ...)'],
+    ),
     'pictures without a size': (
         lambda content: content['images'][0].pop('width'),
-        ['images: 1 with no width and height above 0 (id 1)'],
+        ['1 images with no width and height above 0 (id 1)'],
     ),
     'no pictures listed': (lambda content: content.pop('images'), ['cannot read the labels', 'images']),
 }
@@ -615,7 +621,7 @@ def test_areas_are_needed_where_results_are_scored_by_them(fault, toy, refuses, 
     cfg.val_dataloader.dataset.data_root = str(folder)
     cfg.val_evaluator.ann_file = str(folder / 'labels.json')
     runner = Runner.from_cfg(cfg)
-    message = f'{folder / "labels.json"}: annotations: 1 with no area, by which results are scored (id 2)'
+    message = f'{folder / "labels.json"}: 1 annotations with no area, by which results are scored (id 2)'
     refuses(f'labels to test on with {fault}', runner.train, message)
     assert runner.iter == 0
     cfg.update(val_evaluator=dict(cfg.val_evaluator, use_area=False), experiment_name=f'{cfg.experiment_name}_without')

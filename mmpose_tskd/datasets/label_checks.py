@@ -182,8 +182,8 @@ def _faults(person: dict, seen: Set[Any], num_keypoints: int) -> Iterator[str]:
     seen.add(person['id'])
     if 'bbox' not in person or 'keypoints' not in person:  # which MMPose leaves out
         return
-    for key, default in (('image_id', None), ('area', 0), ('num_keypoints', 1)):
-        if not _is_number(person.get(key, default)) or person.get(key, default) < 0:
+    for key in ('image_id', 'area', 'num_keypoints'):
+        if not (_is_number(person.get(key)) and person[key] >= 0) and (key in person or key == 'image_id'):
             yield f'{key} that is no number from 0 on'
     if person.get('iscrowd', 0) not in (0, 1):
         yield 'an iscrowd that is neither 0 nor 1'

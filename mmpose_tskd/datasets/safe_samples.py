@@ -71,21 +71,21 @@ class SafeSamples(Dataset):
 
     Args:
         dataset: An MMEngine data set.
-        skip: Draw another sample in place of a damaged one.
-        max_tries: Samples that stand in for one before it is given up.
+        skip: Draw another sample in place of a damaged one, up to 100 times.
     """
 
-    def __init__(self, dataset: BaseDataset, skip: bool = False, max_tries: int = 100):
+    max_tries = 100
+
+    def __init__(self, dataset: BaseDataset, skip: bool = False):
         self.dataset = dataset
         self.skip = skip
-        self.max_tries = max_tries
 
     @property  # type: ignore[misc]
     def __class__(self):
         return type(self.dataset)
 
     def __reduce__(self) -> tuple:
-        return SafeSamples, (self.dataset, self.skip, self.max_tries)
+        return SafeSamples, (self.dataset, self.skip)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dataset, name)

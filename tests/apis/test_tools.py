@@ -77,24 +77,19 @@ def test_labels_are_looked_through_before_anything_is_built(run_tool, student, t
 
 
 def test_a_files_name_cannot_steer_the_terminal(run_tool, student):
-    message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.ann_file=\x1b[2J\rall is well')
-    assert '\\x1b[2J\\rall is well does not exist' in message and message.replace('\n', '').isprintable()
+    message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.ann_file=\x1b[2J\rfine')
+    assert '\\x1b[2J\\rfine does not exist' in message and message.replace('\n', '').isprintable()
 
 
-def test_a_reader_that_closes_the_output_is_no_full_disk(tmp_path):
-    code = (
-        'from mmpose_tskd.apis.tools import reporting_mistakes\n'
-        'with reporting_mistakes():\n'
-        '    while True:\n'
-        '        print("x" * 1000)\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO
-    )
-    process.stdout.readline()
-    process.stdout.close()
-    errors = [line for line in process.stderr.read().splitlines() if 'Warning' not in line]
-    assert process.wait() == 1 and errors[-1].startswith('error: what read the output has closed it'), errors
+def test_a_reader_that_closes_the_output_is_no_full_disk(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as output:
+        monkeypatch.setattr(sys, 'stdout', output)
+        with pytest.raises(SystemExit, match='error: what read the output has closed it'):
+            with tools.reporting_mistakes():
+                print('epoch 1', flush=True)
+        print('what is written when Python ends', flush=True)
 
 
 def test_missing_weights_end_with_the_commands_that_make_them(run_tool, make_config, tmp_path):

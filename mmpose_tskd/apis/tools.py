@@ -23,9 +23,10 @@ PHASES = dict(
     val=('val_dataloader', 'val_cfg', 'val_evaluator'),
     test=('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
-# what MMEngine and Python say where a part of a config has no type, an unknown one, or options that its class has not
+# what MMEngine, MMPose and Python say where a part of a config has no type, an unknown one, options that its class has
+# not, or needs another package
 UNBUILDABLE = re.compile(
-    r'is not in the .* registry|must contain the key "type"|cfg should be a dict|'
+    r'is not in the .* registry|must contain the key "type"|cfg should be a dict|is not installed|'
     r'__init__\(\) (got an unexpected keyword argument|missing \d+ required)'
 )
 

@@ -22,6 +22,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
 from mmpose.apis import init_model
+from mmpose.datasets.transforms import common_transforms
 from mmpose.registry import MODELS
 from PIL import Image
 
@@ -452,6 +453,13 @@ def test_a_mistake_in_a_config(fault, short, refuses, monkeypatch, tmp_path):
     cfg = short(name)
     change(cfg)
     refuses(fault, lambda: check_and_train(cfg), *parts)
+
+
+def test_a_package_that_is_not_installed(short, refuses, monkeypatch):
+    monkeypatch.setattr(common_transforms, 'albumentations', None)
+    cfg = short(PLAIN)
+    cfg.train_dataloader.dataset.pipeline.insert(-1, dict(type='Albumentation', transforms=[]))
+    refuses('missing package', lambda: check_and_train(cfg), 'config cannot be built: albumentations is not installed')
 
 
 def metainfo(links, num_keypoints=17):

@@ -145,7 +145,7 @@ def test_an_unwritable_folder_is_named(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / 'images/val_000001.jpg').mkdir(parents=True)
-    with pytest.raises(OSError, match='val_000001.jpg'):
+    (tmp_path / 'images/train_000001.jpg').mkdir(parents=True)
+    with pytest.raises(OSError, match='train_000001.jpg'):
         generate_synthetic_crowd(tmp_path, num_train=1, num_val=1, workers=1)
-    assert not (tmp_path / 'annotations/synthetic_crowd_val.json').exists()
+    assert not (tmp_path / 'annotations/synthetic_crowd_train.json').exists()

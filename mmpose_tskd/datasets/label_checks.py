@@ -126,9 +126,9 @@ def _examine(content: Dict[str, list], num_keypoints: int, by_area: bool) -> Lab
             report.faults[f'images with {fault}'].append(_id(image))
         if not found:
             images[image['id']] = image
-    categories = [_id(category) for category in content.get('categories', ())]
+    categories = [_id(category) for category in content.get('categories') or ()]
     seen: Set[Any] = set()
-    for person in content.get('annotations', ()):
+    for person in content.get('annotations') or ():
         found = list(_faults(person, seen, num_keypoints))
         if categories and not found and person.get('category_id') not in categories:
             found = ['a category_id that the file does not list']

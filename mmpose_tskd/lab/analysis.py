@@ -186,9 +186,8 @@ def _load(config: str, options: Optional[dict]) -> Config:
 
 
 def _loader(cfg: Any, seed: int) -> Any:
-    loader = Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
-    check_labels(loader.dataset)
-    return loader
+    check_labels(cfg.dataset)
+    return Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
 
 
 def _resume(model: PoseDistiller, file: str) -> None:

@@ -8,6 +8,11 @@ from torch import Tensor
 
 from ..errors import UserError
 
+NO_COORDS = (
+    'the batches hold no key points in input pixels: write dict(type="PackPoseInputs", pack_transformed=True) at the '
+    'end of each training pipeline'
+)
+
 
 def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
     """N×K, fp32: 1 where a joint has a label (visible or hidden), else 0.
@@ -27,9 +32,6 @@ def labelled_coords(data_samples: Sequence, device: torch.device) -> Tensor:
         UserError: The pipeline did not pack them.
     """
     if 'transformed_keypoints' not in data_samples[0].gt_instances:
-        raise UserError(
-            'the batch holds no key points in input pixels: '
-            'write dict(type="PackPoseInputs", pack_transformed=True) at the end of the training pipeline'
-        )
+        raise UserError(NO_COORDS)
     coords = np.concatenate([s.gt_instances.transformed_keypoints for s in data_samples])
     return torch.from_numpy(coords[..., :2].astype(np.float32)).to(device, non_blocking=True)

@@ -5,6 +5,7 @@ from typing import Any, Optional
 import numpy as np
 
 from ..errors import UserError
+from ..poses import find_reader
 
 # What a codec's targets depend on, of all of MMPose's top-down codecs that we read.
 CODEC_OPTIONS = (
@@ -17,6 +18,8 @@ CODEC_OPTIONS = (
     'normalize',
     'heatmap_type',
     'unbiased',
+    'radius_factor',
+    'kernel_size',
 )
 
 
@@ -33,20 +36,19 @@ def check_targets(dataset: Any, model: Any) -> None:
         UserError: The data set has another number of joints than the head, or its pipeline crops pictures to another
             size or encodes other targets than the head's codec.
     """
-    head: Any = getattr(model, 'head', None)
-    head = getattr(head, 'base_head', head)
-    codec = getattr(head, 'decoder', None)
-    if codec is None:
+    reader = find_reader(getattr(model, 'head', None))
+    if reader is None:
         return
+    codec = reader.codec
     num_keypoints = dataset.metainfo['num_keypoints']
     for transform in _transforms(dataset):
         kind = type(transform).__name__
         if kind == 'KeypointConverter':
             num_keypoints = transform.num_keypoints
-        if kind == 'TopdownAffine' and tuple(transform.input_size) != tuple(codec.input_size):
+        if kind == 'TopdownAffine' and tuple(transform.input_size) != reader.input_size:
             raise UserError(
                 f"TopdownAffine.input_size in the pipeline is {tuple(transform.input_size)}, but the head's codec has "
-                f'{tuple(codec.input_size)} (w, h): write the changed codec into model.head.decoder and each pipeline'
+                f'{reader.input_size} (w, h): write the changed codec into model.head.decoder and each pipeline'
             )
         if kind == 'GenerateTarget' and not isinstance(transform.encoder, list):
             difference = _difference(transform.encoder, codec)
@@ -55,9 +57,9 @@ def check_targets(dataset: Any, model: Any) -> None:
                     f"GenerateTarget.encoder in the pipeline has {difference} in the head's codec "
                     '(model.head.decoder): write the changed codec into both'
                 )
-    if num_keypoints != head.out_channels:
+    if num_keypoints != reader.num_keypoints:
         raise UserError(
-            f'model.head.out_channels is {head.out_channels}, but the data set ({dataset.metainfo["dataset_name"]}) '
+            f'model.head.out_channels is {reader.num_keypoints}, but the data set ({dataset.metainfo["dataset_name"]}) '
             f'has {num_keypoints} joints'
         )
 

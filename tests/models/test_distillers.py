@@ -11,12 +11,15 @@ from mmpose.registry import MODELS
 from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.distillers import PoseDistiller
 from mmpose_tskd.models.losses import progressive_pose_loss
 from mmpose_tskd.poses import load_skeleton
 
 
 def build(cfg, initialised=True):
     model = MODELS.build(cfg.model)
+    if isinstance(model, PoseDistiller):
+        model.skeleton = load_skeleton('CocoDataset')  # as the Runner's data would tell it
     if initialised:
         model.init_weights()
     return model.train() or model

@@ -30,6 +30,7 @@ class TeacherEvaluationHook(Hook):
             raise UserError(
                 f'custom_hooks: TeacherEvaluationHook needs a distiller with a teacher, which model.type={kind} is not'
             )
+        unwrapped_model(runner).learn_joints()  # a resumed run may begin with the validation that it still owes
         if runner.val_loop is None:
             raise UserError('custom_hooks: TeacherEvaluationHook needs a validation: set val_dataloader, val_evaluator')
         metrics = copy.deepcopy(runner.cfg.val_evaluator)
@@ -48,7 +49,9 @@ class TeacherEvaluationHook(Hook):
         data = model.data_preprocessor(copy.deepcopy(data_batch), False)
         answer = model.teacher(data['inputs'])
         # the evaluator's threshold is for the student's head, whose scores may be on another scale
-        scores = answer.scores * (model.reader.best_score / answer.reader.best_score)
+        own, other = model.reader, answer.reader
+        share = (answer.scores - other.least_score) / (other.best_score - other.least_score)
+        scores = own.least_score + share * (own.best_score - own.least_score)
         if answer.weights is not None:
             scores = scores * (answer.weights > 0)
         instances = pack_instances(model.reader.decoded(answer.peaks), scores)

@@ -1,7 +1,9 @@
+from typing import Sequence
+
 from ...errors import UserError
 from ...poses import PoseOutputs
 
-_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins')
+_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins', regressed='coordinates')
 _COMPARES = dict(heatmaps='HeatmapMSELoss', simcc='SimCCLogitKDLoss')
 
 
@@ -20,9 +22,33 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
     other = 'simcc' if kind == 'heatmaps' else 'heatmaps'
     for who, outputs in (('student', student), ('teacher', teacher)):
         if getattr(outputs, kind) is None:
+            offers = next(name for name in _NAMES if getattr(outputs, name) is not None)
             both = getattr(student, other) is not None and getattr(teacher, other) is not None
             fits = f'{_COMPARES[other]}, or ' if both else ''
             raise UserError(
                 f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[other]}: "
                 f'use {fits}PoseL1Loss, which compares the poses of any two heads'
             )
+
+
+def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, options: Sequence[str]) -> None:
+    """That the codecs of both networks encode a joint alike, so that equal poses have equal targets.
+
+    Args:
+        loss: The loss's name, for the message.
+        student: The student's outputs.
+        teacher: The teacher's.
+        options: Of the codecs, those on which the encoding depends.
+
+    Raises:
+        UserError: They do not.
+    """
+    drawn, others = (
+        f'{type(codec).__name__}({", ".join(f"{name}={getattr(codec, name)}" for name in options if hasattr(codec, name))})'
+        for codec in (student.codec, teacher.codec)
+    )
+    if drawn != others:
+        raise UserError(
+            f"{loss} compares what two codecs draw, but the student's draws a joint as {drawn}, the teacher's as "
+            f"{others}: give the student's codec the teacher's, or use PoseL1Loss"
+        )

@@ -12,7 +12,7 @@ from .outputs import PoseOutputs
 
 
 class CombinedReader(HeatmapReader):
-    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: of each joint a disc, and from each pixel the way to it.
+    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: of a joint a disc, and from each pixel the way to it.
 
     The three maps of a joint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel in which the
     blurred disc is highest and the way from there, as the codec has it; ``coords`` the mean of what the pixels around

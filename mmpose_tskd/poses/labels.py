@@ -25,8 +25,8 @@ def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
 
 def keypoint_weights(data_samples: Sequence) -> Tensor:
     """N×K: the weights that the codec gives the labelled joints; of a codec for each level (MSPN), the last one's."""
-    weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples])
-    return weights[:, -1] if weights.ndim == 3 else weights
+    weights = [s.gt_instance_labels.keypoint_weights for s in data_samples]
+    return torch.cat([weight[-1] if weight.ndim == 3 else weight for weight in weights])
 
 
 def labelled_coords(data_samples: Sequence, device: torch.device) -> Tensor:

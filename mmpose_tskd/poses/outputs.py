@@ -77,7 +77,7 @@ class PoseOutputs:
 
     @property
     def confidence(self) -> Tensor:
-        """N×K, in [0, 1]: the scores between the least and that of the head's own target, so that all heads' compare."""
+        """N×K, in [0, 1]: the scores from the least to that of the head's own target, so that all heads' compare."""
         least, best = self.reader.least_score, self.reader.best_score
         return ((self.scores - least) / (best - least)).clamp(0, 1)
 

@@ -150,7 +150,7 @@ def _parse(raw: Any, where: str) -> dict:
 
 
 def training_skeleton() -> Optional[Skeleton]:
-    """The joints of the data set that a Runner trains on, as its ``RuntimeInfoHook`` tells; None outside of training."""
+    """The joints of the data that a Runner trains on, as its ``RuntimeInfoHook`` tells; None outside of training."""
     metainfo = MessageHub.get_current_instance().get_info('dataset_meta')
     return None if metainfo is None else load_skeleton(metainfo)
 

@@ -96,9 +96,7 @@ def distiller(tmp_path):
         for weight in taught.head.parameters():  # answers that differ from joint to joint and place to place
             torch.nn.init.normal_(weight, std=0.3)
         torch.save(taught.state_dict(), tmp_path / 'teacher.pth')
-        losses = losses or dict(
-            loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss')
-        )
+        losses = losses or dict(loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss'))
         cfg = dict(
             copy.deepcopy(student),
             type='PoseDistiller',
@@ -422,9 +420,7 @@ def test_joints_given_as_a_dict_are_shown_with_the_predictions(distiller):
     [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')],
 )
 def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, codec, head):
-    model = distiller(
-        estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), teacher_flip_test=True
-    )
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), teacher_flip_test=True)
     flip = list(load_skeleton('CocoDataset').flip_indices)
     inputs = torch.randn(2, 3, 96, 64)
     plain, mirrored = model.teacher(inputs), model.teacher(inputs.flip(-1))

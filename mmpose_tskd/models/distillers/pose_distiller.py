@@ -41,8 +41,9 @@ class PoseDistiller(TopdownPoseEstimator):
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
-        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the training
-            data do not say them: outside of a Runner, or where the pipeline converts them (``KeypointConverter``).
+        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
+            training data do not say them: outside of a Runner, or where the pipeline converts them
+            (``KeypointConverter``).
         teacher_metainfo: The teacher's joints, likewise, where its config does not name its data set or names them
             otherwise. It teaches those that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
@@ -144,16 +145,17 @@ class PoseDistiller(TopdownPoseEstimator):
         found, count = training_skeleton(), self.reader.num_keypoints
         if found is not None and found.num_keypoints != count and self.skeleton is None:
             raise UserError(
-                f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {count}: where '
-                'the pipeline converts them (KeypointConverter), set model.metainfo to the joints that it makes of them'
+                f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {count}: '
+                'where the pipeline converts them (KeypointConverter), set model.metainfo to what it makes of them'
             )
         if found is not None and found.num_keypoints == count and self.skeleton is not None:
             self.skeleton.require_same(found, 'model.metainfo')
         self.skeleton = self.skeleton or found
         if self.skeleton is not None and self.skeleton.unmirrored():
+            joints = ', '.join(self.skeleton.unmirrored())
             print_log(
-                f'The metainfo of {self.skeleton.dataset} mirrors {", ".join(self.skeleton.unmirrored())} to a joint that '
-                'is not mirrored to it: what is flipped has another joint there. Mend swap in its keypoint_info',
+                f'The metainfo of {self.skeleton.dataset} mirrors {joints} to a joint that is not mirrored to it: what '
+                'is flipped has another joint there. Mend swap in its keypoint_info',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -317,7 +319,7 @@ class PoseDistiller(TopdownPoseEstimator):
         return teacher
 
     def distill_state_dict(self) -> Dict[str, Any]:
-        """What the distiller itself has learnt: the losses' adapters, γ, and which joints each category's labels have."""
+        """What the distiller itself has learnt: the adapters, γ, and which joints the labels of a category have."""
         adapters = {name: value.cpu() for name, value in self.distill_losses.state_dict().items()}
         return dict(adapters=adapters, gamma=float(self.gamma), categories=self.categories.state_dict())
 

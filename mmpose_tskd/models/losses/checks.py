@@ -1,5 +1,7 @@
 from typing import Sequence
 
+import numpy as np
+
 from ...errors import UserError
 from ...poses import PoseOutputs
 
@@ -26,7 +28,7 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
             both = getattr(student, other) is not None and getattr(teacher, other) is not None
             fits = f'{_COMPARES[other]}, or ' if both else ''
             raise UserError(
-                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[other]}: "
+                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[offers]}: "
                 f'use {fits}PoseL1Loss, which compares the poses of any two heads'
             )
 
@@ -44,11 +46,13 @@ def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, opt
         UserError: They do not.
     """
     drawn, others = (
-        f'{type(codec).__name__}({", ".join(f"{name}={getattr(codec, name)}" for name in options if hasattr(codec, name))})'
-        for codec in (student.codec, teacher.codec)
+        {name: np.asarray(getattr(outputs.codec, name)).tolist() for name in options if hasattr(outputs.codec, name)}
+        for outputs in (student, teacher)
     )
-    if drawn != others:
+    own_kind, other_kind = type(student.codec).__name__, type(teacher.codec).__name__
+    if (own_kind, drawn) != (other_kind, others):
         raise UserError(
-            f"{loss} compares what two codecs draw, but the student's draws a joint as {drawn}, the teacher's as "
-            f"{others}: give the student's codec the teacher's, or use PoseL1Loss"
+            f"{loss} compares what two codecs draw, but the student's draws a joint by {own_kind} "
+            f"{drawn}, the teacher's by {other_kind} {others}: give the student's codec the teacher's, or use "
+            'PoseL1Loss'
         )

@@ -85,7 +85,7 @@ class SimCCLogitKDLoss(nn.Module):
         return self.loss_weight * simcc_logit_kd_loss(bins, target, weight, self.temperature)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
-        """Raises UserError if one of the two has no SimCC bins, or these differ in number or in how they draw a joint."""
+        """Raises UserError if one of the two has no SimCC bins, or they differ in number or in what they encode."""
         check_both_offer('simcc', 'SimCCLogitKDLoss', student, teacher)
         own, other = (tuple(v.shape[-1] for v in outputs.require_simcc()) for outputs in (student, teacher))
         if own != other:

@@ -107,8 +107,8 @@ class FrozenTeacher:
         own = self.skeleton
         if own is not None and own.num_keypoints != count:
             raise UserError(
-                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} key points, the teacher {count}: '
-                "set model.teacher_metainfo to the teacher's dataset class or metainfo dict"
+                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} key points, the teacher '
+                f"{count}: set model.teacher_metainfo to the teacher's dataset class or metainfo dict"
             )
         if own is not None and student is not None:
             joints = match_joints(student, own)
@@ -135,8 +135,8 @@ class FrozenTeacher:
         missing = [name for name, joint in zip(student.names, joints) if joint < 0]
         if len(missing) == len(joints):
             raise UserError(
-                f"the data sets of model.teacher ({own.dataset}) and of the student ({student.dataset}) have no joint's "
-                f'name in common, such as {own.names[0]} and {student.names[0]} (a number alone says no place): give '
+                f'the data sets of model.teacher ({own.dataset}) and of the student ({student.dataset}) have no '
+                f"joint's name in common, such as {own.names[0]} and {student.names[0]} (a number says no place): give "
                 "model.teacher_metainfo as a metainfo dict with the student's names"
             )
         print_log(
@@ -223,5 +223,5 @@ _TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstim
 _REFUSED = dict(
     BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
     PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
-    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its weights fit once exported",
+    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its exported weights fit",
 )

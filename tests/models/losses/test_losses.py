@@ -20,6 +20,7 @@ from mmpose_tskd.models.losses import (
     simcc_kl_loss,
     structure_loss,
 )
+from mmpose_tskd.poses import load_skeleton
 
 LINE = dict(
     dataset_name='line',

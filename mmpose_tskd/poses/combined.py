@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -31,8 +31,9 @@ class CombinedReader(HeatmapReader):
     def num_keypoints(self) -> int:
         return self.head.out_channels // 3
 
-    def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
-        return PoseOutputs(feats=feats, reader=self, heatmaps=_stacked(output))
+    def __call__(self, feats: Tuple[Tensor, ...], output: Union[Tensor, List[Tensor]]) -> PoseOutputs:
+        outputs = super().__call__(feats, output)
+        return replace(outputs, heatmaps=_stacked(outputs.require_heatmaps()))
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:
         """A batch's targets, as if a network had put them out."""

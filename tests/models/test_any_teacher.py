@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
-from mmpose.codecs import MegviiHeatmap
+from mmpose.codecs import DecoupledHeatmap
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
 from test_skeleton import HAND
@@ -348,31 +348,45 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo and model.metainfo'),
-        (dict(teacher_metainfo='CocoDataset'), 'matched with model.metainfo by names'),
-        (dict(teacher_metainfo='MpiiDataset', metainfo='CrowdPoseDataset'), 'teacher_metainfo has 16 .* teacher 17'),
+        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo'),
+        (dict(metainfo=None, teacher_metainfo='CocoDataset'), 'the student 14: .* set model.metainfo'),
+        (dict(teacher_metainfo='MpiiDataset'), 'mpii, the data set of model.teacher, has 16 .* the teacher 17'),
         (dict(teacher_metainfo='CocoDataset', metainfo='MpiiDataset'), 'model.metainfo has 16 .* student 14'),
-        (dict(teacher_metainfo='NoDataset', metainfo='CrowdPoseDataset'), 'model.teacher_metainfo: .*NoDataset'),
-        (dict(metainfo='CrowdPoseDataset'), 'metainfo, which stands for the teacher too, has 14 .* teacher 17: set'),
-        (dict(teacher_flip_test=True), 'teacher_flip_test needs model.metainfo'),
+        (dict(teacher_metainfo='NoDataset'), 'model.teacher_metainfo: .*NoDataset'),
         (dict(teacher_confidence=-1.0), 'teacher_confidence is a power'),
     ],
 )
 def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
     student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
+    options = dict(dict(metainfo='CrowdPoseDataset'), **options)
     with pytest.raises(UserError, match=message):
         distiller(student, estimator(MSRA), dict(loss_pose=dict(type='PoseL1Loss')), **options)
 
 
-def test_a_teacher_whose_codec_nobody_reads_is_named(distiller):
-    combined = estimator(dict(UDP, heatmap_type='combined'))
-    with pytest.raises(UserError, match='model.teacher.head.decoder: no reader knows the codec UDPHeatmap'):
-        distiller(estimator(MSRA), combined)
+def test_a_flip_test_needs_to_know_the_mirror_pairs(distiller):
+    student, losses = estimator(SIMCC, 'OfficialSimCCHead'), dict(loss_pose=dict(type='PoseL1Loss'))
+    with pytest.raises(UserError, match='teacher_flip_test needs to know which joints mirror which'):
+        distiller(student, estimator(MSRA), losses, metainfo=None, teacher_flip_test=True)
+
+
+@pytest.mark.parametrize(
+    'kind, reason',
+    [
+        ('BottomupPoseEstimator', 'finds all people in a whole picture'),
+        ('PoseLifter', 'lifts 2-D poses to 3-D'),
+        ('DWPoseDistiller', "name its student's config"),
+    ],
+)
+def test_a_teacher_that_sees_no_single_person_is_refused_with_the_reason(distiller, kind, reason):
+    model = distiller(estimator(MSRA), estimator(MSRA))
+    model.teacher.config = dict(model=dict(estimator(MSRA), type=kind))
+    with pytest.raises(UserError, match=f'model.teacher: {kind} .*{reason}'):
+        model.teacher.build(model, 'teacher.pth')
 
 
 def test_a_codec_that_only_looks_like_a_known_one_is_named():
-    head = SimpleNamespace(decoder=MegviiHeatmap(input_size=(64, 96), heatmap_size=(16, 24), kernel_size=3))
-    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec MegviiHeatmap'):
+    head = SimpleNamespace(decoder=DecoupledHeatmap(input_size=(64, 96), heatmap_size=(16, 24)))
+    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec DecoupledHeatmap'):
         build_reader(head)
 
 

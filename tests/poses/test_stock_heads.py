@@ -5,7 +5,7 @@
 
 import json
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import mmpose
@@ -30,7 +30,7 @@ REFUSED = ('associative_embedding', 'cid', 'dekr', 'dwpose', 'edpose', 'internet
 EXACT = ('SimCC', 'UDP', 'DARK', 'Regression')  # others round a joint to a pixel of their map
 
 
-@lru_cache(maxsize=None)
+@cache
 def outcome(file):
     """The kind of head, and how far its reader is off for a perfect output, in pixels, or why there is none."""
     try:
@@ -44,7 +44,7 @@ def outcome(file):
         return config.model.type, str(error)
 
 
-@lru_cache(maxsize=None)
+@cache
 def read(head_cfg):
     """One head, without its weights: many configs share it."""
     with torch.device('meta'):

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from ..checkpoint import trusting_checkpoints
 from ..datasets.label_checks import explain_labels
 from ..errors import UserError
+from .advice import environment_advice
 
 TRUST = '--trust-checkpoint'
 TRUST_HELP = 'load checkpoints in full, with any code that they hold; for those whose maker you trust'
@@ -67,6 +68,9 @@ def explain(error: Exception) -> Optional[str]:
     """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
     if isinstance(error, UserError):
         return str(error)
+    advice = environment_advice(error)
+    if advice is not None:
+        return advice
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in frames:
         if frame.f_globals.get('__name__') == 'importlib':  # a program of the user's, such as custom_imports names

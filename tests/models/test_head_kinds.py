@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import InstanceData, MultilevelPixelData, PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS
-from mmpose.structures import PoseDataSample
+from mmpose.structures import MultilevelPixelData, PoseDataSample
 from test_any_teacher import MSRA, RTM, SIZE, SMOOTHED, UDP, estimator
 
 from mmpose_tskd.poses import flip_coords, load_skeleton

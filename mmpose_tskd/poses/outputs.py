@@ -42,7 +42,7 @@ class PoseOutputs:
         reader: The reader that made this.
         simcc: SimCC logits, N×K×Wx and N×K×Wy; their softmax is the distribution that the head means.
         heatmaps: Heatmaps, N×K×h×w.
-        regressed: Coordinates that the head itself puts out, in input pixels, and its confidence in them, N×K×3.
+        keypoints: A pose of which nothing else is known, N×K×3: x and y in input pixels, and the score in [0, 1].
         refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
         weights: Of a teacher: how much each joint teaches, N×K or 1×K. None counts every joint as 1.
     """
@@ -51,7 +51,7 @@ class PoseOutputs:
     reader: PoseReader
     simcc: Optional[SimCC] = None
     heatmaps: Optional[Tensor] = None
-    regressed: Optional[Tensor] = None
+    keypoints: Optional[Tensor] = None
     refined: Tuple[Tensor, ...] = ()
     weights: Optional[Tensor] = None
 
@@ -101,15 +101,15 @@ class PoseOutputs:
             raise UserError('heatmaps are asked of a network whose head has none')
         return self.heatmaps
 
-    def require_regressed(self) -> Tensor:
-        """``regressed``.
+    def require_keypoints(self) -> Tensor:
+        """``keypoints``.
 
         Raises:
             UserError: The outputs have none.
         """
-        if self.regressed is None:
+        if self.keypoints is None:
             raise UserError('coordinates are asked of a network whose head puts out none')
-        return self.regressed
+        return self.keypoints
 
     def select_joints(self, indices: Tensor) -> 'PoseOutputs':
         """The outputs of other joints, or the same in another order.
@@ -121,7 +121,7 @@ class PoseOutputs:
             self,
             simcc=None if self.simcc is None else (self.simcc[0][:, indices], self.simcc[1][:, indices]),
             heatmaps=None if self.heatmaps is None else self.heatmaps[:, indices],
-            regressed=None if self.regressed is None else self.regressed[:, indices],
+            keypoints=None if self.keypoints is None else self.keypoints[:, indices],
             refined=tuple(pose[:, indices] for pose in self.refined),
         )
 

@@ -34,7 +34,7 @@ class RegressionReader(HeadReader):
         output = coords.float()
         sure = torch.ones_like(output[..., 0]) if output.shape[-1] == 2 else 1 - output[..., 2:].sigmoid().mean(-1)
         coords = output[..., :2] * output.new_tensor(self.input_size)
-        return PoseOutputs(feats=feats, reader=self, regressed=torch.cat([coords, sure[..., None]], dim=-1))
+        return PoseOutputs(feats=feats, reader=self, keypoints=torch.cat([coords, sure[..., None]], dim=-1))
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:
         """A batch's targets, as if a network had put them out."""
@@ -42,16 +42,16 @@ class RegressionReader(HeadReader):
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The coordinates and their confidence averaged with those for the mirrored picture."""
-        own, other = outputs.require_regressed(), mirrored.require_regressed()
+        own, other = outputs.require_keypoints(), mirrored.require_keypoints()
         coords = flip_coords(other[..., :2], flip_indices, self.input_size[0])
         other = torch.cat([coords, other[:, flip_indices, 2:]], dim=-1)
-        return replace(outputs, regressed=(own + other) / 2)
+        return replace(outputs, keypoints=(own + other) / 2)
 
     def coords(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_regressed()[..., :2]
+        return outputs.require_keypoints()[..., :2]
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_regressed()[..., :2].detach()
+        return outputs.require_keypoints()[..., :2].detach()
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_regressed()[..., 2].detach()
+        return outputs.require_keypoints()[..., 2].detach()

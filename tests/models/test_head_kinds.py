@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.model import BaseModule
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import MultilevelPixelData, PoseDataSample
@@ -19,6 +20,7 @@ INTEGRAL = dict(type='IntegralRegressionLabel', input_size=SIZE, heatmap_size=(1
 FLIP = list(load_skeleton('CocoDataset').flip_indices)
 DECONV = dict(deconv_out_channels=(8, 8, 8), deconv_kernel_sizes=(4, 4, 4))
 POOLED = dict(type='GlobalAveragePooling')
+PLAIN = estimator(MSRA)
 
 
 def heatmap_head(codec, loss='KeypointMSELoss', out_channels=17):
@@ -56,7 +58,7 @@ def visibility_head():
 
 
 MSPN = dict(
-    backbone=dict(type='MSPN', unit_channels=8, num_stages=2, num_units=2, num_blocks=[1, 1], res_top_channels=8),
+    backbone=dict(type='MSPN', unit_channels=8, num_stages=2, num_units=2, num_blocks=[1, 1]),
     head=dict(
         type='MSPNHead',
         out_shape=(24, 16),
@@ -69,8 +71,22 @@ MSPN = dict(
         decoder=MEGVII,
     ),
 )
+
+
+@MODELS.register_module()
+class ToyStages(BaseModule):
+    """As a CPM or a stack of hourglasses, the maps of whose stages are the pose, and whose head has no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(3, 17, 9, stride=8, padding=4) for _ in range(2))
+
+    def forward(self, inputs):
+        return [conv(inputs) for conv in self.convs]
+
+
 CPM = dict(
-    backbone=dict(type='CPM', in_channels=3, out_channels=17, feat_channels=8, num_stages=2),
+    backbone=dict(type='ToyStages'),
     head=dict(
         type='CPMHead',
         in_channels=17,
@@ -86,15 +102,15 @@ CPM = dict(
 KINDS = {
     'simcc': (SMOOTHED, estimator(SMOOTHED, 'OfficialSimCCHead')),
     'rtmcc': (RTM, estimator(RTM, 'rtmcc')),
-    'msra': (MSRA, estimator(MSRA)),
+    'msra': (MSRA, PLAIN),
     'udp': (UDP, estimator(UDP)),
-    'udp combined': (COMBINED, estimator(UDP, head=heatmap_head(COMBINED, 'CombinedTargetMSELoss', 51))),
-    'visibility': (MSRA, estimator(MSRA, head=visibility_head())),
-    'cpm': (CPM['head']['decoder'], dict(estimator(MSRA), **CPM)),
-    'mspn': (MEGVII, dict(estimator(MSRA), **MSPN)),
-    'regression': (REGRESSION, estimator(MSRA, neck=POOLED, head=regression_head('RegressionHead', 'SmoothL1Loss'))),
-    'rle': (REGRESSION, estimator(MSRA, neck=POOLED, head=regression_head('RLEHead', 'RLELoss'))),
-    'integral': (INTEGRAL, estimator(MSRA, head=integral_head())),
+    'udp combined': (COMBINED, dict(PLAIN, head=heatmap_head(COMBINED, 'CombinedTargetMSELoss', 51))),
+    'visibility': (MSRA, dict(PLAIN, head=visibility_head())),
+    'cpm': (CPM['head']['decoder'], dict(PLAIN, **CPM)),
+    'mspn': (MEGVII, dict(PLAIN, **MSPN)),
+    'regression': (REGRESSION, dict(PLAIN, neck=POOLED, head=regression_head('RegressionHead', 'SmoothL1Loss'))),
+    'rle': (REGRESSION, dict(PLAIN, neck=POOLED, head=regression_head('RLEHead', 'RLELoss'))),
+    'integral': (INTEGRAL, dict(PLAIN, head=integral_head())),
 }
 every_kind = pytest.mark.parametrize('kind', KINDS)
 
@@ -138,7 +154,7 @@ def spread(model):
 
 
 def channels_of(cfg):
-    return {'MSPN': 8, 'CPM': 17}.get(cfg['backbone']['type'], 64)
+    return {'MSPN': 8, 'ToyStages': 17}.get(cfg['backbone']['type'], 64)
 
 
 def distiller(kind, folder, teacher=None, same=False, **options):
@@ -199,9 +215,8 @@ def test_every_kind_teaches_a_simcc_student_with_its_flip_test(kind, tmp_path):
     assert model.train().loss(inputs, samples)['loss_pose'] > 0
     model.learn_joints()
     plain, mirrored = (model.teacher(view).coords for view in (inputs, inputs.flip(-1)))
-    exact = kind in ('regression', 'rle', 'integral')  # else what is read off an untrained map jumps with its shift
-    near = (plain - flip_coords(mirrored, FLIP, SIZE[0])).norm(dim=-1) < 2
-    assert near.all() if exact else near.float().mean() > 0.4
+    if kind in ('regression', 'rle', 'integral'):  # what is read off an untrained map jumps with its shift
+        assert torch.allclose(plain, flip_coords(mirrored, FLIP, SIZE[0]), atol=1e-3)
     coords = model.teacher.reader.merge_flipped(model.teacher._read(inputs), model.teacher._read(inputs.flip(-1)), FLIP)
     assert torch.allclose(coords.coords, plain, atol=1e-4)
 

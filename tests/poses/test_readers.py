@@ -69,8 +69,8 @@ def test_coords_are_unbiased_for_the_codecs_target(name, x, y):
     head = Head(*CODECS[name])
     if name == 'heatmap':  # this codec rounds the joint to a heatmap pixel, which is 4 input pixels
         x, y = round(x / 4) * 4, round(y / 4) * 4
-    if name == 'megvii heatmap':  # and this one to the middle of the pixel that it lies in
-        x, y = x // 4 * 4 + 2, y // 4 * 4 + 2
+    if name == 'megvii heatmap':  # this one draws the pixel that it lies in, and at the border folds the Gaussian back
+        x, y = (min(max(value, 24), side - 24) // 4 * 4 + 2 for value, side in zip((x, y), SIZE))
     outputs = build_reader(head)((), head.perfect_output(x, y))
     assert (outputs.coords - torch.tensor([x, y])).abs().max() < 0.5
 
@@ -114,7 +114,9 @@ def test_peaks_are_the_codecs_decode(name):
     else:  # the stock decode drops a joint whose highest bin is not positive
         expected, _ = head.decoder.decode(*(logits.exp().numpy() for logits in output))
     peaks = reader((), output).peaks
-    assert np.allclose(reader.decoded(peaks).numpy(), expected, atol=1e-3)
+    # the even sides of a perfect peak are a tie, by which Megvii's quarter of a pixel goes either way
+    atol = 1.01 if name == 'megvii heatmap' else 1e-3
+    assert np.allclose(reader.decoded(peaks).numpy(), expected, atol=atol)
     assert not peaks.requires_grad
 
 

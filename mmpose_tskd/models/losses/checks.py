@@ -5,7 +5,7 @@ import numpy as np
 from ...errors import UserError
 from ...poses import PoseOutputs
 
-_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins', regressed='coordinates')
+_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins', keypoints='coordinates')
 _COMPARES = dict(heatmaps='HeatmapMSELoss', simcc='SimCCLogitKDLoss')
 
 

@@ -141,7 +141,6 @@ class PoseDistiller(TopdownPoseEstimator):
         """
         if self.knows_joints:
             return
-        self.knows_joints = True
         found, count = training_skeleton(), self.reader.num_keypoints
         if found is not None and found.num_keypoints != count and self.skeleton is None:
             raise UserError(
@@ -164,6 +163,7 @@ class PoseDistiller(TopdownPoseEstimator):
         for name, loss in self.distill_losses.items():
             if hasattr(loss, 'set_skeleton'):
                 self._give_limbs(f'model.distill_losses.{name}', loss)
+        self.knows_joints = True
 
     def _give_limbs(self, key: str, loss: Any) -> None:
         if self.skeleton is None:

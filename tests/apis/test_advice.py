@@ -25,7 +25,11 @@ def albumentations(monkeypatch):
 
 
 def synchronised_norm_on_a_cpu(monkeypatch):
-    torch.nn.SyncBatchNorm(2)(torch.rand(2, 2, 2, 2))
+    torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        torch.nn.SyncBatchNorm(2)(torch.rand(2, 2, 2, 2))
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(

@@ -245,10 +245,13 @@ def test_an_untrained_refiner_returns_the_pose_of_any_head(kind):
     weights = {name.replace('head.', 'head.base_head.', 1): value for name, value in plain.state_dict().items()}
     model.load_state_dict(weights, strict=False)
     model.eval()
+    mode = 'udp_combined' if kind == 'udp combined' else 'heatmap'
     for flip_test in (False, True):
         said = []
         for network in (model, plain):
-            network.test_cfg = dict(flip_test=flip_test, shift_heatmap='msra' in kind or kind in ('visibility', 'cpm'))
+            network.test_cfg = dict(
+                flip_test=flip_test, flip_mode=mode, shift_heatmap='msra' in kind or kind in ('visibility', 'cpm')
+            )
             with torch.no_grad():
                 results = network(inputs, copy.deepcopy(samples), mode='predict')
             said.append([result.pred_instances for result in results])

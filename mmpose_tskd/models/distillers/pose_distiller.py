@@ -73,6 +73,7 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_confidence: float = 0.0,
         **kwargs,
     ):
+        skeleton = None if metainfo is None else _load_skeleton(metainfo)
         if isinstance(metainfo, dict):  # which a pose estimator shows with its predictions
             kwargs['metainfo'] = metainfo
         super().__init__(backbone=backbone, head=head, **kwargs)
@@ -96,7 +97,11 @@ class PoseDistiller(TopdownPoseEstimator):
                 teacher_confidence,
             )
         self.reader = build_reader(self.head, temperature)
-        self.skeleton = None if metainfo is None else self._load_skeleton(metainfo)
+        self.skeleton = skeleton
+        if skeleton is not None and skeleton.num_keypoints != self.reader.num_keypoints:
+            raise UserError(
+                f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
+            )
         self.task_loss = task_loss
         self.student_checkpoint = student_checkpoint
         self.frozen = tuple(frozen)
@@ -118,17 +123,6 @@ class PoseDistiller(TopdownPoseEstimator):
             return MODELS.build(cfg)
         except (TypeError, KeyError, UserError) as error:
             raise UserError(f'model.distill_losses.{name}: {error}') from error
-
-    def _load_skeleton(self, metainfo: Union[str, dict]) -> Skeleton:
-        try:
-            skeleton = load_skeleton(metainfo)
-        except UserError as error:
-            raise UserError(f'model.metainfo: {error}') from error
-        if skeleton.num_keypoints != self.reader.num_keypoints:
-            raise UserError(
-                f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
-            )
-        return skeleton
 
     def learn_joints(self) -> None:
         """Takes the student's joints from the training data, and matches the teacher's with them and the losses' limbs.
@@ -339,6 +333,13 @@ class PoseDistiller(TopdownPoseEstimator):
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
         for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
             state_dict.setdefault(name, value)
+
+
+def _load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
+    try:
+        return load_skeleton(metainfo)
+    except UserError as error:
+        raise UserError(f'model.metainfo: {error}') from error
 
 
 def _accept(student: PoseOutputs, teacher: PoseOutputs) -> None:

@@ -15,6 +15,7 @@ from ..checkpoint import trusting_checkpoints
 from ..datasets.label_checks import check_labels
 from ..errors import UserError, printable
 from ..paths import load_config
+from .advice import environment_advice
 from .console import short_console
 
 TRUST = '--trust-checkpoint'
@@ -95,8 +96,9 @@ def explain(error: Exception) -> Optional[str]:
     """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, RuntimeError) and str(error) == 'albumentations is not installed':
-        return f'{error}, which this config\'s pipeline needs, as RTMPose\'s do: pip install "mmpose_tskd[rtmpose]"'
+    advice = environment_advice(error)
+    if advice is not None:
+        return advice
     if isinstance(error, BrokenPipeError):
         return 'what read the output has closed it. A training run goes on by the same command with --resume'
     if isinstance(error, OSError):

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.heads import IGPGCNHead
+from ..poses import find_reader
 from ..poses.labels import NO_COORDS
 
 # What a codec's targets depend on, of all of MMPose's top-down codecs that we read.
@@ -24,6 +25,8 @@ CODEC_OPTIONS = (
     'normalize',
     'heatmap_type',
     'unbiased',
+    'radius_factor',
+    'kernel_size',
 )
 
 
@@ -41,11 +44,11 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
         UserError: The data set has another number of joints than the head, or a pipeline crops pictures to another
             size, encodes other targets than the head's codec, or does not pack what the head learns from.
     """
-    head: Any = getattr(model, 'head', None)
-    base_head = getattr(head, 'base_head', head)
-    codec = getattr(base_head, 'decoder', None)
-    if codec is None:
+    head = getattr(model, 'head', None)
+    reader = find_reader(head)
+    if reader is None:
         return
+    codec = reader.codec
     inner: Any = dataset
     while hasattr(inner, 'dataset'):
         inner = inner.dataset
@@ -56,10 +59,10 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
         for transform in getattr(pipeline, 'transforms', ()):
             if isinstance(transform, KeypointConverter):
                 num_keypoints = transform.num_keypoints
-            elif isinstance(transform, TopdownAffine) and tuple(transform.input_size) != tuple(codec.input_size):
+            elif isinstance(transform, TopdownAffine) and tuple(transform.input_size) != reader.input_size:
                 raise UserError(
                     f"TopdownAffine.input_size in the pipeline is {tuple(transform.input_size)}, but the head's codec "
-                    f'has {tuple(codec.input_size)} (w, h): write the changed codec into model.head.decoder and each '
+                    f'has {reader.input_size} (w, h): write the changed codec into model.head.decoder and each '
                     'pipeline'
                 )
             elif isinstance(transform, GenerateTarget) and not isinstance(transform.encoder, list):
@@ -71,9 +74,9 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
                     )
             elif isinstance(transform, PackPoseInputs) and takes_coords and not transform.pack_transformed:
                 raise UserError(f'model.head learns from labels, but {NO_COORDS}')
-        if num_keypoints != base_head.out_channels:
+        if num_keypoints != reader.num_keypoints:
             raise UserError(
-                f'model.head.out_channels is {base_head.out_channels}, but the data set '
+                f'model.head.out_channels is {reader.num_keypoints}, but the data set '
                 f'({dataset.metainfo["dataset_name"]}) has {num_keypoints} joints'
             )
 

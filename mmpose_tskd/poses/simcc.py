@@ -86,6 +86,7 @@ class SimCCReader(HeadReader):
     """
 
     def __init__(self, head: Any, temperature: float = 1.0):
+        self.head = head
         self.codec = head.decoder
         codec, loss = self.codec, head.loss_module
         self.input_size = tuple(codec.input_size)

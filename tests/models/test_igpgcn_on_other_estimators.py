@@ -179,9 +179,9 @@ def test_an_estimator_and_its_refiner_train_jointly_on_labels(backbone, head):
 def test_an_estimator_learns_from_labels_and_teacher_at_once(head, teacher):
     losses = dict(
         loss_teacher=dict(type='ProgressivePoseLoss'),
-        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+        loss_structure=dict(type='StructureLoss'),
     )
-    model = build(refined(head=head, type='PoseDistiller', distill_losses=losses, **teacher))
+    model = build(refined(head=head, type='PoseDistiller', metainfo='CocoDataset', distill_losses=losses, **teacher))
     losses, _ = step(model, HEADS[head][0])
     assert set(losses) == {'loss_refine', 'loss_kpt', 'acc_pose', 'loss_teacher', 'loss_structure', 'distill_gamma'}
     assert losses['loss_teacher'] > 0 and losses['loss_structure'] > 0

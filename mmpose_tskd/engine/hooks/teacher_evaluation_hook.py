@@ -30,6 +30,7 @@ class TeacherEvaluationHook(Hook):
             raise UserError(
                 f'custom_hooks: TeacherEvaluationHook needs a distiller with a teacher, which model.type={kind} is not'
             )
+        unwrapped_model(runner).learn_joints()  # a resumed run may begin with the validation that it still owes
         if runner.val_loop is None:
             raise UserError('custom_hooks: TeacherEvaluationHook needs a validation: set val_dataloader, val_evaluator')
         metrics = copy.deepcopy(runner.cfg.val_evaluator)

@@ -83,6 +83,7 @@ def analyze_gradients(
         raise UserError(
             f'--batches {batches} leaves nothing to average over (the training set has {len(loader)} batches)'
         )
+    model.skeleton = load_skeleton(loader.dataset.metainfo)
     rows: Rows = []
     files: Sequence[Optional[str]] = checkpoints or [None]
     for checkpoint in files:
@@ -147,6 +148,8 @@ def analyze_refinement(
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.build(model, teacher.find_checkpoint())
+            model.skeleton = model.head.skeleton
+            model.learn_joints()
         weights = load_weights(checkpoint)
         load_strictly(model, weights, checkpoint, 'the model')
     loader_cfg = cfg.test_dataloader
@@ -186,9 +189,8 @@ def _load(config: str, options: Optional[dict]) -> Config:
 
 
 def _loader(cfg: Any, seed: int) -> Any:
-    loader = Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
-    check_labels(loader.dataset)
-    return loader
+    check_labels(cfg.dataset)
+    return Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
 
 
 def _resume(model: PoseDistiller, file: str) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import shutil
@@ -7,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import REPO
+from conftest import REPO, write_toy_data
 from mmpose.registry import MODELS
 
 from mmpose_tskd.apis import tools
@@ -61,6 +62,34 @@ def test_a_missing_config_and_missing_data_are_named(run_tool, student):
     assert 'no/config.py' in run_tool('train', 'no/config.py')
     message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.data_root=gone')
     assert 'gone/labels.json' in message and 'data_root' in message
+
+
+def test_labels_are_looked_through_before_anything_is_built(run_tool, student, tmp_path, capsys):
+    config, _ = student
+    data = write_toy_data(tmp_path / 'data')
+    labels = json.loads((data / 'labels.json').read_text())
+    labels['annotations'][2]['keypoints'][4] = 'left'
+    (data / 'labels.json').write_text(json.dumps(labels))
+    option = f'train_dataloader.dataset.data_root={data}'
+    message = run_tool('train', config, '--work-dir', 'run', '--cfg-options', option)
+    assert message.startswith(f'error: {data}/labels.json: 1 annotations with a coordinate that is no number (id 3)')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_files_name_cannot_steer_the_terminal(run_tool, student):
+    message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.ann_file=\x1b[2J\rfine')
+    assert '\\x1b[2J\\rfine does not exist' in message and message.replace('\n', '').isprintable()
+
+
+def test_a_reader_that_closes_the_output_is_no_full_disk(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as output:
+        monkeypatch.setattr(sys, 'stdout', output)
+        with pytest.raises(SystemExit, match='error: what read the output has closed it'):
+            with tools.reporting_mistakes():
+                print('epoch 1', flush=True)
+        print('what is written when Python ends', flush=True)
 
 
 def test_missing_weights_end_with_the_commands_that_make_them(run_tool, make_config, tmp_path):

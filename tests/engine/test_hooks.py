@@ -33,8 +33,7 @@ def test_other_schedules():
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_gamma_is_set_from_the_epoch_or_iteration_alone(by_epoch):
     hook = DistillWeightDecayHook(end=4, by_epoch=by_epoch)
-    model = torch.nn.Module()
-    model.register_buffer('gamma', torch.ones(()))
+    model = SimpleNamespace(gamma=torch.ones(()), set_gamma=lambda value: model.gamma.fill_(value))
     runner = SimpleNamespace(model=model, epoch=1, iter=3, max_epochs=100, max_iters=100)
     hook.before_train_epoch(runner)
     hook.before_train_iter(runner, 0)

@@ -62,14 +62,13 @@ val_dataloader = dict(
     ))
 test_dataloader = val_dataloader
 
-# evaluators: OKS with CrowdPose's sigmas, area = box area * 0.53; boxes are the ground truth's. A joint's score is a
-# probability of at most 0.1 here (the peak of a Gaussian of 4 bins): the stock threshold of 0.2 would discard them all.
+# evaluators: OKS with CrowdPose's sigmas, area = box area * 0.53; boxes are the ground truth's.
 val_evaluator = [
     dict(
         type='CocoMetric',
         ann_file=data_root + 'annotations/lspet_val.json',
         use_area=False,
-        keypoint_score_thr=0.01,
+        keypoint_score_thr=0.1,
         prefix='lspet'),
     dict(type='PCKAccuracy', thr=0.1, norm_item='bbox', prefix='lspet'),
     dict(type='EPE', prefix='lspet'),

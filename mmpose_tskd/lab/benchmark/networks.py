@@ -174,7 +174,8 @@ def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:
 
 
 def _distiller(cfg: Config, weights: str) -> nn.Module:
-    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights})
+    joints = cfg.train_dataloader.dataset.type
+    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights, 'metainfo': joints})
     model.init_weights()
     return model
 

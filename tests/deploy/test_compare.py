@@ -13,8 +13,8 @@ import torch
 from mmpose.apis import inference_topdown, init_model
 from saved_estimators import save_estimator, tracing  # noqa: F401
 
-from mmpose_tskd.apis.compare import compare_models, open_column, sides
 from mmpose_tskd.apis.coco_results import coco_results
+from mmpose_tskd.apis.compare import compare_models, open_column, sides
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.poses import load_skeleton
 

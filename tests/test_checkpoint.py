@@ -11,7 +11,7 @@ from conftest import train
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mmpose_tskd.checkpoint import find_checkpoint, find_resumable, load_weights, mmengines_globals
+from mmpose_tskd.checkpoints import find_checkpoint, find_resumable, load_weights, mmengines_globals
 from mmpose_tskd.errors import UserError
 
 
@@ -113,7 +113,7 @@ def test_crafted_arrays_are_refused(tmp_path):
         torch.save(dict(state_dict={'a': torch.ones(1)}, extra=content), tmp_path / f'{name}.pth')
     code = """
 import sys
-from mmpose_tskd.checkpoint import load_weights
+from mmpose_tskd.checkpoints import load_weights
 for path in sys.argv[1:]:
     try:
         load_weights(path)

@@ -4,7 +4,7 @@ import argparse
 
 from mmpose_tskd.apis.convert import convert_simcc_checkpoint
 from mmpose_tskd.apis.tools import TRUST, TRUST_HELP, reporting_mistakes
-from mmpose_tskd.checkpoint import trusting_checkpoints
+from mmpose_tskd.checkpoints import trusting_checkpoints
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from mmengine.device import get_device
 from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 
-from ..checkpoint import trusting_checkpoints
+from ..checkpoints import replace_loaders, trusting_checkpoints
 from ..datasets.label_checks import explain_labels
 from ..errors import UserError
 
@@ -53,7 +53,11 @@ def run_mmpose_tool(name: str) -> None:
 
 @contextmanager
 def reporting_mistakes() -> Iterator[None]:
-    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for."""
+    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
+
+    MMEngine and MMPose read checkpoints by :func:`read_checkpoint` from then on.
+    """
+    replace_loaders()
     try:
         yield
     except Exception as error:

@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 
 from mmpose_tskd.engine.atomic_backend import AtomicLocalBackend
-from mmpose_tskd.engine.hooks import BoxSourceHook, DistillWeightDecayHook, SafeCheckpointHook
+from mmpose_tskd.engine.hooks import BoxSourceHook, DistillWeightDecayHook, ReliableRunHook
 from mmpose_tskd.engine.hooks.safe_checkpoint_hook import to_plain
 from mmpose_tskd.errors import UserError
 
@@ -83,10 +83,10 @@ def test_message_hub_survives_a_tensors_only_file(tmp_path):
     hub.update_info('best_score', np.float64(0.5))
     checkpoint = dict(meta=dict(iter=3, dataset_meta=dict(sigmas=np.ones(2))), message_hub=hub.state_dict())
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1), _resume=False, _load_from=None)
-    SafeCheckpointHook().before_save_checkpoint(runner, checkpoint)
+    ReliableRunHook().before_save_checkpoint(runner, checkpoint)
     torch.save(checkpoint, tmp_path / 'c.pth')
     loaded = torch.load(tmp_path / 'c.pth', weights_only=True)
-    SafeCheckpointHook().after_load_checkpoint(runner, loaded)
+    ReliableRunHook().after_load_checkpoint(runner, loaded)
     other = MessageHub.get_instance('other_hub')
     other.load_state_dict(loaded['message_hub'])
     assert isinstance(other.get_scalar('train/loss'), HistoryBuffer)

@@ -82,7 +82,7 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='lspet/AP', rule='greater'))
 custom_hooks = [
     dict(type='SyncBuffersHook'),
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='ChannelsLastHook'),

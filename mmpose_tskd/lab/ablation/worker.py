@@ -20,7 +20,7 @@ from mmpose.evaluation.metrics import CocoMetric
 
 from ...apis.environment import machine, prefers_bfloat16, versions
 from ...apis.report import last_checkpoint, read_scalars
-from ...checkpoint import load_weights, weights_digest
+from ...checkpoints import load_weights, weights_digest
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...engine.hooks.utils import unwrapped_model
 from .plan import Run

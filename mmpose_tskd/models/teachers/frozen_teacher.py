@@ -5,7 +5,7 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
 from ...poses import PoseOutputs, Skeleton, build_reader, load_skeleton, match_joints
@@ -122,6 +122,10 @@ class FrozenTeacher:
                 "with the other's names"
             )
         return joints
+
+    def digest(self) -> str:
+        """See :func:`weights_digest`."""
+        return weights_digest(self.model.state_dict())
 
     def _how_to_get(self) -> str:
         is_file = isinstance(self.config, str) and '::' not in self.config

@@ -7,6 +7,7 @@ from mmengine.utils import track_iter_progress
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from ..datasets.images import write_image
 from ..errors import UserError
 from ..poses import load_skeleton
 from .labels import Labels, write_labels
@@ -79,7 +80,7 @@ def convert_lspet(
         sample = _Sample(picture, people[number - 1])
         if upright:
             sample = _turn_upright(sample)
-            cv2.imwrite(str(out / 'images' / name), sample.picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            write_image(out / 'images' / name, sample.picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
         else:
             (out / 'images' / name).write_bytes((archive / 'images' / name).read_bytes())
         split = 'val' if number in val else 'train'

@@ -5,6 +5,7 @@ import cv2
 import mmcv
 import numpy as np
 
+from ..datasets.images import write_image
 from ..datasets.synthetic_crowd.scene import random_colour, random_texture
 from .labels import Labels, write_labels
 
@@ -157,7 +158,7 @@ def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) 
         rng = np.random.default_rng([seed, image['id']])
         picture, pasted = _occlude_picture(rng, source, image['id'])
         name = f'{image["id"]}.png'
-        cv2.imwrite(str(twin.images / name), picture)
+        write_image(twin.images / name, picture)
         images.append(dict(image, file_name=name))
         for person in source.people[image['id']]:
             joints = np.array(person['keypoints']).reshape(-1, 3).tolist()

@@ -11,6 +11,7 @@ from mmengine.utils import track_parallel_progress
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...errors import UserError
 from ...poses import load_skeleton
+from ..images import write_image
 from .scene import JOINTS, Person, draw_scene
 
 VERSION = 1  # of what is drawn; data written by another version is drawn anew
@@ -44,7 +45,7 @@ def _write_picture(task: Tuple[Path, List[int]]) -> List[Person]:
     path, seed = task
     cv2.setNumThreads(0)
     picture, people = draw_scene(np.random.default_rng(seed), SIZE)
-    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    write_image(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return people
 
 
@@ -141,6 +142,6 @@ def generate_synthetic_crowd(
         scenes = track_parallel_progress(_write_picture, tasks, workers or os.cpu_count(), chunksize=8)
         labels = _coco_labels(files, scenes, info)
         if split == 'val':
-            cv2.imwrite(str(root / 'contact_sheet.png'), _contact_sheet(root, labels))
+            write_image(root / 'contact_sheet.png', _contact_sheet(root, labels))
         AtomicLocalBackend().put_text(json.dumps(labels), path)  # last, so that what it names is there
     return root

@@ -31,16 +31,16 @@ class DivergenceHook(Hook):
         failed = torch.zeros_like(loss, dtype=torch.int) if self.failed is None else self.failed
         self.failed = (failed + 1) * ~loss.isfinite()
         if self.every_n_train_iters(runner, self.patience) and int(self.failed) >= self.patience:
-            self._stop(runner, f'the loss was not finite in the last {int(self.failed)} iterations')
+            self._stop(runner, runner.iter + 1, f'the loss was not finite in the last {int(self.failed)} iterations')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         for name, value in checkpoint['state_dict'].items():
             if value.is_floating_point() and not value.isfinite().all():
-                self._stop(runner, f'{name} is not finite')
+                self._stop(runner, checkpoint['meta']['iter'], f'{name} is not finite')
 
-    def _stop(self, runner, what: str) -> None:
+    def _stop(self, runner, iteration: int, what: str) -> None:
         raise UserError(
-            f'The training has diverged: after iteration {runner.iter + 1} {what}. The last checkpoint in '
+            f'The training has diverged: after iteration {iteration} {what}. The last checkpoint in '
             f'{runner.work_dir} is from before. Lower optim_wrapper.optimizer.lr, or clip gradients by '
             'optim_wrapper.clip_grad'
         )

@@ -35,11 +35,11 @@ class ResumeHook(Hook):
     """Lets a run go on from its own last whole checkpoint, and from nothing else.
 
     Its folder is locked while it trains, and swept of files that a kill left half written. With ``resume=True`` it goes
-    on from the last whole checkpoint, within an epoch too (with :class:`SafeSamplesHook`), and first does the validation
-    that a killed run still owed. A checkpoint of weights alone is refused, and one of a run with another model, data
-    pipeline, optimizer, schedule or hooks, by what differs; ``allow_changes=True`` in the config goes on from that one,
-    and says in the log what has changed. Where the best checkpoint of the run is not in this folder, the next validation
-    finds a new one; no path in a checkpoint is followed.
+    on from the last whole checkpoint, within an epoch too (with :class:`SafeSamplesHook`), and first does the
+    validation that a killed run still owed. A checkpoint of weights alone is refused, and one of a run with another
+    model, data pipeline, optimizer, schedule or hooks, by what differs; ``allow_changes=True`` in the config goes on
+    from that one, and says in the log what has changed. Where the best checkpoint of the run is not in this folder, the
+    next validation finds a new one; no path in a checkpoint is followed.
     """
 
     priority = 'LOWEST'  # after what others put into a checkpoint

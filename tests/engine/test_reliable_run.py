@@ -308,10 +308,10 @@ def assert_same(first, second, where=''):
 
 
 @pytest.mark.parametrize(
-    'hook',
-    [DoHook(stop(signal.SIGTERM), iteration=0), DoHook(stop(signal.SIGTERM), iteration=3), DoHook(fail, epoch=1)],
+    'action, when',
+    [(stop(signal.SIGTERM), dict(iteration=0)), (stop(signal.SIGTERM), dict(iteration=3)), (fail, dict(epoch=1))],
 )
-def test_half_a_step_is_not_lost(make_config, tmp_path, hook):
+def test_half_a_step_is_not_lost(make_config, tmp_path, action, when):
     """Three batches an epoch, two a step: with moving averages and float16's loss scaling, bit for bit."""
 
     def config(folder, **options):
@@ -324,7 +324,7 @@ def test_half_a_step_is_not_lost(make_config, tmp_path, hook):
 
     train(config('whole'))
     with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
-        run_with(config('stopped'), hook)
+        run_with(config('stopped'), DoHook(action, **when))
     train(config('stopped', resume=True))
     for name in ('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'):
         first, second = (load(tmp_path / folder / name) for folder in ('whole', 'stopped'))

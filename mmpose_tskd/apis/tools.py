@@ -78,6 +78,8 @@ def explain(error: Exception) -> Optional[str]:
         if frame.f_code is Config.fromfile.__code__ and frame is not frames[-1]:
             kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
             return f'the config {frame.f_locals["filename"]} cannot be read: {kind}{error}'
+    if isinstance(error, BrokenPipeError):
+        return 'the program that this output goes to has ended'
     if isinstance(error, OSError):
         return f'{error}: check that path, its permissions and the space on its disk'
     if isinstance(error, AssertionError) and 'does not exist' in str(error):  # MMPose's, of an annotation file

@@ -93,6 +93,10 @@ def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool,
     assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()
 
 
+def test_a_reader_that_has_gone_is_no_full_disk():
+    assert tools.explain(BrokenPipeError(32, 'Broken pipe')) == 'the program that this output goes to has ended'
+
+
 @pytest.mark.parametrize('name', ['test', 'convert_simcc_checkpoint'])
 def test_a_tool_runs_from_any_folder(name, tmp_path):
     command = [sys.executable, REPO / f'tools/{name}.py', '--help']

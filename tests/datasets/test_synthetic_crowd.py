@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mmpose_tskd.datasets import generate_synthetic_crowd
+from mmpose_tskd.datasets.images import write_image
 from mmpose_tskd.datasets.synthetic_crowd import JOINTS, Person, crowd_index, draw_scene
 from mmpose_tskd.datasets.synthetic_crowd.body import body_parts, sample_body
 from mmpose_tskd.datasets.synthetic_crowd.scene import MIN_JOINTS, MIN_SEEN, _Canvas, _Figure
@@ -142,3 +143,10 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot be written'):
         generate_synthetic_crowd(tmp_path / 'file' / 'crowd', num_train=1, num_val=1)
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    write_image(tmp_path / 'there.png', image)
+    with pytest.raises(UserError, match='gone/image.png cannot be written'):
+        write_image(tmp_path / 'gone/image.png', image)

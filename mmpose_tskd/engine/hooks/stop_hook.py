@@ -57,7 +57,8 @@ class StopHook(Hook):
             self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
-        if is_distributed() and not self.every_n_train_iters(runner, self.sync_interval):
+        is_whole = self.every_n_train_iters(runner, self.sync_interval) and runner.optim_wrapper.should_update()
+        if is_distributed() and not is_whole:  # each process has gradients of its own until a step is whole
             return
         if self._agree_to_stop(runner):
             self._save(runner, meta=dict(epoch=runner.epoch, iter=runner.iter + 1))

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import scaled_optim_wrapper  # noqa: F401
 import torch
 from conftest import train
 from mmengine.hooks import Hook
@@ -247,7 +248,7 @@ def test_what_a_killed_write_left_is_swept(make_config, monkeypatch, tmp_path):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, 'replace', die)
-        patched.setattr(os, 'unlink', lambda path: None)  # as a kill leaves no time for it
+        patched.setattr(os, 'unlink', lambda path, **options: None)  # as a kill leaves no time for it
         with pytest.raises(KeyboardInterrupt):
             train(make_config(PLAIN))
     mine = tmp_path / 'work/.mine.txt'
@@ -316,7 +317,6 @@ def test_half_a_step_is_not_lost(make_config, tmp_path, action, when):
 
     def config(folder, **options):
         cfg = make_config(STAGE1, folder, **options)
-        cfg.custom_imports.imports.append('scaled_optim_wrapper')
         cfg.optim_wrapper.update(type='ScaledOptimWrapper', accumulative_counts=2)
         cfg.custom_hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.5))
         cfg.train_cfg.max_epochs = 3

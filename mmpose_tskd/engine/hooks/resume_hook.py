@@ -1,4 +1,4 @@
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
@@ -89,15 +89,18 @@ class ResumeHook(Hook):
 @contextmanager
 def _owned(runner) -> Iterator[None]:
     folder = Path(runner.work_dir)
-    try:
-        with locked(folder / '.lock', wait=False):
-            for file in folder.glob(f'.*{AtomicLocalBackend.partial}'):
-                file.unlink()
-            yield
-    except BlockingIOError as error:
-        raise UserError(
-            f'another run is training in {folder}, which belongs to one: wait for it, or name another --work-dir'
-        ) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / '.lock', wait=False))
+        except BlockingIOError as error:
+            raise UserError(
+                f'another run is training in {folder}, which belongs to one: wait for it, or name another --work-dir'
+            ) from error
+        except OSError as error:  # some file systems of clusters know no locks
+            runner.logger.warning(f'{folder} cannot be locked ({error}): take care that no other run trains in it')
+        for file in folder.glob(f'.*{AtomicLocalBackend.partial}'):
+            file.unlink()
+        yield
 
 
 def _check_state(runner, checkpoint: dict) -> None:

@@ -45,7 +45,8 @@ class WholeCheckpointHook(Hook):
             all_reduce_params(list(_open_gradients(runner).values()), op='mean')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint['gradients'] = {name: gradient.cpu() for name, gradient in _open_gradients(runner).items()}
+        if 'optimizer' in checkpoint:  # not the best one's file
+            checkpoint['gradients'] = {name: gradient.cpu() for name, gradient in _open_gradients(runner).items()}
         try:
             plain = to_plain(checkpoint)
         except NotPlainError as error:

@@ -15,6 +15,7 @@ from conftest import train
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmpose_tskd.engine.atomic_backend import AtomicLocalBackend
 from mmpose_tskd.errors import UserError
 
 PLAIN = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
@@ -246,16 +247,16 @@ def test_what_a_killed_write_left_is_swept(make_config, monkeypatch, tmp_path):
     def die(*args):
         raise KeyboardInterrupt
 
+    folder = tmp_path / 'work'
     with monkeypatch.context() as patched:
         patched.setattr(os, 'replace', die)
-        patched.setattr(os, 'unlink', lambda path, **options: None)  # as a kill leaves no time for it
+        patched.setattr(os, 'unlink', lambda path: None)  # a kill leaves no time for it
         with pytest.raises(KeyboardInterrupt):
-            train(make_config(PLAIN))
-    mine = tmp_path / 'work/.mine.txt'
-    mine.touch()
-    assert list((tmp_path / 'work').glob('.epoch_1.pth.*'))
+            AtomicLocalBackend().put(b'half', folder / 'epoch_1.pth')
+    (folder / '.mine.txt').touch()
+    assert list(folder.glob('.epoch_1.pth.*'))
     train(make_config(PLAIN))
-    assert not list((tmp_path / 'work').glob('.epoch_*')) and mine.exists()
+    assert not list(folder.glob('.epoch_*')) and (folder / '.mine.txt').exists()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -136,8 +136,14 @@ def _download(url: str) -> Path:
 
 
 def load_from_plain_values(filename: str, map_location: Any = 'cpu', **kwargs: Any) -> Any:
-    """:func:`read_checkpoint` as a loader of MMEngine's, which takes its name from the tenth letter on into the log."""
-    return read_checkpoint(filename, map_location)
+    """:func:`read_checkpoint` as a loader of MMEngine's, which takes its name from the tenth letter on into the log.
+
+    The text of a config in it, ``meta['config']``, is left out: MMEngine runs that when a run is resumed.
+    """
+    content = read_checkpoint(filename, map_location)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].pop('config', None)
+    return content
 
 
 def replace_loaders() -> None:

@@ -40,7 +40,8 @@ def student(make_config, tmp_path):
 def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
     config, _ = student
     assert run_tool('train', config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=1') is None
-    assert run_tool('train', config, '--work-dir', 'run', '--resume', '--cfg-options', 'experiment_name=again') is None
+    options = ['--resume', '--cfg-options', 'experiment_name=again', 'allow_changes=True']
+    assert run_tool('train', config, '--work-dir', 'run', *options) is None
     options = ['--cfg-options', 'experiment_name=test']
     assert run_tool('test', config, 'run/epoch_2.pth', '--work-dir', 'test', '--out', 'out.json', *options) is None
     assert 'coco/AP' in (tmp_path / 'out.json').read_text()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -81,7 +82,10 @@ def test_a_method_that_a_log_names_is_not_fetched(tmp_path):
 def test_what_mmengine_puts_beside_the_weights_is_read_as_numbers(tmp_path):
     log = HistoryBuffer([1.0, 2.0], [1, 1])
     content = dict(
-        array=np.arange(6, dtype=np.float32).reshape(2, 3).T, big=np.arange(2, dtype='>i8'), scalar=np.float64(0.5), log=log
+        array=np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        big=np.arange(2, dtype='>i8'),
+        scalar=np.float64(0.5),
+        log=log,
     )
     torch.save(content, tmp_path / 'mmengines.pth')
     read = read_checkpoint(str(tmp_path / 'mmengines.pth'))
@@ -217,6 +221,15 @@ def test_archives_that_torch_runs_whatever_it_is_told_are_refused(tmp_path):
             read_checkpoint(str(tmp_path / name))
 
 
+def test_mmengine_is_given_no_config_to_run(tmp_path):
+    """As it does when a run is resumed, also one without a hook of ours."""
+    meta = OrderedDict(config='print()', epoch=1)
+    meta.pop = getattr  # a dictionary's own method may be the file's
+    torch.save(dict(meta=meta, state_dict={}), tmp_path / 'resumed.pth')
+    replace_loaders()
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'resumed.pth'))['meta'] == dict(epoch=1)
+
+
 def test_a_name_in_a_file_tells_the_terminal_nothing(tmp_path):
     torch.save({'a': {'\x1b[2J\u202e': {1, 2}}}, tmp_path / 'escapes.pth')
     with pytest.raises(UserError) as error:
@@ -249,7 +262,9 @@ def test_a_download_that_was_cut_off_is_fetched_again(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
     write_weights(tmp_path / 'model.pth')
     contents = [(tmp_path / 'model.pth').read_bytes()[:-500], (tmp_path / 'model.pth').read_bytes()]
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda url, target: open(target, 'wb').write(contents.pop(0)))
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, target: open(target, 'wb').write(contents.pop(0))
+    )
     with pytest.raises(UserError, match='cannot be read.*get it again'):
         load_weights('https://example.org/model.pth')
     assert set(load_weights('https://example.org/model.pth')) == {'a'}

@@ -118,8 +118,8 @@ def kill(number, log, duration, train, make_args, check):
 
 
 def files(folder):
-    """Of a work folder, without the logs of each start, which lie in folders by its time."""
-    paths = (file.relative_to(folder) for file in folder.rglob('*') if file.is_file())
+    """Of a work folder; not the config, whose name is the run's, nor the logs of each start, in folders by its time."""
+    paths = (file.relative_to(folder) for file in folder.rglob('*') if file.is_file() and file.suffix != '.py')
     return {path for path in paths if not any(re.fullmatch(r'\d{8}_\d{6}', part) for part in path.parts)}
 
 

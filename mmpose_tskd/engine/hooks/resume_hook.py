@@ -82,7 +82,7 @@ class ResumeHook(Hook):
         _check_state(runner, checkpoint)
         _compare_settings(runner, checkpoint['meta'].get('settings'))
         _keep_within(runner, checkpoint['message_hub']['runtime_info'])
-            self.is_validated = checkpoint['meta'].get('is_validated', False)
+        self.is_validated = checkpoint['meta'].get('is_validated', False)
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .box_source_hook import BoxSourceHook
 from .channels_last_hook import ChannelsLastHook
 from .distill_state_hook import DistillStateHook
@@ -11,6 +12,7 @@ from .teacher_evaluation_hook import TeacherEvaluationHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
+    'AccumulatedGradientsHook',
     'BoxSourceHook',
     'ChannelsLastHook',
     'DistillStateHook',

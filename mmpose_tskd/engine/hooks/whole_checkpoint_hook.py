@@ -1,12 +1,10 @@
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
-from mmengine.dist import all_reduce_params, is_distributed
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import BaseLoop
 from mmpose.registry import HOOKS
-from torch import Tensor
 
 from ...checkpoints import NotPlainError, check_finite, find_weights, load_strictly, replace_loaders, to_plain
 from ...errors import UserError
@@ -20,7 +18,7 @@ class WholeCheckpointHook(Hook):
 
     A file is written by :class:`AtomicLocalBackend`: whole, or not there. It consists of plain values
     (:func:`to_plain`), which ``torch.load`` reads tensors-only; MMEngine's own files hold arrays and objects, which
-    torch from 2.6 on refuses by default. Where gradients are accumulated and not yet applied, they are in it too.
+    torch from 2.6 on refuses by default.
 
     From the run's beginning on, MMEngine reads checkpoints by :func:`read_checkpoint`. One that is tested or resumed
     must fit the model in each weight.
@@ -40,13 +38,7 @@ class WholeCheckpointHook(Hook):
                 hook.backend_args = dict(backend='AtomicLocalBackend')
         AtomicLocalBackend.outdated.clear()  # of a run before it in this process, which has failed
 
-    def after_train_epoch(self, runner) -> None:
-        if is_distributed():  # each process has those of its own people, and one of them saves
-            all_reduce_params(list(_open_gradients(runner).values()), op='mean')
-
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        if 'optimizer' in checkpoint:  # not the best one's file
-            checkpoint['gradients'] = {name: gradient.cpu() for name, gradient in _open_gradients(runner).items()}
         try:
             plain = to_plain(checkpoint)
         except NotPlainError as error:
@@ -64,23 +56,12 @@ class WholeCheckpointHook(Hook):
             load_strictly(model, find_weights(checkpoint, source), source, 'model')
         if not runner._resume:
             return
-        for entry in ('optimizer', 'ema_state_dict', 'gradients'):
+        for entry in ('optimizer', 'ema_state_dict'):
             check_finite(checkpoint.get(entry), source, entry)
-        parameters = dict(model.named_parameters())
-        for name, gradient in checkpoint.get('gradients', {}).items():
-            parameters[name].grad = gradient.to(parameters[name])
         logs = checkpoint['message_hub']['log_scalars']
         for name, entry in logs.items():
             logs[name] = HistoryBuffer(entry['log'].tolist(), entry['count'].tolist())
         _restore_arrays(checkpoint['meta'].get('dataset_meta'), runner.train_dataloader.dataset)
-
-
-def _open_gradients(runner) -> Dict[str, Tensor]:
-    """Those that were accumulated and not applied yet, by parameter."""
-    if runner.optim_wrapper.should_update():
-        return {}
-    parameters = unwrapped_model(runner).named_parameters()
-    return {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
 
 
 def _restore_arrays(saved: Any, dataset: Any) -> None:

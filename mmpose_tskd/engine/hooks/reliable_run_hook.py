@@ -10,7 +10,7 @@ from .whole_checkpoint_hook import WholeCheckpointHook
 
 HOOKS_OF_A_RUN = (
     *(DivergenceHook, AccumulatedGradientsHook),
-    *(DistillStateHook, ResumeHook, StopHook, WholeCheckpointHook),
+    *(DistillStateHook, StopHook, ResumeHook, WholeCheckpointHook),
 )
 
 
@@ -19,7 +19,7 @@ class ReliableRunHook(Hook):
     """What every run needs, in one entry of ``custom_hooks``: it registers the hooks that do it.
 
     :class:`DivergenceHook` and :class:`AccumulatedGradientsHook` before MMEngine saves, then :class:`DistillStateHook`,
-    :class:`ResumeHook`, :class:`StopHook`, and last :class:`WholeCheckpointHook`, which makes plain what the others put
+    :class:`StopHook`, :class:`ResumeHook`, and last :class:`WholeCheckpointHook`, which makes plain what the others put
     into a checkpoint.
     """
 

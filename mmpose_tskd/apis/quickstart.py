@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmpose_tskd
 
-from ..checkpoint import find_resumable, load_weights, weights_digest
+from ..checkpoints import find_resumable, load_weights, weights_digest
 from ..datasets import generate_synthetic_crowd
 from ..errors import UserError
 from ..paths import config_folder

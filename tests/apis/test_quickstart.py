@@ -9,7 +9,7 @@ from mmpose.apis import init_model
 from mmpose_tskd.apis import quickstart
 from mmpose_tskd.apis.quickstart import run_quickstart
 from mmpose_tskd.apis.report import read_scalars
-from mmpose_tskd.checkpoint import weights_digest
+from mmpose_tskd.checkpoints import weights_digest
 from mmpose_tskd.datasets import generate_synthetic_crowd
 from mmpose_tskd.errors import UserError
 

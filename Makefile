@@ -1,19 +1,26 @@
 # Everything is brought into this folder: uv into .uv, the environment into .venv.
 PYTHON ?= python3
 UV := .uv/bin/uv
-RUN := .venv/bin/python
+# Python of the environment: 3.10 brings the versions of 2023, 3.11 and 3.12 today's (pyproject.toml)
+VERSION ?= 3.11
+# lite: without mmcv's operators; full: compiles them, which takes ten minutes and more
+MMCV ?= lite
+VENV := .venv$(addprefix -,$(filter-out 3.11,$(VERSION)))
+RUN := $(VENV)/bin/python
+export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: env quickstart ablation-smoke test test-reliability lint format wheel clean
+.PHONY: env quickstart ablation-smoke test test-legacy test-newest test-gpu test-reliability lint format wheel clean
 
-env: .venv/.ready
+env: $(VENV)/.ready-$(MMCV)
 
 $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
 
 # without bytecode each start of a tool would compile the libraries anew wherever Python may not write it
-.venv/.ready: pyproject.toml | $(UV)
-	$(UV) sync --python 3.11 --compile-bytecode
+$(VENV)/.ready-$(MMCV): pyproject.toml | $(UV)
+	rm -f $(VENV)/.ready-*
+	$(UV) sync --python $(VERSION) --extra $(MMCV) --compile-bytecode
 	$(RUN) -c "import mmpose_tskd"
 	touch $@
 
@@ -27,21 +34,31 @@ ablation-smoke: env
 test: env
 	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile
 
+test-legacy:
+	$(MAKE) test VERSION=3.10
+
+test-newest:
+	$(MAKE) test VERSION=3.12
+
+# what only a GPU has, by a person who has one; writes what to send us to gpu.md
+test-gpu: env
+	$(RUN) -m pytest tests/gpu -rs --gpu-report gpu.md
+
 # also what takes too long for every run: kills, endurance; writes what it survived to reliability.json
 test-reliability: env
 	$(RUN) -m pytest tests/reliability --reliability reliability.json
 
 lint: env
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check mmpose_tskd tools tests
-	.venv/bin/mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check mmpose_tskd tools tests
+	$(VENV)/bin/mypy
 
 format: env
-	.venv/bin/ruff check --fix
-	.venv/bin/ruff format mmpose_tskd tools tests
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format mmpose_tskd tools tests
 
 wheel: env
 	$(UV) build --wheel --out-dir dist
 
 clean:
-	rm -rf .venv .uv dist uv.lock
+	rm -rf .venv .venv-* .uv dist uv.lock

@@ -16,14 +16,9 @@ def _check_environment() -> None:
         import mmpose  # noqa: F401
         import xtcocotools.mask  # noqa: F401
     except Exception as error:
-        raise ImportError(
-            f'mmpose_tskd needs a working MMPose, and importing it failed with: {error}\n'
-            '- "mmcv._ext": mmcv was built without its operators; reinstall it where torch is installed:\n'
-            '    pip install --no-build-isolation --force-reinstall --no-deps "mmcv==2.1.0"\n'
-            '- "numpy.dtype size changed" from xtcocotools: it was built for another numpy; rebuild it:\n'
-            '    pip install --no-build-isolation --no-binary xtcocotools --force-reinstall --no-deps xtcocotools\n'
-            '- "No module named ...": install that package, or use `make env` in the source tree'
-        ) from error
+        from .apis.environment_doctor import mend
+
+        raise ImportError(f'mmpose_tskd needs a working MMPose: {error}: {mend(error)}') from error
 
 
 _check_environment()

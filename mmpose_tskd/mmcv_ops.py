@@ -10,28 +10,30 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, List, NoReturn, Optional, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
-
-class MissingOperatorError(ImportError):
-    """A compiled operator of mmcv is used, and the installed mmcv has none."""
+from .errors import UserError
 
 
-def _missing(name: str, module: str) -> type:
+def _refuse(name: str) -> NoReturn:
+    raise UserError(
+        f'mmcv.ops.{name} is a compiled operator, and the installed mmcv has none: replace it by the full mmcv ("pip '
+        'uninstall mmcv-lite", then "pip install --no-build-isolation mmcv==2.1.0"; in the source tree of mmpose_tskd '
+        '"make env MMCV=full")'
+    )
+
+
+def _stand_in(name: str) -> type:
     """A class that stands for an operator, a function or a layer: it can be imported and subclassed, not called."""
 
     def refuse(self, *args, **kwargs):
-        raise MissingOperatorError(
-            f'mmcv.ops.{name} is a compiled operator, and mmcv-lite, which is installed, has none: install the full '
-            'mmcv instead (pip uninstall mmcv-lite, then pip install --no-build-isolation "mmcv==2.1.0"; in the source '
-            'tree of mmpose_tskd: make env MMCV=full)'
-        )
+        _refuse(name)
 
-    return type(name, (torch.nn.Module,), {'__init__': refuse, '__module__': module})
+    return type(name, (torch.nn.Module,), {'__init__': refuse, '__module__': __name__})
 
 
 def nms(
@@ -54,6 +56,8 @@ def nms(
 
     Returns:
         The kept boxes with their scores, n×5, by falling score, and their indices; arrays if ``boxes`` is one.
+
+    Source: ``mmcv.ops.nms`` of mmcv 2.1.0, whose results these are.
     """
     from torchvision.ops import nms as torchvision_nms
 
@@ -85,6 +89,9 @@ def batched_nms(
 
     Returns:
         The kept boxes with their scores, n×5, by falling score, and their indices.
+
+    Raises:
+        UserError: ``nms_cfg`` asks for another ``type`` than ``nms``.
     """
     if nms_cfg is None:
         scores, keep = scores.sort(descending=True)
@@ -94,7 +101,7 @@ def batched_nms(
     options.pop('split_thr', None)  # mmcv's bound on memory
     kind = options.pop('type', 'nms')
     if kind not in ('nms', nms):
-        _missing(str(kind), __name__)()
+        _refuse(str(kind))
     if not class_agnostic and len(boxes):
         apart = idxs.to(boxes) * (boxes.max() + 1)
         _, keep = nms(boxes + apart[:, None], scores, **options)
@@ -113,9 +120,14 @@ class _Operators(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):  # what Python itself asks of a module
             raise AttributeError(name)
-        operator = _missing(name, self.__name__)
+        operator = _stand_in(name)
         setattr(self, name, operator)
         return operator
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # an import binds mmcv.ops.nms, the module, in mmcv.ops, where that name is the function's
+        if not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
@@ -23,6 +24,7 @@ torch.set_num_threads(1)  # toy networks are slower on several
 # Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 
+pytest_plugins = ['gpu_report']
 REPO = Path(__file__).parents[1]
 INPUT_SIZE = (64, 96)  # HRNet needs multiples of 32
 
@@ -31,6 +33,7 @@ INPUT_SIZE = (64, 96)  # HRNet needs multiples of 32
 def _mmpose_scope():
     init_default_scope('mmpose')
     torch.manual_seed(0)
+    MessageHub.get_current_instance().pop_info('dataset_meta', None)  # of the run of another test
 
 
 def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:

@@ -1,7 +1,11 @@
 """Every config: it loads, trains and predicts at toy size; the distinct networks are built at full size too."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from conftest import REPO, shrink_model, toy_config, train, write_toy_data, write_toy_mpii
 from mmengine.config import Config
 from mmpose.registry import MODELS
@@ -41,6 +45,31 @@ def test_file_names_are_unique():
     """mim finds configs by name alone."""
     names = [name.split('/')[-1] for name in CONFIGS]
     assert len(set(names)) == len(names)
+
+
+FOLDERS = sorted({str(Path(name).parent) for name in CONFIGS if not name.startswith('_base_')} - {'.'})
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_a_folder_of_configs_lists_them_in_its_readme_and_metafile(folder):
+    names = {Path(name).stem for name in CONFIGS if str(Path(name).parent) == folder}
+    readme = (REPO / 'configs' / folder / 'README.md').read_text()
+    assert set(re.findall(r'\]\(([^/()]+)\.py\)', readme)) == names
+    models = yaml.safe_load((REPO / 'configs' / folder / 'metafile.yml').read_text())['Models']
+    assert {model['Name'] for model in models} == names
+    assert {model['Config'] for model in models} == {f'configs/{folder}/{name}.py' for name in names}
+
+
+def test_mim_finds_every_folder_of_configs():
+    listed = yaml.safe_load((REPO / 'model-index.yml').read_text())['Import']
+    assert sorted(listed) == [f'configs/{folder}/metafile.yml' for folder in FOLDERS]
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'crowdpose' in name or 'lspet' in name])
+def test_no_epoch_is_selected_by_the_test_set(name):
+    cfg = Config.fromfile(REPO / 'configs' / name)
+    assert cfg.val_dataloader.dataset.ann_file == cfg.test_dataloader.dataset.ann_file
+    assert cfg.default_hooks.checkpoint.get('save_best') is None
 
 
 @pytest.fixture(scope='session')
@@ -104,7 +133,7 @@ def test_a_config_builds_its_model_at_full_size(name):
         output = output.base
     ratio = cfg.codec.simcc_split_ratio
     assert [o.shape[-1] for o in output] == [ratio * width, ratio * height]
-    assert any(hook['type'] == 'SafeCheckpointHook' for hook in cfg.custom_hooks)
+    assert any(hook['type'] == 'ReliableRunHook' for hook in cfg.custom_hooks)
     if 'stage1' in name:
         teacher = Config.fromfile(cfg.model.teacher).model
         adapter = model.distill_losses['loss_feat'].adapter

@@ -1,6 +1,7 @@
 """Finds the people in a folder of pictures without labels, for tools/record_teacher.py."""
 
 import argparse
+import warnings
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
     parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU where one is')
     args = parser.parse_args()
 
+    warnings.simplefilter('ignore')  # of the libraries about one another
     import torch
 
     from mmpose_tskd.apis.detect_people import detect_people

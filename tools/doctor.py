@@ -1,34 +1,43 @@
-"""Checks a data set's files, counts, labels, pictures and detections, and says what to do about what is wrong.
+"""Checks the environment, or, with --data, a data set's files, labels and pictures, and says what mends them.
 
-Of a record of a teacher it shows how confident the teacher is, and, with labels, how right.
+With --record it shows how confident a recorded teacher is, and, with labels, how right.
 """
 
 import argparse
 import sys
-
-from mmpose_tskd.apis.doctor import examine, print_findings
-from mmpose_tskd.apis.record_report import examine_record, print_record
-from mmpose_tskd.apis.tools import reporting_mistakes
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from runpy import run_path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', choices=['coco', 'crowdpose', 'mpii'])
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--data', choices=['coco', 'crowdpose', 'mpii'], help='a data set in place of the environment')
+    what.add_argument('--record', help='a record of a teacher, of tools/record_teacher.py, likewise')
     parser.add_argument('--root', help="the data set's folder: data_root in the configs")
     parser.add_argument('--coco-root', help="COCO's folder: looks for pictures of COCO val in CrowdPose trainval")
-    parser.add_argument('--record', help='a record of a teacher, of tools/record_teacher.py, instead of a data set')
     parser.add_argument('--labels', help="labels of the record's people, in COCO format")
     parser.add_argument('--metainfo', default='CocoDataset', help="the labels' data set (default: %(default)s)")
     args = parser.parse_args()
-    if args.record:
-        with reporting_mistakes():
-            print_record(examine_record(args.record, args.labels, args.metainfo))
-        return
-    if not (args.data and args.root):
-        parser.error('give --data and --root, or --record')
+    if (args.data is None) != (args.root is None):
+        parser.error('--data and --root go together')
+
+    warnings.simplefilter('ignore')  # of the libraries about one another
+    if args.data is None and args.record is None:  # by its path: the package cannot be imported where MMPose is broken
+        package = Path(find_spec('mmpose_tskd').origin).parent
+        run_path(str(package / 'apis/environment_doctor.py'))['main']()
+
+    from mmpose_tskd.apis.doctor import examine, print_findings
+    from mmpose_tskd.apis.record_report import examine_record, print_record
+    from mmpose_tskd.apis.tools import reporting_mistakes
+
     with reporting_mistakes():
-        findings = examine(args.data, args.root, args.coco_root)
-    sys.exit(0 if print_findings(findings) else 1)
+        if args.record is not None:
+            print_record(examine_record(args.record, args.labels, args.metainfo))
+        else:
+            sys.exit(0 if print_findings(examine(args.data, args.root, args.coco_root)) else 1)
 
 
 if __name__ == '__main__':

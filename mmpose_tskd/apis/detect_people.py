@@ -10,7 +10,7 @@ import torch
 from rich.progress import track
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
-from ..checkpoint import load_strictly, load_weights
+from ..checkpoints import load_strictly, load_weights
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 

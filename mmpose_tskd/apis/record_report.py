@@ -14,7 +14,7 @@ from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
 from ..errors import UserError
-from ..poses import load_skeleton
+from ..poses import load_skeleton, match_joints
 from ..poses.record import PoseRecord, load_record
 
 BINS = 10
@@ -78,7 +78,8 @@ def _bin(confidence: np.ndarray) -> np.ndarray:
 
 def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) -> Dict[str, Any]:
     skeleton = load_skeleton(metainfo or 'CocoDataset')
-    columns = [record.names.index(name) if name in record.names else -1 for name in skeleton.names]
+    joints = match_joints(skeleton, record.skeleton)
+    columns = list(range(skeleton.num_keypoints)) if joints is None else joints.tolist()
     if max(columns) < 0:
         raise UserError(
             f"{record.file} and {metainfo} have no joint in common: name the labels' data set by --metainfo"

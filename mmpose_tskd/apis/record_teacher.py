@@ -79,21 +79,23 @@ def open_teacher(
         teacher = dict(type='HFTeacher', model=source[3:])
     else:
         config = load_config(source)
-        dataset = config.get('train_dataloader', {}).get('dataset', {})
-        metainfo = metainfo or config.get('metainfo') or dataset.get('metainfo') or dataset.get('type')
+        metainfo = metainfo or config.get('metainfo')
         teacher = config.get('teacher') or source
-    if metainfo is None:
-        raise UserError(f'nothing says which joints {source} has: give --metainfo, such as CocoDataset')
-    built = build_teacher(teacher, checkpoint, 1.0, student_metainfo=metainfo, flip_test=flip_test)
+    built = build_teacher(teacher, checkpoint, 1.0, metainfo=metainfo, flip_test=flip_test)
     if not isinstance(built, LiveTeacher):
         raise UserError(f'{source} is a record already; what is recorded is a network')
     found = built.find_source()
     built.make(found)
+    own = built.skeleton
+    if own is None:
+        raise UserError(f'nothing says which joints {source} has: give --metainfo, such as CocoDataset')
+    if own.num_keypoints != built.num_keypoints:
+        raise UserError(
+            f'{source} has {built.num_keypoints} joints, and its metainfo {own.num_keypoints}: give --metainfo'
+        )
+    built.match(own, built.num_keypoints)
     built.load(found)
     built.place(torch.device(device))
-    known = _skeleton(built).num_keypoints
-    if known != built.num_keypoints:
-        raise UserError(f'{source} has {built.num_keypoints} joints, and its metainfo {known}: give --metainfo')
     return built
 
 
@@ -142,10 +144,11 @@ def record_teacher(
                 name=teacher.name,
                 sha256=teacher.digest(),
                 input_size=list(teacher.reader.input_size),
-                flip_test=teacher.flip_indices is not None,
+                flip_test=teacher.flip_test,
             )
             for teacher in teachers
         ],
+        dataset=_skeleton(teachers[0]).dataset,  # whose joints' names these are
         labels=Path(labels).name,
         boxes=None if boxes is None else Path(boxes).name,
         labels_sha256=people.digest,
@@ -263,8 +266,9 @@ def _answer(teachers: Sequence[LiveTeacher], batch: List[Any], device: torch.dev
         xy = outputs.peaks.cpu().double() @ back[:, :, :2].mT + back[:, None, :, 2]
         answer = torch.cat([xy, outputs.confidence.cpu().double()[..., None]], dim=-1)
         joints = match_joints(_skeleton(teachers[0]), _skeleton(teacher))
-        answer = answer[:, joints]
-        answer[:, joints < 0, 2] = -1
+        if joints is not None:
+            answer = answer[:, joints]
+            answer[:, joints < 0, 2] = -1
         answers.append(answer)
     if len(answers) == 1:
         return answers[0].float().numpy()

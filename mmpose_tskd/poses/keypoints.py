@@ -18,6 +18,7 @@ class KeypointReader:
     """
 
     best_score = 1.0
+    least_score = 0.0
     codec: Any = None
 
     def __init__(self, input_size: Tuple[int, int]):
@@ -34,20 +35,16 @@ class KeypointReader:
         scores = mirrored.scores[:, flip_indices]
         flipped = torch.cat([other, scores[..., None]], dim=-1)
         reach = own.new_full((len(own),), 0.1 * max(self.input_size))
-        return replace(outputs, keypoints=join_keypoints(torch.stack([self._all(outputs), flipped]), reach))
-
-    def _all(self, outputs: PoseOutputs) -> Tensor:
-        assert outputs.keypoints is not None
-        return outputs.keypoints
+        return replace(outputs, keypoints=join_keypoints(torch.stack([outputs.require_keypoints(), flipped]), reach))
 
     def coords(self, outputs: PoseOutputs) -> Tensor:
-        return self._all(outputs)[..., :2]
+        return outputs.require_keypoints()[..., :2]
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:
-        return self._all(outputs)[..., :2]
+        return outputs.require_keypoints()[..., :2]
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
-        return self._all(outputs)[..., 2]
+        return outputs.require_keypoints()[..., 2]
 
 
 def join_keypoints(keypoints: Tensor, reach: Tensor) -> Tensor:

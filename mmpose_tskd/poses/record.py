@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
+from .skeleton import Skeleton
 
 Key = Tuple[str, Any]  # of an instance: its picture's file name, without folders, and its annotation's id
 
@@ -19,7 +20,7 @@ class PoseRecord(NamedTuple):
         file: Where it was read from.
         digest: The SHA-256 of the file, in hexadecimal digits.
         info: What it was recorded with.
-        names: The K joints' names.
+        skeleton: The K joints, without limbs.
         keys: N keys, none twice.
         files: N, the pictures' files as the labels name them.
         boxes: N×4, fp32, the corners (x, y) twice, in pixels of the picture, within the picture.
@@ -29,7 +30,7 @@ class PoseRecord(NamedTuple):
     file: str
     digest: str
     info: Dict[str, Any]
-    names: List[str]
+    skeleton: Skeleton
     keys: List[Key]
     files: List[str]
     boxes: np.ndarray
@@ -70,9 +71,9 @@ def load_record(file: str) -> PoseRecord:
     keys = [instance_key(name, annotation['id']) for name, annotation in zip(files, annotations)]
     if not np.isfinite(keypoints).all():
         raise UserError(f'{file} has a coordinate or a score that is no number: record it again')
-    return PoseRecord(
-        file, hashlib.sha256(raw).hexdigest(), content.get('info', {}), names, keys, files, boxes, keypoints
-    )
+    info = content.get('info', {})
+    skeleton = Skeleton(tuple(names), (), (), (), str(info.get('dataset', file)))
+    return PoseRecord(file, hashlib.sha256(raw).hexdigest(), info, skeleton, keys, files, boxes, keypoints)
 
 
 def clip_boxes(boxes: Any, sizes: Any) -> np.ndarray:

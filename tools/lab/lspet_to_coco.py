@@ -1,9 +1,7 @@
 """Converts the archive of Leeds Sports Pose Extended (images/, joints.mat) to COCO's format with CrowdPose's joints."""
 
 import argparse
-
-from mmpose_tskd.apis.tools import reporting_mistakes
-from mmpose_tskd.lab.lspet import convert_lspet
+import warnings
 
 
 def main() -> None:
@@ -14,6 +12,11 @@ def main() -> None:
     parser.add_argument('--num-val', type=int, default=1000, help='people set apart for validation')
     parser.add_argument('--seed', type=int, default=0, help='of their draw')
     args = parser.parse_args()
+
+    warnings.simplefilter('ignore')  # of the libraries about one another
+    from mmpose_tskd.apis.tools import reporting_mistakes
+    from mmpose_tskd.lab.lspet import convert_lspet
+
     with reporting_mistakes():
         sets = convert_lspet(args.archive, args.out, not args.as_is, args.num_val, args.seed)
     for split, labels in sets.items():

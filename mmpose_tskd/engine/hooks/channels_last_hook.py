@@ -1,6 +1,9 @@
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmpose.registry import HOOKS
+
+from .utils import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -11,4 +14,7 @@ class ChannelsLastHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        runner.model.to(memory_format=torch.channels_last)
+        model = unwrapped_model(runner).to(memory_format=torch.channels_last)
+        if is_model_wrapper(runner.model):
+            # DDP has laid out its buckets for gradients in the old format, and would copy each gradient in every step
+            runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

@@ -68,4 +68,4 @@ class DistillWeightDecayHook(Hook):
             self._set(runner, runner.iter, self.end or runner.max_iters)
 
     def _set(self, runner, now: int, end: int) -> None:
-        unwrapped_model(runner).gamma.fill_(self.weight(now, end))
+        unwrapped_model(runner).set_gamma(self.weight(now, end))

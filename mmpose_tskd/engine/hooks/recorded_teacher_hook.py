@@ -10,15 +10,13 @@ from ...errors import UserError
 from ...models.teachers import RecordedTeacher
 from .utils import unwrapped_model
 
-RECORD = 'teacher_record'  # in the message hub: the hash of the record that the run began with
-
 
 @HOOKS.register_module()
 class RecordedTeacherHook(Hook):
     """Prepares the training data for a :class:`RecordedTeacher`, which it is no use without.
 
     Before the first step it compares the record with the labels, and lets the pipeline say where in its picture each
-    sample is. A run that is resumed must have the record that it began with.
+    sample is.
     """
 
     priority = 'LOW'  # after what replaces the data loader or its pipeline
@@ -27,13 +25,7 @@ class RecordedTeacherHook(Hook):
         teacher = getattr(unwrapped_model(runner), 'teacher', None)
         if not isinstance(teacher, RecordedTeacher):
             raise UserError('custom_hooks: RecordedTeacherHook needs model.teacher=dict(type="RecordedTeacher", ...)')
-        before = runner.message_hub.runtime_info.get(RECORD)
-        if before not in (None, teacher.digest):
-            raise UserError(
-                f'{teacher.name} is not the record that this run began with (SHA-256 {teacher.digest[:12]}, then '
-                f'{before[:12]}): put that back, or begin a new run from the checkpoint by load_from'
-            )
-        runner.message_hub.update_info(RECORD, teacher.digest)
+        unwrapped_model(runner).learn_joints()
         teacher.prepare(runner.train_dataloader.dataset)
         self._frame(runner)
         if isinstance(runner.train_loop, IterBasedTrainLoop):  # it has begun to iterate over the samples as they were

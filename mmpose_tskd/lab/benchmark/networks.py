@@ -167,6 +167,7 @@ def _train_step(
     wrapped = wrap(model)
     wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
     wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
+    model.has_state_hook = True  # of a distiller: nothing is saved here
     teacher = getattr(model, 'teacher', None)
     teachers = [teacher.model] if isinstance(teacher, FrozenTeacher) else []  # which is no submodule
     return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
@@ -181,7 +182,8 @@ def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:
 
 
 def _distiller(cfg: Config, weights: str) -> nn.Module:
-    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights})
+    joints = cfg.train_dataloader.dataset.type
+    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights, 'metainfo': joints})
     model.init_weights()
     return model
 
@@ -209,7 +211,7 @@ def _recorded_distiller(cfg: Config, setting: Setting, folder: str) -> nn.Module
         json.dumps(dict(images=images, annotations=people, categories=[dict(id=1, name='person', keypoints=names)]))
     )
     teacher = dict(type='RecordedTeacher', file=str(file))
-    model = MODELS.build({**cfg.model, 'teacher': teacher, 'teacher_checkpoint': None})
+    model = MODELS.build({**cfg.model, 'teacher': teacher, 'teacher_checkpoint': None, 'metainfo': dataset.type})
     model.init_weights()
     model.teacher.prepare(DATASETS.build(dict(type=dataset.type, ann_file=str(file), data_prefix=dict(img=''))))
     return model

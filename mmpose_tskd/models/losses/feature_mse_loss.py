@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs
+from .checks import check_option, check_shapes
 
 
 def feature_mse_loss(student: Tensor, teacher: Tensor, reduction: str = 'sum') -> Tensor:
@@ -26,7 +27,17 @@ def feature_mse_loss(student: Tensor, teacher: Tensor, reduction: str = 'sum') -
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: The shapes differ, or ``reduction`` is neither.
+
+    Example:
+        >>> student = torch.zeros(2, 32, 64, 48)
+        >>> feature_mse_loss(student, student + 0.1, reduction='mean')
+        tensor(0.0100)
     """
+    check_option('reduction', reduction, ('sum', 'mean'))
+    check_shapes('feature_mse_loss', student, teacher)
     squares = (student.float() - teacher.float()).square()
     return squares.mean() if reduction == 'mean' else squares.sum() / len(squares)
 
@@ -56,8 +67,7 @@ class FeatureMSELoss(nn.Module):
         loss_weight: float = 5e-5,
     ):
         super().__init__()
-        if reduction not in ('sum', 'mean'):
-            raise UserError(f'FeatureMSELoss.reduction is "sum" or "mean", not {reduction!r}')
+        check_option('FeatureMSELoss.reduction', reduction, ('sum', 'mean'))
         self.adapter = nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
         self.student_index = student_index
         self.teacher_index = teacher_index

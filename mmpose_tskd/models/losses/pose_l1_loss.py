@@ -4,6 +4,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...poses import PoseOutputs
+from .checks import check_shapes
 from .joint_weights import joint_weights
 
 
@@ -20,7 +21,11 @@ def pose_l1_loss(student: Tensor, teacher: Tensor, target_weight: Optional[Tenso
 
     Returns:
         Scalar, fp32, pixels.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    check_shapes('pose_l1_loss', student, teacher, target_weight)
     distance = (student.float() - teacher.float()).abs().sum(-1)
     if target_weight is not None:
         distance = distance * target_weight

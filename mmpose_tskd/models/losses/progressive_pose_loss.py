@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs, labelled_joints
+from .checks import check_shapes
 
 
 def normalize_coords(coords: Tensor, input_size: Tuple[int, int]) -> Tensor:
@@ -44,7 +45,14 @@ def progressive_pose_loss(
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: The shapes differ, or there is not one weight a pose.
     """
+    if len(preds) != len(stage_weights):
+        raise ValueError(f'progressive_pose_loss weighs {len(stage_weights)} poses, got {len(preds)}')
+    for pred in preds:
+        check_shapes('progressive_pose_loss', pred, target, mask)
     target = normalize_coords(target.float(), input_size)
     total = target.new_zeros(())
     for weight, pred in zip(stage_weights, preds):

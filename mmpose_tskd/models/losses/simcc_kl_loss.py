@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from .checks import check_shapes
+
 
 def simcc_kl_loss(pred: Sequence[Tensor], target: Sequence[Tensor], target_weight: Tensor) -> Tensor:
     r"""Kullback-Leibler divergence of SimCC bins, summed over bins and joints, averaged over the batch.
@@ -21,7 +23,12 @@ def simcc_kl_loss(pred: Sequence[Tensor], target: Sequence[Tensor], target_weigh
 
     Returns:
         Scalar, fp32.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    for p, t in zip(pred, target):
+        check_shapes('simcc_kl_loss', p, t, target_weight)
     divergence = sum(
         F.kl_div(F.log_softmax(p.float(), dim=-1), t, reduction='none').sum(-1) for p, t in zip(pred, target)
     )

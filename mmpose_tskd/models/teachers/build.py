@@ -15,7 +15,7 @@ def build_teacher(teacher: Union[str, dict], checkpoint: Optional[str], temperat
             an MMPose network, which :class:`FrozenTeacher` holds.
         checkpoint: The weights of an MMPose network.
         temperature: Of an MMPose network, see :func:`build_reader`.
-        options: Of every teacher: ``metainfo``, ``student_metainfo``, ``flip_test`` and ``confidence_power``.
+        options: Of every teacher: ``metainfo``, ``flip_test`` and ``confidence_power``.
 
     Raises:
         UserError: An option is wrong, missing, or not this teacher's.

@@ -9,7 +9,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from torch import Tensor
 
 from ...errors import UserError
-from ...poses import HeatmapReader, KeypointReader, PoseOutputs, simcc_peaks
+from ...poses import KeypointReader, PoseOutputs, build_reader, simcc_peaks
 from .live_teacher import LiveTeacher
 
 Output = Union[Tensor, Tuple[Tensor, Tensor], List[Tensor]]
@@ -21,7 +21,7 @@ class ForeignTeacher(LiveTeacher):
     A subclass fills in :meth:`open`, :meth:`run` and :meth:`digest`. What :meth:`run` returns says by its shape what it
     is, for N crops of W×H pixels and K joints:
 
-    - N×K×h×w: heatmaps, read as ``codec`` says (:class:`HeatmapReader`);
+    - N×K×h×w: heatmaps, read as ``codec`` says (:func:`build_reader`);
     - N×K×Wx and N×K×Wy: SimCC vectors as RTMPose's files hold them, and rtmlib reads: the highest bin is the joint, and
       the mean of the two maxima, cut to [0, 1], its confidence;
     - N×K×2 and N×K: coordinates in the crop's pixels, and confidences in [0, 1].
@@ -89,7 +89,9 @@ class ForeignTeacher(LiveTeacher):
         shapes = [tuple(part.shape) for part in ([output] if isinstance(output, Tensor) else output)]
         if len(shapes) == 1 and len(shapes[0]) == 4:
             codec = KEYPOINT_CODECS.build(dict(self.codec, input_size=self.input_size, heatmap_size=shapes[0][:1:-1]))
-            return HeatmapReader(SimpleNamespace(decoder=codec)), shapes[0][1]
+            head = SimpleNamespace(decoder=codec, out_channels=shapes[0][1])
+            reader = build_reader(head, where='model.teacher.codec')
+            return reader, reader.num_keypoints
         if len(shapes) == 2 and len(shapes[0]) == 3 and len(shapes[1]) in (2, 3) and shapes[0][:2] == shapes[1][:2]:
             return KeypointReader(self.input_size), shapes[0][1]  # type: ignore[arg-type]
         raise UserError(

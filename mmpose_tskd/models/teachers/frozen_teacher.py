@@ -4,15 +4,17 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights, weights_digest
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
-from ...poses import PoseOutputs, build_reader
+from ...poses import PoseOutputs, build_reader, config_skeleton
 from .live_teacher import LiveTeacher
 
 
 class FrozenTeacher(LiveTeacher):
     """A trained pose estimator of MMPose that answers and never changes: its batch-norm statistics stay as they are.
+
+    Its joints are those of the data set that its config names, where ``metainfo`` does not say others.
 
     Args:
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
@@ -52,11 +54,14 @@ class FrozenTeacher(LiveTeacher):
 
     def make(self, source: str) -> None:
         """Builds the network with random weights."""
+        config = load_whole_config(self.config)
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
-            self.model = MODELS.build(load_model_config(self.config))
+            self.model = MODELS.build(load_model_config(config))
         self.reader = build_reader(self.model.head, self.temperature, 'model.teacher.head')
-        self.num_keypoints = num_keypoints(self.model.head)
+        self.num_keypoints = self.reader.num_keypoints
         self.preprocessor = self.model.data_preprocessor
+        if self.skeleton is None:
+            self.skeleton = config_skeleton(config)
 
     def load(self, source: str) -> None:
         """Loads its weights."""
@@ -88,25 +93,40 @@ class FrozenTeacher(LiveTeacher):
 
     def _read(self, inputs: Tensor) -> PoseOutputs:
         feats = self.model.extract_feat(inputs)
-        return self.reader(feats, self.model.head.forward(feats))
+        return self.reader(feats, self.reader.head.forward(feats))
+
+
+def load_whole_config(source: Union[str, dict]) -> Any:
+    """A config given as a dict, a file or ``'package::path'``.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    try:
+        return load_config(source) if isinstance(source, str) else source
+    except UserError as error:
+        raise UserError(f'model.teacher: {error}') from error
 
 
 def load_model_config(source: Union[str, dict]) -> dict:
     """The model part of a config given as a dict, a file or ``'package::path'``.
 
     Raises:
-        UserError: There is no such file, or it has no ``model``.
+        UserError: There is no such file, or its model is none that sees one person at a time.
     """
-    try:
-        config: Any = load_config(source) if isinstance(source, str) else source
-    except UserError as error:
-        raise UserError(f'model.teacher: {error}') from error
+    config = load_whole_config(source)
     model = config.get('model', config)
+    reason = _REFUSED.get(model.get('type'))
+    if reason is not None:
+        raise UserError(f'model.teacher: {model["type"]} {reason}')
     if 'backbone' not in model:
         raise UserError('model.teacher: the config has no model with a backbone')
     return model
 
 
-def num_keypoints(head: Any) -> int:
-    """K of a head, or of the head that it refines."""
-    return getattr(head, 'base_head', head).out_channels
+_TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstimator does'
+_REFUSED = dict(
+    BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
+    PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
+    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its exported weights fit",
+)

@@ -4,7 +4,7 @@ from typing import Optional
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...checkpoint import weights_digest
+from ...checkpoints import weights_digest
 from ...errors import UserError
 from .foreign_teacher import ForeignTeacher, import_optional
 

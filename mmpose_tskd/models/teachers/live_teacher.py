@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import Any, Callable, List, Optional, Sequence, Union
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import UserError
@@ -17,8 +18,8 @@ class LiveTeacher(Teacher):
     A subclass fills in :meth:`make`, where weights come later :meth:`load`, and :meth:`_read`.
 
     Args:
-        metainfo: Its joints, where they are not the student's: a dataset class's name or a metainfo dict.
-        student_metainfo: The student's joints, likewise.
+        metainfo: Its joints, a dataset class's name or a metainfo dict, where it does not say them itself or names them
+            otherwise than the student's data set does.
         flip_test: Average its answers for the picture and the mirrored picture, at twice the cost.
         confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
@@ -31,19 +32,12 @@ class LiveTeacher(Teacher):
     def __init__(
         self,
         metainfo: Union[str, dict, None] = None,
-        student_metainfo: Union[str, dict, None] = None,
         flip_test: bool = False,
         confidence_power: float = 0.0,
     ):
-        if metainfo is not None and student_metainfo is None:
-            raise UserError('model.teacher_metainfo is matched with model.metainfo by names: set that, too')
-        self.student_skeleton = _load_skeleton(student_metainfo, 'metainfo')
-        self.skeleton = _load_skeleton(metainfo, 'teacher_metainfo') or self.student_skeleton
+        self.skeleton = _load_skeleton(metainfo)
+        self.flip_test = flip_test
         self.flip_indices: Optional[List[int]] = None
-        if flip_test:
-            if self.skeleton is None:
-                raise UserError('model.teacher_flip_test needs model.metainfo, which says which joints mirror which')
-            self.flip_indices = list(self.skeleton.flip_indices)
         self.confidence_power = confidence_power
 
     @abstractmethod
@@ -60,10 +54,6 @@ class LiveTeacher(Teacher):
             self.model.to(device)
 
     @abstractmethod
-    def digest(self) -> str:
-        """What tells it from another teacher: hexadecimal digits of the SHA-256 of its weights, file or code."""
-
-    @abstractmethod
     def _read(self, inputs: Tensor) -> PoseOutputs:
         """N×3×H×W as it takes them to its own outputs."""
 
@@ -71,43 +61,62 @@ class LiveTeacher(Teacher):
         """See :meth:`Teacher.build`.
 
         Raises:
-            UserError: The weights do not fit, or the teacher's pose or its input are not the student's.
+            UserError: The weights do not fit, or the teacher's input is not the student's.
         """
         self.make(source)
-        joints = self._match(self.num_keypoints, getattr(student.head, 'base_head', student.head).out_channels)
-        frame = StudentFrame(student, self.preprocessor, student.reader, self.reader, joints)
+        frame = StudentFrame(student, self.preprocessor, student.reader, self.reader)
         self.load(source)
         device = next(student.parameters()).device
         self.place(device)
         self.frame = frame.to(device)
         self.is_built = True
 
-    def _match(self, own: int, students: int) -> Optional[Tensor]:
-        """The teacher's joint for each of the student's; None where they are the same."""
-        student = self.student_skeleton
-        if student is not None and student.num_keypoints != students:
-            raise UserError(f'model.metainfo has {student.num_keypoints} key points, the student {students}')
-        if self.skeleton is not None and self.skeleton.num_keypoints != own:
-            key = 'metainfo, which stands for the teacher too,' if self.skeleton is student else 'teacher_metainfo'
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """See :meth:`Teacher.match`; where names are not known, all joints are taken in order.
+
+        Raises:
+            UserError: They cannot be matched, or it is not known which of them mirror which for the flip test.
+        """
+        count, own = self.num_keypoints, self.skeleton
+        if own is not None and own.num_keypoints != count:
             raise UserError(
-                f'model.{key} has {self.skeleton.num_keypoints} key points, the teacher {own}: set '
-                "model.teacher_metainfo to the teacher's dataset class or metainfo dict"
+                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} key points, the teacher '
+                f"{count}: set model.teacher_metainfo to the teacher's dataset class or metainfo dict"
             )
-        if self.skeleton is None and own != students:
+        if own is not None and student is not None:
+            joints = match_joints(student, own)
+            if joints is not None:
+                self._report(joints, student, own)
+                self.frame.match(joints)
+        elif count != num_keypoints:
+            key = 'model.teacher_metainfo' if own is None else 'model.metainfo'
             raise UserError(
-                f'model.teacher has {own} key points, the student {students}: to match them by name, set '
-                'model.teacher_metainfo and model.metainfo (a dataset class such as "CocoDataset", or a metainfo dict)'
+                f'model.teacher has {count} key points, the student {num_keypoints}: to match them by name, set {key} '
+                '(a dataset class such as "CocoDataset", or a metainfo dict), or give the teacher as the config that '
+                'trained it'
             )
-        if self.skeleton is None or self.student_skeleton is None or self.skeleton.names == self.student_skeleton.names:
-            return None
-        joints = match_joints(self.student_skeleton, self.skeleton)
-        if not (joints >= 0).any():
+        if self.flip_test:
+            known = own or student
+            if known is None:
+                raise UserError(
+                    'model.teacher_flip_test needs to know which joints mirror which: set model.teacher_metainfo, or '
+                    'give the teacher as the config that trained it'
+                )
+            self.flip_indices = list(known.flip_indices)
+
+    def _report(self, joints: Tensor, student: Skeleton, own: Skeleton) -> None:
+        missing = [name for name, joint in zip(student.names, joints) if joint < 0]
+        if len(missing) == len(joints):
             raise UserError(
-                "model.teacher_metainfo and model.metainfo have no joint's name in common, such as "
-                f'{self.skeleton.names[0]} and {self.student_skeleton.names[0]}: give one of them as a metainfo dict '
-                "with the other's names"
+                f'the data sets of model.teacher ({own.dataset}) and of the student ({student.dataset}) have no '
+                f"joint's name in common, such as {own.names[0]} and {student.names[0]} (a number says no place): give "
+                "model.teacher_metainfo as a metainfo dict with the student's names"
             )
-        return joints
+        print_log(
+            f'The teacher ({own.dataset}) teaches {len(joints) - len(missing)} of {len(joints)} joints of '
+            f'{student.dataset}, those of the same name' + (f'; not {", ".join(missing)}' if missing else ''),
+            logger='current',
+        )
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""
@@ -139,10 +148,10 @@ class LiveTeacher(Teacher):
         return self(inputs)
 
 
-def _load_skeleton(metainfo: Union[str, dict, None], key: str) -> Optional[Skeleton]:
+def _load_skeleton(metainfo: Union[str, dict, None]) -> Optional[Skeleton]:
     if metainfo is None:
         return None
     try:
         return load_skeleton(metainfo)
     except UserError as error:
-        raise UserError(f'model.{key}: {error}') from error
+        raise UserError(f'model.teacher_metainfo: {error}') from error

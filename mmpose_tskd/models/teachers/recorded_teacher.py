@@ -1,4 +1,4 @@
-from typing import Any, Dict, Iterator, List, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from ...errors import UserError
-from ...poses import KeypointReader, PoseOutputs
+from ...poses import KeypointReader, PoseOutputs, Skeleton, match_joints
 from ...poses.record import Key, PoseRecord, instance_key, load_record
 from .teacher import Teacher
 
@@ -21,14 +21,13 @@ class RecordedTeacher(Teacher):
 
     They go through the geometry of each sample (crop, flip, turn, half body), as the labels do, and reach the losses
     as coordinates and scores alone. :class:`RecordedTeacherHook` prepares the training data for it. Joints are matched
-    by name with the data set's.
+    by name with the student's.
 
     Args:
         file: What ``tools/record_teacher.py`` wrote; or several such files, of several label files.
         missing: What becomes of an instance of the training data that has no recorded pose, or one for another box:
             ``'error'`` stops the run before its first step, ``'untaught'`` leaves it to the labels.
         metainfo, flip_test: Belong to the recording, and are refused.
-        student_metainfo: Not used: the joints are the data set's.
         confidence_power: A joint teaches with its recorded confidence to this power.
 
     Raises:
@@ -40,7 +39,6 @@ class RecordedTeacher(Teacher):
         file: Union[str, Sequence[str]],
         missing: str = 'error',
         metainfo: Union[str, dict, None] = None,
-        student_metainfo: Union[str, dict, None] = None,
         flip_test: bool = False,
         confidence_power: float = 0.0,
     ):
@@ -58,11 +56,6 @@ class RecordedTeacher(Teacher):
         self.records: List[PoseRecord] = []
         self.rows: Dict[Key, int] = {}
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its files."""
-        return ' '.join(record.digest for record in self.records)
-
     def build(self, student: Any, source: str) -> None:
         """Reads the record.
 
@@ -76,27 +69,41 @@ class RecordedTeacher(Teacher):
         for key in (key for record in self.records for key in record.keys):
             if self.rows.setdefault(key, len(self.rows)) != len(self.rows) - 1:
                 raise UserError(f'{self.name}: the annotation {key[1]} of {key[0]} is recorded twice')
-        self.num_keypoints = getattr(student.head, 'base_head', student.head).out_channels
+        self.num_keypoints = student.reader.num_keypoints
         self.reader = KeypointReader(student.reader.input_size)
         self.is_built = True
 
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """See :meth:`Teacher.match`.
+
+        Raises:
+            UserError: The student's joints are not known, or none of them is in the record.
+        """
+        if student is None:
+            raise UserError("a recorded teacher's joints are matched by name: set model.metainfo")
+        self.keypoints = np.concatenate([_select(record, student) for record in self.records])
+        if (self.keypoints[..., 2] < 0).all():
+            own = self.records[0].skeleton
+            raise UserError(
+                f"{self.name} has no joint of the student's: its joints are {', '.join(own.names)} ({own.dataset}), "
+                f'those of {student.dataset} are {", ".join(student.names)} (a number says no place)'
+            )
+        self.flip_indices = list(student.flip_indices)
+
+    def digest(self) -> str:
+        """Of its files."""
+        return ' '.join(record.digest[:12] for record in self.records)
+
     def prepare(self, dataset: Any) -> None:
-        """Compares the record with the data set that it is to teach, and takes the joints of that.
+        """Compares the record with the data set that it is to teach.
 
         Args:
             dataset: A data set of MMPose, or a wrapper of others.
 
         Raises:
-            UserError: No joint has the name of one of the data set's; or instances are missing, of other pictures or of
-                other boxes, and ``missing`` is ``'error'``, or they all are.
+            UserError: Instances are missing, of other pictures or of other boxes, and ``missing`` is ``'error'``, or
+                they all are.
         """
-        names = list(dataset.metainfo['keypoint_id2name'].values())
-        self.keypoints = np.concatenate([_select(record, names) for record in self.records])
-        if (self.keypoints[..., 2] < 0).all():
-            raise UserError(
-                f"{self.name} has no joint of the data set's: its joints are {', '.join(self.records[0].names)}, those "
-                f'of {dataset.metainfo["dataset_name"]} are {", ".join(names)}'
-            )
         files = [file for record in self.records for file in record.files]
         boxes = np.concatenate([record.boxes for record in self.records])
         faults: Dict[str, List[Key]] = {}
@@ -144,7 +151,7 @@ class RecordedTeacher(Teacher):
         poses = self.keypoints[rows]
         swaps = np.array([frame['swaps'] for frame in frames])
         if swaps.any():
-            poses[swaps] = poses[swaps][:, list(data_samples[int(swaps.argmax())].flip_indices)]
+            poses[swaps] = poses[swaps][:, self.flip_indices]
         matrices = np.stack([frame['matrix'] for frame in frames])
         poses[..., :2] = poses[..., :2] @ matrices[:, :, :2].transpose(0, 2, 1) + matrices[:, None, :, 2]
         known = (poses[..., 2] >= 0) & (rows >= 0)[:, None]
@@ -161,13 +168,13 @@ class RecordedTeacher(Teacher):
         return self.reader((), inputs.new_zeros(len(inputs), self.num_keypoints, 3))
 
 
-def _select(record: PoseRecord, names: List[str]) -> np.ndarray:
-    """N×K×3 of the joints with these names; a joint that the record does not have has score -1."""
-    keypoints = np.zeros((len(record.keypoints), len(names), 3), np.float32)
-    keypoints[..., 2] = -1
-    for k, name in enumerate(names):
-        if name in record.names:
-            keypoints[:, k] = record.keypoints[:, record.names.index(name)]
+def _select(record: PoseRecord, student: Skeleton) -> np.ndarray:
+    """N×K×3 of the student's joints; one that the record does not have has score -1."""
+    joints = match_joints(student, record.skeleton)
+    if joints is None:
+        return record.keypoints
+    keypoints = record.keypoints[:, joints.numpy()]
+    keypoints[:, joints.numpy() < 0, 2] = -1
     return keypoints
 
 

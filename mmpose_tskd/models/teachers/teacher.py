@@ -1,9 +1,9 @@
 from abc import ABC, abstractmethod
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 from torch import Tensor
 
-from ...poses import PoseOutputs
+from ...poses import PoseOutputs, Skeleton
 
 
 class Teacher(ABC):
@@ -11,7 +11,7 @@ class Teacher(ABC):
 
     It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
     (EMA), and ``train()`` does not reach it. It is built by :meth:`build` when training starts, so that a model made
-    for testing needs none of the teacher's files.
+    for testing needs none of the teacher's files, and answers in the student's joints after :meth:`match`.
     """
 
     name: str  # of the file or function that answers, for messages
@@ -37,8 +37,24 @@ class Teacher(ABC):
             source: What :meth:`find_source` found.
 
         Raises:
-            UserError: It cannot be read, or its pose is not to be compared with the student's.
+            UserError: It cannot be read, or its input is not the student's.
         """
+
+    @abstractmethod
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """Lets it answer in the student's joints: those of the same name.
+
+        Args:
+            student: The student's joints, None where they are not known.
+            num_keypoints: Their number.
+
+        Raises:
+            UserError: They cannot be matched.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells it from another teacher: hexadecimal digits of the SHA-256 of its weights, files or code."""
 
     @abstractmethod
     def __call__(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:

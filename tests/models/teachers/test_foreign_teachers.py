@@ -65,6 +65,7 @@ def student(**options):
     )
     built = MODELS.build({**model, **options})
     built.init_weights()
+    built.learn_joints()
     return built
 
 

@@ -22,6 +22,7 @@ from mmpose_tskd.engine.hooks import TeacherEvaluationHook
 from mmpose_tskd.engine.hooks.recorded_teacher_hook import RecordedTeacherHook
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.teachers import RecordedTeacher
+from mmpose_tskd.poses import load_skeleton
 
 HOOK = dict(type='RecordedTeacherHook')
 COCO = [
@@ -31,7 +32,8 @@ COCO = [
 ]  # fmt: skip
 
 
-STUDENT = SimpleNamespace(head=SimpleNamespace(out_channels=17), reader=SimpleNamespace(input_size=INPUT_SIZE))
+STUDENT = SimpleNamespace(reader=SimpleNamespace(num_keypoints=17, input_size=INPUT_SIZE))
+JOINTS = load_skeleton('CocoDataset')
 
 
 def write_record(labels, out, names=COCO, change=lambda content: None):
@@ -116,6 +118,7 @@ def test_recorded_poses_go_where_the_labels_go(toy_data, tmp_path_factory, seed,
             pipeline=pipeline(direction, use_udp),
         )
     )
+    teacher.match(JOINTS, 17)
     teacher.prepare(dataset)
     hook = RecordedTeacherHook()
     hook._frame(SimpleNamespace(train_dataloader=SimpleNamespace(dataset=dataset)))
@@ -163,7 +166,8 @@ def test_a_record_teaches_what_the_live_teacher_teaches(stage2, asked, flip_test
     cfg = stage2()
     cfg.train_dataloader.dataset.pipeline = plain_pipeline(cfg)
     live = MODELS.build(dict(cfg.model, teacher_flip_test=flip_test, metainfo='CocoDataset'))
-    replayed = MODELS.build(recorded(copy.deepcopy(cfg), asked(flip_test=flip_test)).model)
+    replayed = recorded(copy.deepcopy(cfg), asked(flip_test=flip_test))
+    replayed = MODELS.build(dict(replayed.model, metainfo='CocoDataset'))
     for model in (live, replayed):
         model.init_weights()
     replayed.load_state_dict(live.state_dict())
@@ -187,7 +191,7 @@ def test_stage2_trains_from_a_record_and_goes_on_with_the_same_alone(stage2, ask
     again = recorded(stage2(), file)
     again.update(work_dir=cfg.work_dir, resume=True, experiment_name='again')
     again.train_cfg.max_epochs = 3
-    with pytest.raises(UserError, match='is not the record that this run began with'):
+    with pytest.raises(UserError, match='model.teacher is another than in the run that .* or its record'):
         train(again)
 
 
@@ -242,7 +246,6 @@ def other_folder(content):
         (dict(change=lambda content: content['annotations'].pop()), '6 instances .* 1 not in it .id 6 of 6.png'),
         (dict(change=other_boxes), '1 recorded for another box .id 3 of 3.png.*untaught'),
         (dict(change=other_folder), '6 of a picture of the same name in another folder'),
-        (dict(names=[f'joint {k}' for k in range(17)]), "has no joint of the data set's"),
     ],
 )
 def test_a_record_of_something_else_stops_the_run(dataset, record, options, message):
@@ -250,6 +253,29 @@ def test_a_record_of_something_else_stops_the_run(dataset, record, options, mess
     teacher.build(STUDENT, '')
     with pytest.raises(UserError, match=message):
         teacher.prepare(dataset)
+
+
+@pytest.mark.parametrize(
+    'names, student, message',
+    [
+        ([f'limb {k}' for k in range(17)], JOINTS, "has no joint of the student's"),
+        (range(17), JOINTS._replace(names=tuple(map(str, range(17)))), 'a number says no place'),
+        (COCO, None, 'set model.metainfo'),
+    ],
+)
+def test_a_record_whose_joints_are_not_the_students_is_refused(record, names, student, message):
+    teacher = RecordedTeacher(record(names=map(str, names)))
+    teacher.build(STUDENT, '')
+    with pytest.raises(UserError, match=message):
+        teacher.match(student, 17)
+
+
+def test_numbered_joints_are_matched_within_one_data_set(record):
+    numbers = [str(k) for k in range(17)]
+    teacher = RecordedTeacher(record(names=numbers, change=lambda content: content.update(info=dict(dataset='coco'))))
+    teacher.build(STUDENT, '')
+    teacher.match(JOINTS._replace(names=tuple(reversed(numbers))), 17)
+    assert np.array_equal(teacher.keypoints, teacher.records[0].keypoints[:, ::-1])
 
 
 @pytest.mark.parametrize(
@@ -292,6 +318,7 @@ def test_what_is_not_recorded_can_be_left_untaught(dataset, record):
     file = record(change=change, names=COCO[1:])
     teacher = RecordedTeacher(file, missing='untaught', confidence_power=1.0)
     teacher.build(STUDENT, '')
+    teacher.match(JOINTS, 17)
     teacher.prepare(dataset)
     frame = dict(matrix=np.eye(3)[:2], swaps=False)
     samples = [SimpleNamespace(input_frame=dict(frame, key=(f'{i}.png', i))) for i in range(1, 7)]
@@ -306,7 +333,7 @@ def test_what_is_not_recorded_can_be_left_untaught(dataset, record):
     'losses, message',
     [
         (dict(loss_feat=dict(type='FeatureMSELoss', student_channels=8, teacher_channels=12)), 'teacher offers none'),
-        (dict(loss_bins=dict(type='SimCCLogitKDLoss')), 'SimCC bins, but the teacher offers no more than a pose'),
+        (dict(loss_bins=dict(type='SimCCLogitKDLoss')), 'SimCC bins, but the teacher offers coordinates'),
     ],
 )
 def test_a_loss_that_needs_more_than_a_pose_says_so(make_config, record, losses, message):
@@ -339,6 +366,7 @@ def test_two_label_files_have_a_record_each(toy_data, tmp_path):
     )
     teacher = RecordedTeacher(files)
     teacher.build(STUDENT, '')
+    teacher.match(JOINTS, 17)
     teacher.prepare(combined)
     RecordedTeacherHook()._frame(SimpleNamespace(train_dataloader=SimpleNamespace(dataset=combined)))
     sample = combined[len(combined) - 1]['data_samples']

@@ -1,0 +1,58 @@
+"""What a run says on the console; its log file has all of it."""
+
+import logging
+import re
+import shutil
+from contextlib import contextmanager
+from typing import Iterator, Optional
+from unittest import mock
+
+from mmengine.runner import Runner
+
+# what MMEngine writes of a batch: 'Epoch(train)  [1][ 50/100]  lr: ...  eta: 0:01:00  ...', or 'Iter(train) ...'
+BATCH = re.compile(r'(?P<where>(?P<epoch>(?:Epoch|Iter)\(\w+\)\s*(\[\s*\d+\])?)\[\s*\d+/\d+\]).*\seta: ')
+LONG = 10  # lines
+
+
+class ShortConsole(logging.Filter):
+    """Of one console handler: keeps long messages off, such as the config, and writes an epoch's batches over one line.
+
+    The latter only where the console is a terminal.
+    """
+
+    def __init__(self, handler: logging.StreamHandler) -> None:
+        super().__init__()
+        self.stream = handler.stream
+        self.epoch: Optional[str] = None  # whose line the cursor is on
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno <= logging.INFO and text.count('\n') >= LONG:
+            return False
+        batch = BATCH.match(text) if self.stream.isatty() else None
+        if self.epoch is not None:
+            self.stream.write('\r\x1b[2K' if batch and batch['epoch'] == self.epoch else '\n')
+        self.epoch = batch and batch['epoch']
+        if batch is None:
+            return True
+        details = re.findall(r'(?<=\s)(?:eta|loss): .*?(?=\s\s|$)', text)
+        self.stream.write('  '.join([batch['where'], *details])[: shutil.get_terminal_size().columns - 1])
+        self.stream.flush()
+        return False
+
+
+@contextmanager
+def short_console() -> Iterator[None]:
+    """Puts :class:`ShortConsole` on the logger of every Runner that is built."""
+    build_logger = Runner.build_logger
+
+    def build(self, *args, **kwargs):
+        logger = build_logger(self, *args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(ShortConsole(handler))
+        logger.info(f'The log, with config and environment: {logger.log_file}')
+        return logger
+
+    with mock.patch.object(Runner, 'build_logger', build):
+        yield

@@ -91,7 +91,7 @@ def test_a_recipe_trains(name, tmp_path, monkeypatch):
 def test_a_recipe_keeps_the_hooks_of_its_base(name):
     cfg = Config.fromfile(REPO / 'configs/recipes' / name)
     hooks = [hook.type for hook in cfg.custom_hooks]
-    assert {'SyncBuffersHook', 'SafeCheckpointHook'} <= set(hooks) and len(set(hooks)) == len(hooks)
+    assert {'SyncBuffersHook', 'ReliableRunHook'} <= set(hooks) and len(set(hooks)) == len(hooks)
     assert ('DistillWeightDecayHook' in hooks) == name.split('/')[-1].startswith('distill_')
     if name.split('/')[-1].startswith('distill_rtmpose'):
         assert {'EMAHook', 'mmdet.PipelineSwitchHook'} <= set(hooks)

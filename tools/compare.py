@@ -17,14 +17,18 @@ def main() -> None:
     parser.add_argument('--out', default='work_dirs/comparison', help='the folder to write to; default: %(default)s')
     parser.add_argument('--pictures', type=int, default=24, help='how many; default: %(default)s')
 
-    from mmpose_tskd.apis.tools import TRUST, TRUST_HELP, reporting_mistakes
+    from mmpose_tskd.apis.tools import reporting_mistakes
 
-    parser.add_argument(TRUST, action='store_true', help=TRUST_HELP)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints in full, with any code that they hold; for those whose maker you trust',
+    )
     args = parser.parse_args()
     warnings.simplefilter('ignore')  # of the libraries about one another
 
     from mmpose_tskd.apis.compare import compare_models
-    from mmpose_tskd.checkpoint import trusting_checkpoints
+    from mmpose_tskd.checkpoints import trusting_checkpoints
     from mmpose_tskd.errors import UserError
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):

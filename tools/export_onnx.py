@@ -24,15 +24,19 @@ def main() -> None:
 
     from mmengine.config import DictAction
 
-    from mmpose_tskd.apis.tools import TRUST, TRUST_HELP, reporting_mistakes
+    from mmpose_tskd.apis.tools import reporting_mistakes
 
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help="changes to the config, as MMPose's tools")
-    parser.add_argument(TRUST, action='store_true', help=TRUST_HELP)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints in full, with any code that they hold; for those whose maker you trust',
+    )
     args = parser.parse_args()
     warnings.simplefilter('ignore')  # of the libraries about one another
 
     from mmpose_tskd.apis.export import export_onnx, print_exported
-    from mmpose_tskd.checkpoint import trusting_checkpoints
+    from mmpose_tskd.checkpoints import trusting_checkpoints
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):
         exported = export_onnx(

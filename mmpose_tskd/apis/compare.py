@@ -3,7 +3,7 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import matplotlib
@@ -156,12 +156,14 @@ class ResultsColumn:
         return Said((found[nearest, :, :2],), found[nearest, :, 2].clip(0, 1))
 
 
-def open_column(source: str) -> Any:
-    """A column from how it is written on the command line: ``CONFIG,CHECKPOINT``, ``FILE.onnx`` or ``RESULTS.json``.
+def open_column(source: Union[str, Sequence[str]]) -> Any:
+    """A column from a config and its checkpoint, or as it is written on the command line.
 
     Raises:
-        UserError: It is none of these, or cannot be read.
+        UserError: It is none of ``CONFIG,CHECKPOINT``, ``FILE.onnx`` and ``RESULTS.json``, or cannot be read.
     """
+    if not isinstance(source, str):
+        return TorchColumn(*source)
     if source.endswith('.onnx'):
         return OnnxColumn(source)
     if source.endswith('.json'):
@@ -173,12 +175,17 @@ def open_column(source: str) -> Any:
 
 
 def compare_models(
-    models: Dict[str, str], labels: str, images: str, out: str, count: int = 24, image_ids: Optional[List[int]] = None
+    models: Mapping[str, Union[str, Sequence[str]]],
+    labels: str,
+    images: str,
+    out: str,
+    count: int = 24,
+    image_ids: Optional[List[int]] = None,
 ) -> Path:
     """Draws what models say of labelled people, from the labels' boxes, without a flip test.
 
     Args:
-        models: By the name to show: ``CONFIG,CHECKPOINT`` or ``FILE.onnx`` or ``RESULTS.json``.
+        models: By the name to show: a config and its checkpoint, or what :func:`open_column` takes.
         labels: In COCO format.
         images: The folder of the pictures.
         out: The folder to write to: ``index.html``, which holds all it needs, and ``comparison.png``.

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..checkpoint import load_strictly, load_weights
+from ..checkpoints import load_strictly, load_weights
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..paths import config_folder, load_config

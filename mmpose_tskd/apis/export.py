@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import mmpose_tskd
 
-from ..checkpoint import find_checkpoint, load_strictly, load_weights, weights_digest
+from ..checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ..deploy.check import Agreement, check, compare
 from ..deploy.formats import FORMATS, Format
 from ..deploy.mmdeploy_folder import write_folder

@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -17,16 +17,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmpose_tskd
 
-from ..checkpoint import find_resumable, load_weights, weights_digest
+from ..checkpoints import find_resumable, load_weights, weights_digest
 from ..datasets import generate_synthetic_crowd
 from ..errors import UserError
 from ..paths import config_folder
 from ..poses import load_skeleton
 from .budget import scale_epochs
+from .compare import compare_models
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions, write_json
 from .records import read_record, write_record
-from .report import draw_comparison, draw_curves, print_table
+from .report import TITLES, draw_curves, print_table
 from .train_time import TrainTimeHook, train_seconds
 
 CONFIGS = dict(
@@ -71,9 +72,9 @@ def run_quickstart(
 ) -> dict:
     """Trains a teacher, a plain student, and the same student by both stages; evaluates, compares and writes it down.
 
-    Into ``work_dir``: ``results.json``, ``table.md``, ``curves.png``, ``comparison.png``, ``deploy/`` (the refined
-    model's checkpoint and plain config) and a folder a run. What is finished is not done again, and a run that was
-    stopped goes on from its last epoch.
+    Into ``work_dir``: ``results.json``, ``table.md``, ``curves.png``, ``comparison/`` (a page that shows what the
+    models say), ``deploy/`` (the refined model's checkpoint and plain config) and a folder a run. What is finished is
+    not done again, and a run that was stopped goes on from its last epoch.
 
     Args:
         data: ``'synthetic'``, or ``'lspet'``: Leeds Sports Pose Extended in COCO format.
@@ -132,14 +133,19 @@ def run_quickstart(
         results = dict(rows=rows, **settings, weights=weights, versions=versions(), machine=machine())
         write_json(results, work_dir / 'results.json')
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
-        files = {name: _measured(work_dir / name, outcomes[name]) for name in ('baseline', 'stage2')}
-        baseline = [work_dir / 'baseline' / 'plain_config.py', files['baseline']]
-        _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
+        files = {name: _measured(work_dir / name, outcomes[name]) for name in ('teacher', 'baseline', 'stage2')}
         deployed = _deploy(_load_config(REFINED, data, data_root), files['stage2'], work_dir / 'deploy')
-        labels = Path(data_root, DATA[data].ann_files.format('val'))
-        draw_comparison(baseline, deployed, labels, Path(data_root, 'images'), work_dir / 'comparison.png')
+        shown: Dict[str, Sequence[str]] = {}
+        for name in ('baseline', 'teacher'):
+            plain_config = work_dir / name / 'plain_config.py'
+            _load_config(PLAIN[name], data, data_root).dump(plain_config)
+            shown[TITLES[name]] = (str(plain_config), str(files[name]))
+        shown[TITLES['stage2']] = [str(path) for path in deployed]
+        labels = str(Path(data_root, DATA[data].ann_files.format('val')))
+        page = compare_models(shown, labels, str(Path(data_root, 'images')), str(work_dir / 'comparison'))
     print_table(results, work_dir / 'table.md')
-    print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png, comparison.png.')
+    print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png.')
+    print(f'What the models say, picture by picture: open {page} in a browser')
     print(f'The refined model to ship:\n  config      {deployed[0]}\n  checkpoint  {deployed[1]}')
     return results
 

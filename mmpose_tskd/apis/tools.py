@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from ..checkpoint import trusting_checkpoints
+from ..checkpoints import replace_loaders, trusting_checkpoints
 from ..datasets.label_checks import check_labels
 from ..errors import UserError, printable
 from ..paths import load_config
@@ -80,7 +80,11 @@ def check_config(cfg: Config, task: str) -> None:
 
 @contextmanager
 def reporting_mistakes() -> Iterator[None]:
-    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for."""
+    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
+
+    MMEngine and MMPose read checkpoints by :func:`read_checkpoint` from then on.
+    """
+    replace_loaders()
     try:
         yield
     except Exception as error:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..apis.complexity import errors_only
 from ..apis.environment import write_json
-from ..checkpoint import load_strictly, load_weights, reading, weights_digest
+from ..checkpoints import load_strictly, load_weights, read_checkpoint, weights_digest
 from ..datasets.label_checks import check_labels
 from ..errors import UserError
 from ..models.distillers import PoseDistiller
@@ -196,8 +196,7 @@ def _loader(cfg: Any, seed: int) -> Any:
 def _resume(model: PoseDistiller, file: str) -> None:
     """The student's weights and the distiller's own state from a checkpoint."""
     load_strictly(model, load_weights(file), file, 'the student')
-    with reading(file):
-        state = torch.load(file, map_location='cpu', weights_only=True).get('distill')
+    state = read_checkpoint(file).get('distill')
     if state is None:
         raise UserError(f'{file} has no "distill" entry: take a checkpoint that a distiller has written')
     model.load_distill_state_dict(state)

@@ -9,7 +9,7 @@ from mmpose.apis import init_model
 from mmpose_tskd.apis import quickstart
 from mmpose_tskd.apis.quickstart import run_quickstart
 from mmpose_tskd.apis.report import read_scalars
-from mmpose_tskd.checkpoint import weights_digest
+from mmpose_tskd.checkpoints import weights_digest
 from mmpose_tskd.datasets import generate_synthetic_crowd
 from mmpose_tskd.errors import UserError
 
@@ -74,7 +74,8 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
     people = len(json.loads((crowd / 'annotations' / 'synthetic_crowd_train.json').read_text())['annotations'])
     steps = [e['step'] for e in read_scalars(tmp_path / 'q' / 'baseline') if 'loss' in e]
     assert people % 32 and steps[-1] == 2 * (people // 32)  # no small batch at the end of an epoch
-    for name in ('curves.png', 'comparison.png'):
+    assert 'baseline (plain student)' in (tmp_path / 'q' / 'comparison' / 'index.html').read_text()
+    for name in ('curves.png', 'comparison/comparison.png'):
         assert cv2.imread(str(tmp_path / 'q' / name)).std() > 5
 
     deployed = [str(tmp_path / 'q' / 'deploy' / f'refined_student.{ending}') for ending in ('py', 'pth')]

@@ -41,7 +41,8 @@ def student(make_config, tmp_path):
 def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
     config, _ = student
     assert run_tool('train', config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=1') is None
-    assert run_tool('train', config, '--work-dir', 'run', '--resume', '--cfg-options', 'experiment_name=again') is None
+    options = ['--resume', '--cfg-options', 'experiment_name=again', 'allow_changes=True']
+    assert run_tool('train', config, '--work-dir', 'run', *options) is None
     options = ['--cfg-options', 'experiment_name=test']
     assert run_tool('test', config, 'run/epoch_2.pth', '--work-dir', 'test', '--out', 'out.json', *options) is None
     assert 'coco/AP' in (tmp_path / 'out.json').read_text()
@@ -120,6 +121,10 @@ def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool,
     assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', *options) is None
     (log,) = tmp_path.glob('test/*/*.log')
     assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()
+
+
+def test_a_reader_that_has_gone_is_no_full_disk():
+    assert tools.explain(BrokenPipeError(32, 'Broken pipe')) == 'the program that this output goes to has ended'
 
 
 @pytest.mark.parametrize('name', ['test', 'convert_simcc_checkpoint'])

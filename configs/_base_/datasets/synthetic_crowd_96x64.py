@@ -80,7 +80,7 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='SyncBuffersHook'),
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='ChannelsLastHook'),

@@ -22,7 +22,7 @@ from ...apis.environment import machine, prefers_bfloat16, versions
 from ...apis.records import read_record, write_record
 from ...apis.report import last_checkpoint, read_scalars
 from ...apis.train_time import TrainTimeHook
-from ...checkpoint import load_weights, weights_digest
+from ...checkpoints import load_weights, weights_digest
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
 from ..person_record_metric import PersonRecordMetric

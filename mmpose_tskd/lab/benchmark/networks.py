@@ -161,6 +161,7 @@ def _train_step(
     wrapped = wrap(model)
     wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
     wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
+    model.has_state_hook = True  # of a distiller: nothing is saved here
     teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
     return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
 

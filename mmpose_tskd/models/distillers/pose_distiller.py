@@ -1,6 +1,6 @@
 import logging
 from dataclasses import replace
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -8,7 +8,7 @@ from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, replace_loaders
 from ...errors import UserError
 from ...paths import tool_command
 from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
@@ -115,6 +115,7 @@ class PoseDistiller(TopdownPoseEstimator):
         self.knows_joints = False
         self.teacher_check = TeacherCheck()
         self.categories = LabelledCategories()
+        self.has_state_hook = False  # DistillStateHook says that it is there
         self._register_state_dict_hook(_drop_distill_keys)
 
     def _build_loss(self, name: str, cfg: dict) -> nn.Module:
@@ -188,6 +189,7 @@ class PoseDistiller(TopdownPoseEstimator):
             UserError: A file is missing or does not fit.
         """
         sources = self._find_checkpoints()
+        replace_loaders()
         super().init_weights()
         if self.student_checkpoint is not None:
             self._load_student(sources['student'])
@@ -303,6 +305,20 @@ class PoseDistiller(TopdownPoseEstimator):
             losses['distill_gamma'] = self.gamma
         return losses
 
+    def parse_losses(self, losses: dict) -> Tuple[Tensor, dict]:
+        """As :meth:`BaseModel.parse_losses`, through which each of MMEngine's training steps goes, also under DDP.
+
+        Raises:
+            UserError: Nothing would keep what the distiller learns beside the student.
+        """
+        if self.teacher is not None and not self.has_state_hook:
+            raise UserError(
+                'custom_hooks has no ReliableRunHook, nor DistillStateHook alone: the adapters of model.distill_losses '
+                'and γ would be in no checkpoint. Add dict(type="ReliableRunHook"). In a training loop of your own, '
+                'save model.distill_state_dict(), and set model.has_state_hook = True'
+            )
+        return super().parse_losses(losses)
+
     def _teach(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
         """The teacher's answer, of which what nobody was trained on has no weight."""
         teacher = self.teacher(inputs)
@@ -331,11 +347,12 @@ class PoseDistiller(TopdownPoseEstimator):
         """Takes up :meth:`distill_state_dict`.
 
         Raises:
-            UserError: The losses' adapters are others.
+            UserError: The losses' adapters are others, or γ is no number in [0, 1].
         """
-        load_strictly(
-            self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses'
-        )
+        source = 'the checkpoint\'s "distill" entry'
+        if not 0 <= state['gamma'] <= 1:
+            raise UserError(f'{source} has γ = {state["gamma"]}, which is in [0, 1]: it is damaged, take another')
+        load_strictly(self.distill_losses, state['adapters'], source, 'model.distill_losses')
         self.set_gamma(state['gamma'])
         self.categories.load_state_dict(state.get('categories', {}))
 

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
 from ...poses import PoseOutputs, Skeleton, build_reader, config_skeleton, load_skeleton, match_joints
@@ -144,6 +144,10 @@ class FrozenTeacher:
             f'{student.dataset}, those of the same name' + (f'; not {", ".join(missing)}' if missing else ''),
             logger='current',
         )
+
+    def digest(self) -> str:
+        """See :func:`weights_digest`."""
+        return weights_digest(self.model.state_dict())
 
     def _how_to_get(self) -> str:
         is_file = isinstance(self.config, str) and '::' not in self.config

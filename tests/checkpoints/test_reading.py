@@ -1,8 +1,13 @@
+import multiprocessing
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +16,7 @@ from conftest import train
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mmpose_tskd.checkpoint import find_checkpoint, find_resumable, load_weights, mmengines_globals
+from mmpose_tskd.checkpoints import find_checkpoint, load_weights, read_checkpoint, replace_loaders
 from mmpose_tskd.errors import UserError
 
 
@@ -44,6 +49,7 @@ def test_torchs_own_switches_do_not_let_code_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     torch.save(dict(state_dict={'a': torch.ones(1)}, extra=Malicious()), 'bad.pth')
+    replace_loaders()
     with pytest.raises(UserError, match='bad.pth is not loaded.*could run code'):
         CheckpointLoader.load_checkpoint('bad.pth')
     assert not (tmp_path / 'was_run').exists() and os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
@@ -70,8 +76,21 @@ class Fetches:
 
 def test_a_method_that_a_log_names_is_not_fetched(tmp_path):
     torch.save(dict(a=Fetches()), tmp_path / 'fetches.pth')
-    with mmengines_globals():
-        assert torch.load(tmp_path / 'fetches.pth', weights_only=True) == dict(a=None)
+    assert read_checkpoint(str(tmp_path / 'fetches.pth')) == dict(a=None)
+
+
+def test_what_mmengine_puts_beside_the_weights_is_read_as_numbers(tmp_path):
+    log = HistoryBuffer([1.0, 2.0], [1, 1])
+    content = dict(
+        array=np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        big=np.arange(2, dtype='>i8'),
+        scalar=np.float64(0.5),
+        log=log,
+    )
+    torch.save(content, tmp_path / 'mmengines.pth')
+    read = read_checkpoint(str(tmp_path / 'mmengines.pth'))
+    assert read['array'] == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]] and read['big'] == [0, 1] and read['scalar'] == 0.5
+    assert read['log']['log'].tolist() == [1, 2] and read['log']['count'].tolist() == [1, 1]
 
 
 class Scalar:
@@ -99,7 +118,7 @@ class Array:
         return (np.ones(1).__reduce__()[0], (np.ndarray, (0,), b'b'), self.state)
 
 
-def test_crafted_arrays_are_refused(tmp_path):
+def test_crafted_arrays_are_refused_or_numbers(tmp_path):
     """In a process of its own: NumPy reads memory at the file's address where it takes such a state."""
     subdtype = (3, '|', (np.dtype('O'), (1,)), None, None, -1, -1, 0)
     crafted = dict(
@@ -113,7 +132,7 @@ def test_crafted_arrays_are_refused(tmp_path):
         torch.save(dict(state_dict={'a': torch.ones(1)}, extra=content), tmp_path / f'{name}.pth')
     code = """
 import sys
-from mmpose_tskd.checkpoint import load_weights
+from mmpose_tskd.checkpoints import load_weights
 for path in sys.argv[1:]:
     try:
         load_weights(path)
@@ -123,19 +142,36 @@ for path in sys.argv[1:]:
     paths = [str(tmp_path / f'{name}.pth') for name in crafted]
     outcome = subprocess.run([sys.executable, '-c', code, *paths], capture_output=True, text=True, cwd=tmp_path)
     assert outcome.returncode == 0, outcome
-    refused = [line for line in outcome.stdout.splitlines() if 'is not loaded' in line]
-    assert len(refused) == len(crafted), outcome.stdout
+    refused = {name for name in crafted if f'{name}.pth is not loaded' in outcome.stdout}
+    assert refused == {'scalar', 'objects', 'short'}, outcome.stdout  # the others are bytes, which are read as numbers
     assert not (tmp_path / 'was_run').exists()
 
 
-def test_what_a_load_admits_is_forgotten_after_it_and_kept_within_another():
+def test_what_a_load_admits_is_forgotten_after_it(tmp_path):
+    torch.save(dict(a=np.ones(1)), tmp_path / 'array.pth')
+    torch.serialization.add_safe_globals([Malicious])  # somebody else's
     before = set(torch.serialization.get_safe_globals())
-    with mmengines_globals():
-        within = set(torch.serialization.get_safe_globals())
-        with mmengines_globals():
-            pass
-        assert set(torch.serialization.get_safe_globals()) == within != before
+    assert read_checkpoint(str(tmp_path / 'array.pth')) == dict(a=[1.0])
     assert set(torch.serialization.get_safe_globals()) == before
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'array.pth', weights_only=True)
+
+
+def test_threads_read_at_the_same_time(tmp_path):
+    torch.save(dict(a=np.ones(1)), tmp_path / 'array.pth')
+    before = dict(os.environ)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(read_checkpoint, [str(tmp_path / 'array.pth')] * 100))
+    assert read == [dict(a=[1.0])] * 100 and dict(os.environ) == before
+
+
+def test_an_import_leaves_mmengines_loaders_alone():
+    code = """
+import mmpose_tskd
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_from_local
+assert CheckpointLoader._schemes[''] is load_from_local and CheckpointLoader._schemes['https://'] is load_from_http
+"""
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_the_head_of_a_checkpoint_from_before_mmpose_1_is_renamed(tmp_path):
@@ -158,31 +194,47 @@ def test_a_file_without_weights_is_named(tmp_path, content):
         load_weights(str(tmp_path / 'none.pth'))
 
 
-@pytest.mark.parametrize('note', ['', 'gone/epoch_9.pth', None])
-def test_where_the_note_does_not_help_the_newest_file_is_resumed_from(tmp_path, note):
-    for time, name in enumerate(['epoch_2.pth', 'epoch_10.pth', 'best_coco_AP_epoch_2.pth']):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time, time))
-    if note is not None:
-        (tmp_path / 'last_checkpoint').write_text(note)
-    assert find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
+def write_weights(path, number=1000):
+    torch.save({'state_dict': {'a': torch.linspace(0, 1, number)}}, path)
 
 
-def test_a_copied_work_folder_goes_on_from_its_own_files(tmp_path):
-    first = tmp_path / 'first'
-    first.mkdir()
-    (first / 'epoch_1.pth').touch()
-    (first / 'last_checkpoint').write_text(str(first / 'epoch_1.pth'))
-    copied = shutil.copytree(first, tmp_path / 'copied')
-    for find in (find_resumable, find_checkpoint):
-        assert find(str(copied)) == str(copied / 'epoch_1.pth')
+def test_a_flipped_bit_and_zeroed_bytes_are_noticed(tmp_path):
+    path = tmp_path / 'weights.pth'
+    write_weights(path)
+    data = path.read_bytes()
+    place = data.index(torch.linspace(0, 1, 1000).numpy().tobytes()) + 2000
+    for damage in (bytes([data[place] ^ 64]), bytes(2000)):
+        path.write_bytes(data[:place] + damage + data[place + len(damage) :])
+        with pytest.raises(UserError, match='weights.pth cannot be read .*not those that were written'):
+            read_checkpoint(str(path))
+    path.write_bytes(data)
+    assert set(read_checkpoint(str(path))['state_dict']) == {'a'}
 
 
-def test_a_missing_file_and_an_empty_work_folder_are_named(tmp_path):
-    with pytest.raises(UserError, match='no checkpoint or work folder'):
-        find_checkpoint(str(tmp_path / 'gone'))
-    with pytest.raises(UserError, match='no best_.*has its run saved anything'):
-        find_checkpoint(str(tmp_path))
+def test_archives_that_torch_runs_whatever_it_is_told_are_refused(tmp_path):
+    """torch before 2.6 unpickles a tar archive in full, and a TorchScript program is one."""
+    with tarfile.open(tmp_path / 'old.pth', 'w') as archive:
+        archive.add(__file__, 'pickle')
+    torch.jit.script(torch.nn.ReLU()).save(str(tmp_path / 'program.pth'))
+    for name, what in {'old.pth': 'tar format', 'program.pth': 'TorchScript'}.items():
+        with pytest.raises(UserError, match=f'{name} is not loaded.*{what}'):
+            read_checkpoint(str(tmp_path / name))
+
+
+def test_mmengine_is_given_no_config_to_run(tmp_path):
+    """As it does when a run is resumed, also one without a hook of ours."""
+    meta = OrderedDict(config='print()', epoch=1)
+    meta.pop = getattr  # a dictionary's own method may be the file's
+    torch.save(dict(meta=meta, state_dict={}), tmp_path / 'resumed.pth')
+    replace_loaders()
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'resumed.pth'))['meta'] == dict(epoch=1)
+
+
+def test_a_name_in_a_file_tells_the_terminal_nothing(tmp_path):
+    torch.save({'a': {'\x1b[2J\u202e': {1, 2}}}, tmp_path / 'escapes.pth')
+    with pytest.raises(UserError) as error:
+        read_checkpoint(str(tmp_path / 'escapes.pth'))
+    assert 'x1b[2J' in str(error.value) and str(error.value).isprintable()
 
 
 def test_a_url_is_downloaded_once_and_loaded_as_safely(tmp_path, monkeypatch):
@@ -204,3 +256,35 @@ def test_a_url_is_downloaded_once_and_loaded_as_safely(tmp_path, monkeypatch):
     assert set(load_weights('https://example.org/others/good.pth')) == {'b'}  # another file of the same name
     with pytest.raises(UserError, match='bad.pth is not loaded'):
         load_weights('https://example.org/bad.pth')
+
+
+def test_a_download_that_was_cut_off_is_fetched_again(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    write_weights(tmp_path / 'model.pth')
+    contents = [(tmp_path / 'model.pth').read_bytes()[:-500], (tmp_path / 'model.pth').read_bytes()]
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, target: open(target, 'wb').write(contents.pop(0))
+    )
+    with pytest.raises(UserError, match='cannot be read.*get it again'):
+        load_weights('https://example.org/model.pth')
+    assert set(load_weights('https://example.org/model.pth')) == {'a'}
+
+
+def test_one_of_several_processes_downloads(tmp_path, monkeypatch):
+    """As all ranks of a distributed run want the teacher."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    write_weights(tmp_path / 'model.pth')
+
+    def download(url, target):
+        time.sleep(0.3)
+        (tmp_path / f'fetched_by_{os.getpid()}').touch()
+        shutil.copy(tmp_path / 'model.pth', target)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    context = multiprocessing.get_context('fork')
+    ranks = [context.Process(target=load_weights, args=('https://example.org/model.pth',)) for _ in range(3)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    assert [rank.exitcode for rank in ranks] == [0, 0, 0] and len(list(tmp_path.glob('fetched_by_*'))) == 1

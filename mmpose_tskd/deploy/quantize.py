@@ -39,7 +39,9 @@ class Quantizer:
         self.images = images
         raw, self.float_file = self.folder / 'raw.onnx', self.folder / 'float.onnx'
         onnx.save(model, raw)
-        shapes.quant_pre_process(raw, self.float_file, skip_symbolic_shape=True)  # which cannot do without an extra package
+        shapes.quant_pre_process(
+            raw, self.float_file, skip_symbolic_shape=True
+        )  # which cannot do without an extra package
         self.convolutions = [node.name for node in onnx.load(self.float_file).graph.node if node.op_type == 'Conv']
 
     def quantize(self, left_out: Sequence[str] = ()) -> Any:

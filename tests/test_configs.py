@@ -159,12 +159,12 @@ def test_ikds_teacher_has_the_checkpoint_that_mmpose_publishes(data):
 
 def test_ikds_ablation_holds_one_term_of_it_each():
     name = '_td-hm_res50-to-res18-small_8xb64-210e_coco-256x192.py'
-    whole = Config.fromfile(REPO / f'configs/ikd/ikd{name}').model.distill_losses
+    whole = Config.fromfile(REPO / f'configs/ikd/coco/ikd{name}').model.distill_losses
     for term in ('logit', 'feature', 'structure'):
-        alone = Config.fromfile(REPO / f'configs/ikd/ikd-{term}{name}').model.distill_losses
+        alone = Config.fromfile(REPO / f'configs/ikd/coco/ikd-{term}{name}').model.distill_losses
         assert alone == {f'loss_{term}': whole[f'loss_{term}']}
     assert len(whole) == 3
-    mpii = Config.fromfile(REPO / f'configs/ikd/ikd{name.replace("coco-256x192", "mpii-256x256")}')
+    mpii = Config.fromfile(REPO / f'configs/ikd/mpii/ikd{name.replace("coco-256x192", "mpii-256x256")}')
     assert mpii.model.distill_losses == whole
 
 

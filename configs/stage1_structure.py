@@ -14,7 +14,6 @@ model = dict(
         # Eq. 3, β of Eq. 5; edge_form: 'length' or 'vector'; edge_weights (ω): 'uniform', 'sigma', 'length_std' or numbers
         loss_structure=dict(
             type='StructureLoss',
-            metainfo=_base_.dataset_type,
             edge_form='length',
             edge_weights='uniform',
             hard_teacher=False,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.utils import import_modules_from_strings
 
 from .errors import UserError
 
@@ -21,7 +22,7 @@ def load_config(source: str) -> Config:
     """A config file, or, as ``'mmpose::path'``, one of an installed OpenMMLab package.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or it cannot be read. What a module of its ``custom_imports`` raises is let through.
     """
     if '::' not in source:
         if not Path(source).is_file():
@@ -29,7 +30,13 @@ def load_config(source: str) -> Config:
                 f'there is no config {source}; a path is relative to the current folder, or, written in a config as '
                 '{{ fileDirname }}/..., to that config'
             )
-        return Config.fromfile(source)
+        try:
+            cfg = Config.fromfile(source, import_custom_modules=False)
+        except Exception as error:  # whatever its Python code raises
+            raise UserError(f'the config {source} cannot be read: {type(error).__name__}: {error}') from error
+        if cfg.get('custom_imports'):
+            import_modules_from_strings(**cfg.custom_imports)
+        return cfg
     try:
         return get_config(source)
     except (FileNotFoundError, PackageNotFoundError, AssertionError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
@@ -32,6 +33,7 @@ INPUT_SIZE = (64, 96)  # HRNet needs multiples of 32
 def _mmpose_scope():
     init_default_scope('mmpose')
     torch.manual_seed(0)
+    MessageHub.get_current_instance().pop_info('dataset_meta', None)  # of the run of another test
 
 
 def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:

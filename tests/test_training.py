@@ -13,8 +13,8 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
-from mmpose_tskd.checkpoint import find_resumable
-from mmpose_tskd.engine.hooks import SafeCheckpointHook
+from mmpose_tskd.checkpoints import find_resumable
+from mmpose_tskd.engine.hooks import StopHook
 from mmpose_tskd.errors import UserError
 
 STUDENT = 'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'
@@ -129,7 +129,7 @@ class SignalTwiceHook(Hook):
 @pytest.mark.parametrize('patience, saves', [(0.0, False), (60.0, True)])
 def test_a_second_signal_does_not_wait_for_the_iteration(make_config, tmp_path, monkeypatch, patience, saves):
     """Unless it comes so soon that it is the same one, which a launcher has passed on."""
-    monkeypatch.setattr(SafeCheckpointHook, 'patience', patience)
+    monkeypatch.setattr(StopHook, 'patience', patience)
     before = signal.getsignal(signal.SIGTERM)
     runner = Runner.from_cfg(make_config('stage1_structure.py'))
     runner.register_hook(SignalTwiceHook())
@@ -273,7 +273,7 @@ def test_resume_without_the_adapters_is_refused(make_config, tmp_path):
     del checkpoint['distill']
     torch.save(checkpoint, path)
     cfg = make_config('stage1_structure.py', **{'resume': True})
-    with pytest.raises(UserError, match='SafeCheckpointHook'):
+    with pytest.raises(UserError, match='DistillStateHook'):
         train(cfg)
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     warnings.simplefilter('ignore')  # of the libraries about one another
     from mmpose_tskd.apis.convert import convert_simcc_checkpoint
     from mmpose_tskd.apis.tools import reporting_mistakes
-    from mmpose_tskd.checkpoint import trusting_checkpoints
+    from mmpose_tskd.checkpoints import trusting_checkpoints
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):
         config = convert_simcc_checkpoint(args.source, args.out, args.config and [args.config])

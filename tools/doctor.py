@@ -26,8 +26,7 @@ def main() -> None:
     from mmpose_tskd.apis.tools import reporting_mistakes
 
     with reporting_mistakes():
-        findings = examine(args.data, args.root, args.coco_root)
-    sys.exit(0 if print_findings(findings) else 1)
+        sys.exit(0 if print_findings(examine(args.data, args.root, args.coco_root)) else 1)
 
 
 if __name__ == '__main__':

@@ -8,10 +8,10 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..checkpoint import load_strictly, load_weights
+from ..checkpoints import load_strictly, load_weights
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
-from ..paths import config_folder
+from ..paths import config_folder, load_config
 
 HEAD_LAYERS = ('final_layer', 'mlp_head_x', 'mlp_head_y')
 
@@ -50,7 +50,7 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
     init_default_scope('mmpose')
     problems = []
     for config in configs:
-        cfg = Config.fromfile(config)
+        cfg = load_config(config)
         model = MODELS.build(cfg.model)
         try:
             load_strictly(model, weights, source, Path(config).name)

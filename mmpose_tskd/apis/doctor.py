@@ -1,8 +1,7 @@
 """Checks a data set's files before a long run finds out."""
 
-import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -10,9 +9,11 @@ from PIL import Image
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ..datasets.label_checks import COCO_KEYS, coco_people, describe, find_faults
-from ..errors import UserError
+from ..datasets.label_checks import LabelReport, read_json, read_labels
+from ..datasets.safe_samples import check_whole
+from ..errors import UserError, printable
 
 
 class Finding(NamedTuple):
@@ -31,6 +32,7 @@ class ExpectedLabels(NamedTuple):
     num_images: int
     num_people: Optional[int] = None  # with key points, where the number is published
     num_keypoints: int = 17
+    has_areas: bool = True
     boxes: Optional[str] = None  # a detector's results for its pictures
     downloads: str = ''
 
@@ -52,13 +54,19 @@ LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     ],
     'crowdpose': [
         ExpectedLabels(
-            'annotations/mmpose_crowdpose_trainval.json', 'images', 12000, num_keypoints=14, downloads=CROWDPOSE
+            'annotations/mmpose_crowdpose_trainval.json',
+            'images',
+            12000,
+            num_keypoints=14,
+            has_areas=False,
+            downloads=CROWDPOSE,
         ),
         ExpectedLabels(
             'annotations/mmpose_crowdpose_test.json',
             'images',
             8000,
             num_keypoints=14,
+            has_areas=False,
             boxes='annotations/det_for_crowd_test_0.1_0.5.json',
             downloads=CROWDPOSE,
         ),
@@ -108,35 +116,29 @@ def print_findings(findings: Sequence[Finding]) -> bool:
         column.overflow = 'fold'  # names are shown in full
     colours = dict(ok='green', warning='yellow', error='red')
     for finding in findings:
-        table.add_row(f'[{colours[finding.level]}]{finding.level}', finding.subject, finding.message)
+        level = Text(finding.level, style=colours[finding.level])
+        table.add_row(level, Text(printable(finding.subject)), Text(printable(finding.message)))
     Console().print(table)
     return all(finding.level != 'error' for finding in findings)
 
 
-def _load_json(folder: Path, name: str, downloads: str) -> Any:
-    """The file's content, or the finding that says why there is none."""
-    path = folder / name
-    if not path.is_file():
-        return Finding('error', name, f'missing; from {downloads}')
+def _load(read: Callable[..., Any], folder: Path, name: str, downloads: str, *options: Any) -> Any:
+    """What a file holds, or the finding that says why it cannot be used."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        return Finding('error', name, f'damaged ({error}); download it again from {downloads}')
+        return read(str(folder / name), *options)
+    except UserError as error:
+        return Finding('error', name, f'{error}. It comes from {downloads}')
 
 
-def _examine_labels(folder: Path, labels: ExpectedLabels) -> Iterable[Finding]:
-    content = _load_json(folder, labels.ann_file, labels.downloads)
-    if isinstance(content, Finding):
-        return [content]
-    lacking = [key for key in COCO_KEYS if key not in content]
-    if lacking:
-        return [Finding('error', labels.ann_file, f'has no {", ".join(lacking)}: not key-point labels in COCO format')]
+def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
+    loaded = _load(read_labels, folder, labels.ann_file, labels.downloads, labels.num_keypoints, labels.has_areas)
+    if isinstance(loaded, Finding):
+        return [loaded]
+    content, report = loaded
     images = {image['id']: image for image in content['images']}
-    people = [a for a in content['annotations'] if a.get('num_keypoints', 0) > 0]
     findings: List[Optional[Finding]] = [
-        _check_counts(labels, len(images), len(people)),
-        _check_annotations(labels, content['annotations'], images),
-        _check_sizes(labels, people, images),
+        _check_counts(labels, len(images), report),
+        _check_sizes(labels, report.used, images),
         *_check_pictures(folder, labels, images),
     ]
     if labels.boxes is not None:
@@ -144,35 +146,23 @@ def _examine_labels(folder: Path, labels: ExpectedLabels) -> Iterable[Finding]:
     return [finding for finding in findings if finding is not None]
 
 
-def _check_counts(labels: ExpectedLabels, num_images: int, num_people: int) -> Finding:
-    counted = f'{num_images:,} pictures, {num_people:,} people with key points'
+def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) -> Finding:
+    counted = f'{num_images:,} pictures, {report.counts()}'
     expected = f'{labels.num_images:,} pictures'
     if labels.num_people is not None:
         expected += f', {labels.num_people:,} people'
-    if num_images != labels.num_images or labels.num_people not in (None, num_people):
+    if num_images != labels.num_images or labels.num_people not in (None, len(report.used)):
         return Finding(
             'warning', labels.ann_file, f'{counted}; the published set has {expected}: a part, or another version'
         )
     return Finding('ok', labels.ann_file, counted)
 
 
-def _check_annotations(labels: ExpectedLabels, annotations: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    faults = find_faults(coco_people(annotations), labels.num_keypoints)
-    stray = [annotation.get('id') for annotation in annotations if annotation.get('image_id') not in images]
-    if stray:
-        faults['a picture that the file does not list'] = stray
-    return Finding('error', labels.ann_file, describe(faults)) if faults else None
-
-
 def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
     """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
     outside, swapped = 0, 0
     for person in people:
-        image = images.get(person.get('image_id', -1))
-        keypoints = person.get('keypoints', ())
-        if image is None or len(keypoints) != 3 * labels.num_keypoints:
-            continue  # which _check_annotations says
-        joints = np.asarray(keypoints, dtype=float).reshape(-1, 3)
+        image, joints = images[person['image_id']], np.reshape(person['keypoints'], (-1, 3))
         joints = joints[joints[:, 2] > 0, :2]
         size = np.array([image['width'], image['height']])
         if (joints > size + 1).any():
@@ -203,12 +193,14 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
     sample = sorted(images.values(), key=lambda image: image['id'])[:: max(1, len(images) // 500)]
     for image in sample:
         try:
+            check_whole(str(pictures / image['file_name']))
             with Image.open(pictures / image['file_name']) as picture:
                 size = picture.size
                 if picture.getexif().get(ORIENTATION, 1) >= 5:  # turned by 90 degrees when it is read for training
                     size = size[::-1]
-        except OSError:
-            return [Finding('error', f'{labels.images}/{image["file_name"]}', 'cannot be read; download it again')]
+        except OSError as error:
+            message = f'cannot be read ({error}); download it again'
+            return [Finding('error', f'{labels.images}/{image["file_name"]}', message)]
         if size != (image['width'], image['height']):
             wrong.append(f'{image["file_name"]} is {size[0]}×{size[1]}, not {image["width"]}×{image["height"]}')
     if wrong:
@@ -221,10 +213,11 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
 
 def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> Finding:
     name = str(labels.boxes)
-    boxes = _load_json(folder, name, DETECTIONS)
+    boxes = _load(read_json, folder, name, DETECTIONS)
     if isinstance(boxes, Finding):
         return boxes
-    if not isinstance(boxes, list) or any(not {'image_id', 'category_id', 'bbox', 'score'} <= set(b) for b in boxes):
+    keys = {'image_id', 'category_id', 'bbox', 'score'}
+    if not isinstance(boxes, list) or any(not isinstance(b, dict) or not keys <= set(b) for b in boxes):
         return Finding('error', name, 'is not a list of detections with image_id, category_id, bbox and score')
     unknown = sorted({box['image_id'] for box in boxes} - set(images))
     if unknown:
@@ -238,18 +231,15 @@ def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) 
 def _examine_mpii(folder: Path) -> List[Finding]:
     findings = []
     for name, count in MPII:
-        people = _load_json(folder, name, 'the same page as CrowdPose, MPII')
-        if isinstance(people, Finding):
-            findings.append(people)
+        loaded = _load(read_labels, folder, name, 'the same page as CrowdPose, MPII', 16, False, True)
+        if isinstance(loaded, Finding):
+            findings.append(loaded)
             continue
-        keys = {'image', 'center', 'scale', 'joints', 'joints_vis'}
-        if not isinstance(people, list) or any(not keys <= set(person) for person in people):
-            findings.append(Finding('error', name, f'is not a list of people with {", ".join(sorted(keys))}'))
-            continue
+        people = loaded[0]['images']
         level = 'ok' if len(people) == count else 'warning'
         findings.append(Finding(level, name, f'{len(people):,} people; the published set has {count:,}'))
         there = {path.name for path in (folder / 'images').glob('*')}
-        missing = sorted({person['image'] for person in people} - there)
+        missing = sorted({person['file_name'] for person in people} - there)
         if missing:
             message = (
                 f'{len(missing):,} pictures of {name} are missing, such as {missing[0]}; from human-pose.mpi-inf.mpg.de'
@@ -273,8 +263,8 @@ def _fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str
 
 def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
     labels = LAYOUTS['crowdpose'][0]
-    trainval = _load_json(folder, labels.ann_file, labels.downloads)
-    val = _load_json(coco_root, 'annotations/person_keypoints_val2017.json', COCO)
+    trainval = _load(read_json, folder, labels.ann_file, labels.downloads)
+    val = _load(read_json, coco_root, 'annotations/person_keypoints_val2017.json', COCO)
     for content in (trainval, val):
         if isinstance(content, Finding):
             return [content]

@@ -1,12 +1,11 @@
 """The whole method in minutes: data, teacher, plain student, both stages, and what came of it."""
 
 import gc
-import json
 import sys
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -18,15 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmpose_tskd
 
-from ..checkpoint import find_resumable
+from ..checkpoints import find_resumable, load_weights, weights_digest
 from ..datasets import generate_synthetic_crowd
 from ..errors import UserError
 from ..paths import config_folder
 from ..poses import load_skeleton
 from .budget import scale_epochs
+from .compare import compare_models
 from .complexity import model_complexity
 from .environment import machine, prefers_bfloat16, versions, write_json
-from .report import draw_comparison, draw_curves, last_checkpoint, print_table
+from .records import read_record, write_record
+from .report import TITLES, draw_curves, print_table
+from .train_time import TrainTimeHook, train_seconds
 
 CONFIGS = dict(
     teacher='simcc/synthetic_crowd/simcc_hrnet-w32-tiny_14e_synthetic-crowd-96x64.py',
@@ -70,9 +72,9 @@ def run_quickstart(
 ) -> dict:
     """Trains a teacher, a plain student, and the same student by both stages; evaluates, compares and writes it down.
 
-    Into ``work_dir``: ``results.json``, ``table.md``, ``curves.png``, ``comparison.png``, ``deploy/`` (the refined
-    model's checkpoint and plain config) and a folder a run. What is finished is not done again, and a run that was
-    stopped goes on from its last epoch.
+    Into ``work_dir``: ``results.json``, ``table.md``, ``curves.png``, ``comparison/`` (a page that shows what the
+    models say), ``deploy/`` (the refined model's checkpoint and plain config) and a folder a run. What is finished is
+    not done again, and a run that was stopped goes on from its last epoch.
 
     Args:
         data: ``'synthetic'``, or ``'lspet'``: Leeds Sports Pose Extended in COCO format.
@@ -84,7 +86,8 @@ def run_quickstart(
     Returns:
         What ``results.json`` holds: ``rows`` by run (AP, AP50, AR, AP_hidden of joints that are hidden, AP_easy,
         AP_medium, AP_hard by crowd index: 0-100, None where the data have no such joints or pictures; edge_error in
-        percent of the box; params_m; gmacs; train_s), ``seed``, ``versions``, and the settings.
+        percent of the box; params_m; gmacs; train_s), ``weights`` (by run the digest of what was measured), ``seed``,
+        ``versions``, and the settings.
 
     Raises:
         UserError: An argument is out of range, the data are not there, or ``work_dir`` holds a run with other settings.
@@ -117,23 +120,32 @@ def run_quickstart(
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         rows: Dict[str, Dict[str, Any]] = {}
+        outcomes: Dict[str, Dict[str, Any]] = {}
         with Progress(*columns, *times, console=console) as progress:
             for number, (name, cfg) in enumerate(configs.items(), start=1):
-                outcome = _run(f'{number}/{len(configs)} {name}', cfg, progress)
+                outcome = outcomes[name] = _run(f'{number}/{len(configs)} {name}', cfg, progress)
                 plain = _load_config(PLAIN[name], data, data_root)
                 complexity = model_complexity(plain.model, plain.codec.input_size)._asdict()
                 rows[name] = {**_rounded(outcome['metrics']), **complexity, 'train_s': round(outcome['train_s'], 1)}
 
-        results = dict(rows=rows, seed=seed, budget=budget, data=data, versions=versions(), machine=machine())
+        settings = dict(seed=seed, budget=budget, data=data)
+        weights = {name: outcome['weights'] for name, outcome in outcomes.items()}
+        results = dict(rows=rows, **settings, weights=weights, versions=versions(), machine=machine())
         write_json(results, work_dir / 'results.json')
         draw_curves({name: work_dir / name for name in CONFIGS}, work_dir / 'curves.png')
-        baseline = [work_dir / 'baseline' / 'plain_config.py', last_checkpoint(work_dir / 'baseline')]
-        _load_config(PLAIN['baseline'], data, data_root).dump(baseline[0])
-        deployed = _deploy(_load_config(REFINED, data, data_root), work_dir)
-        labels = Path(data_root, DATA[data].ann_files.format('val'))
-        draw_comparison(baseline, deployed, labels, Path(data_root, 'images'), work_dir / 'comparison.png')
+        files = {name: _measured(work_dir / name, outcomes[name]) for name in ('teacher', 'baseline', 'stage2')}
+        deployed = _deploy(_load_config(REFINED, data, data_root), files['stage2'], work_dir / 'deploy')
+        shown: Dict[str, Sequence[str]] = {}
+        for name in ('baseline', 'teacher'):
+            plain_config = work_dir / name / 'plain_config.py'
+            _load_config(PLAIN[name], data, data_root).dump(plain_config)
+            shown[TITLES[name]] = (str(plain_config), str(files[name]))
+        shown[TITLES['stage2']] = [str(path) for path in deployed]
+        labels = str(Path(data_root, DATA[data].ann_files.format('val')))
+        page = compare_models(shown, labels, str(Path(data_root, 'images')), str(work_dir / 'comparison'))
     print_table(results, work_dir / 'table.md')
-    print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png, comparison.png.')
+    print(f'\nSeed {seed}, {data}. In {work_dir}: results.json, table.md, curves.png.')
+    print(f'What the models say, picture by picture: open {page} in a browser')
     print(f'The refined model to ship:\n  config      {deployed[0]}\n  checkpoint  {deployed[1]}')
     return results
 
@@ -151,8 +163,8 @@ def _check_data(data: str, data_root: Optional[str]) -> None:
 def _check_settings(work_dir: Path, settings: dict) -> None:
     """Refuses to mix runs of different settings in one folder."""
     path = work_dir / 'settings.json'
-    if path.is_file():
-        found = json.loads(path.read_text())
+    found = read_record(path)
+    if found is not None:
         if found != settings:
             raise UserError(
                 f'{work_dir} holds a run with {found}, not {settings}: name another --work-dir, or delete it'
@@ -160,7 +172,7 @@ def _check_settings(work_dir: Path, settings: dict) -> None:
         return
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        write_json(settings, path)
+        write_record(settings, path)
     except OSError as error:
         raise UserError(f'--work-dir {work_dir} cannot be written to: {error}') from error
 
@@ -192,51 +204,41 @@ def set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
 
 
 class _FollowHook(Hook):
-    """Shows where a run is, and keeps its training time, without validation, and its last metrics."""
+    """Shows where a run is, and keeps its last metrics."""
 
-    priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
+    priority = TrainTimeHook.priority  # and registered after it, whose time it shows
 
     def __init__(self, title: str, progress: Progress) -> None:
         self.title, self.progress = title, progress
         self.metrics: Optional[dict] = None
-        self.epoch_start = 0.0
 
     def before_train(self, runner) -> None:
         iterations = len(runner.train_dataloader)
         self.bar = self.progress.add_task(self.title, total=runner.max_epochs * iterations, completed=runner.iter)
 
     def before_train_epoch(self, runner) -> None:
-        self.epoch_start = time.perf_counter()
         self.metrics = None
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         self.progress.update(self.bar, completed=runner.iter + 1)
 
     def after_train_epoch(self, runner) -> None:
-        seconds = _train_seconds(runner) + time.perf_counter() - self.epoch_start
-        runner.message_hub.update_info('train_s', seconds)
         loss = runner.message_hub.get_scalar('train/loss').mean(len(runner.train_dataloader))
-        self.progress.console.print(
-            f'{self.title}: epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loss:.3f}, {seconds:.0f} s',
-            highlight=False,
-        )
+        said = f'epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loss:.3f}, {train_seconds(runner):.0f} s'
+        self.progress.console.print(f'{self.title}: {said}', highlight=False)
 
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
         self.metrics = dict(metrics or {})
         self.progress.console.print(f'{self.title}: AP {100 * self.metrics["coco/AP"]:.1f}', highlight=False)
 
 
-def _train_seconds(runner) -> float:
-    return runner.message_hub.runtime_info.get('train_s', 0.0)
-
-
 def _run(title: str, cfg: Config, progress: Progress) -> dict:
     """Trains and evaluates one model, unless that is done, from its last checkpoint, if there is one."""
     folder = Path(cfg.work_dir)
-    done = folder / 'outcome.json'
-    if done.is_file():
+    outcome = read_record(folder / 'outcome.json')
+    if outcome is not None:
         progress.console.print(f'{title}: finished before', highlight=False)
-        return json.loads(done.read_text())
+        return outcome
     folder.mkdir(parents=True, exist_ok=True)
     # MMEngine hands out the same logger and visualizer again for the same name
     cfg.experiment_name = cfg.visualizer.name = f'{folder.name}_{time.time_ns()}'
@@ -246,11 +248,19 @@ def _run(title: str, cfg: Config, progress: Progress) -> dict:
         progress.console.print(f'{title}: goes on from {Path(last).name}', highlight=False)
     follow = _FollowHook(title, progress)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(TrainTimeHook())
     runner.register_hook(follow)
     runner.train()
     metrics = runner.val() if follow.metrics is None else follow.metrics
-    outcome = dict(metrics={name: metrics.get(key) for name, key in METRICS.items()}, train_s=_train_seconds(runner))
-    write_json(outcome, done)
+    file = find_resumable(str(folder))
+    assert file is not None
+    outcome = dict(
+        metrics={name: metrics.get(key) for name, key in METRICS.items()},
+        train_s=train_seconds(runner),
+        checkpoint=Path(file).name,
+        weights=weights_digest(runner.model.state_dict()),
+    )
+    write_record(outcome, folder / 'outcome.json')
     del runner
     gc.collect()
     return outcome
@@ -280,13 +290,26 @@ def _rounded(metrics: Dict[str, Optional[float]]) -> Dict[str, Optional[float]]:
     return rounded
 
 
-def _deploy(cfg: Config, work_dir: Path) -> List[Path]:
-    """Writes the refined model's plain config and a checkpoint with its weights and joints alone."""
-    folder = work_dir / 'deploy'
+def _measured(folder: Path, outcome: Dict[str, Any]) -> Path:
+    """The checkpoint of a run that its outcome was measured on.
+
+    Raises:
+        UserError: It holds other weights by now, or is gone.
+    """
+    file = folder / outcome['checkpoint']
+    if weights_digest(load_weights(str(file))) != outcome['weights']:
+        raise UserError(
+            f'{file} does not hold the weights that were measured: put the file back, or delete {folder} to train anew'
+        )
+    return file
+
+
+def _deploy(cfg: Config, file: Path, folder: Path) -> List[Path]:
+    """Writes the refined model's plain config and a checkpoint with the weights and joints of ``file`` alone."""
     folder.mkdir(exist_ok=True)
     paths = [folder / 'refined_student.py', folder / 'refined_student.pth']
     cfg.dump(paths[0])
-    checkpoint = torch.load(last_checkpoint(work_dir / 'stage2'), map_location='cpu', weights_only=True)
+    checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     meta = dict(dataset_meta=checkpoint['meta']['dataset_meta'], mmpose_tskd_version=mmpose_tskd.__version__)
     torch.save(dict(meta=meta, state_dict=checkpoint['state_dict']), paths[1])
     return paths

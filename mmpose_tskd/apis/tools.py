@@ -1,29 +1,35 @@
-import argparse
-import inspect
 import os
 import re
 import runpy
 import sys
-import traceback
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Iterator, Optional
 
 import mmpose
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmengine.registry import build_from_cfg
-from mmengine.runner import Runner
 
-from ..checkpoint import trusting_checkpoints
-from ..datasets.label_checks import explain_labels
-from ..errors import UserError
+from ..checkpoints import replace_loaders, trusting_checkpoints
+from ..datasets.label_checks import check_labels
+from ..errors import UserError, printable
+from ..paths import load_config
+from .advice import environment_advice
 from .console import short_console
 
 TRUST = '--trust-checkpoint'
+PHASES = dict(
+    train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    val=('val_dataloader', 'val_cfg', 'val_evaluator'),
+    test=('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+# what MMEngine, MMPose and Python say where a part of a config has no type, an unknown one, options that its class has
+# not, or needs another package
+UNBUILDABLE = re.compile(
+    r'is not in the .* registry|must contain the key "type"|cfg should be a dict|is not installed|'
+    r'__init__\(\) (got an unexpected keyword argument|missing \d+ required)'
+)
 
 
 def run_mmpose_tool(name: str) -> None:
@@ -35,93 +41,79 @@ def run_mmpose_tool(name: str) -> None:
     Args:
         name: The tool's file name without its ending: ``'train'`` or ``'test'``.
     """
-    tool = Path(mmpose.__file__).parent / '.mim' / 'tools' / f'{name}.py'
-    if not tool.is_file():
-        sys.exit(f'error: MMPose\'s own {name} tool is not at {tool}: reinstall mmpose ("mim install mmpose")')
+    path = Path(mmpose.__file__).parent / '.mim' / 'tools' / f'{name}.py'
+    if not path.is_file():
+        sys.exit(f'error: MMPose\'s own {name} tool is not at {path}: reinstall mmpose ("mim install mmpose")')
     trusts = TRUST in sys.argv
     if trusts:
         sys.argv.remove(TRUST)
+    tool = runpy.run_path(str(path))
     try:
         with reporting_mistakes(), trusting_checkpoints(trusts), short_console():
-            _join_cpu_processes()
-            runpy.run_path(str(tool), run_name='__main__')
+            args = tool['parse_args']()
+            _join_cpu_processes(args.launcher)
+            check_config(tool['merge_args'](load_config(args.config), args), name)
+            tool['main']()
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT, as shells count
 
 
+def check_config(cfg: Config, task: str) -> None:
+    """Looks for what a run would lack, and through its labels, before anything is built.
+
+    Args:
+        cfg: The run's.
+        task: ``'train'`` or ``'test'``.
+
+    Raises:
+        UserError: An entry is missing, or labels cannot be used (:func:`check_labels`).
+    """
+    if cfg.get('model') is None:
+        raise UserError('the config has no model')
+    for phase, keys in PHASES.items():
+        lacking = [key for key in keys if cfg.get(key) is None]
+        if lacking and (phase == task or len(lacking) < len(keys)):
+            raise UserError(f'the config has no {", ".join(lacking)}: {", ".join(keys)} belong together')
+        if not lacking and (phase == 'test') == (task == 'test'):
+            check_labels(cfg[keys[0]].dataset)
+
+
 @contextmanager
 def reporting_mistakes() -> Iterator[None]:
-    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for."""
+    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
+
+    MMEngine and MMPose read checkpoints by :func:`read_checkpoint` from then on.
+    """
+    replace_loaders()
     try:
         yield
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
-        sys.exit(f'error: {message}')
+        if isinstance(error, BrokenPipeError):  # or Python would try to write the rest when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f'error: {printable(message)}')
 
 
 def explain(error: Exception) -> Optional[str]:
     """What a user can do about an exception; None where it is not a mistake of the user's, for all that is known."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, RuntimeError) and str(error) == 'albumentations is not installed':
-        return f'{error}, which this config\'s pipeline needs, as RTMPose\'s do: pip install "mmpose_tskd[rtmpose]"'
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for frame in frames:
-        if frame.f_globals.get('__name__') == 'importlib':  # a program of the user's, such as custom_imports names
-            return None
-        if frame.f_code is Config.fromfile.__code__ and frame is not frames[-1]:
-            kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
-            return f'the config {frame.f_locals["filename"]} cannot be read: {kind}{error}'
+    advice = environment_advice(error)
+    if advice is not None:
+        return advice
+    if isinstance(error, BrokenPipeError):
+        return 'what read the output has closed it. A training run goes on by the same command with --resume'
     if isinstance(error, OSError):
         return f'{error}: check that path, its permissions and the space on its disk'
-    if isinstance(error, AssertionError) and 'does not exist' in str(error):  # MMPose's, of an annotation file
-        return (
-            f"{error}\nPaths are relative to the current folder. The data sets' are data_root, ann_file, "
-            'data_prefix and bbox_file of each dataloader.dataset, and ann_file of the evaluators: change them in the '
-            'config or by --cfg-options.'
-        )
-    if isinstance(error, (ValueError, RuntimeError)) and frames[-1].f_globals.get('__name__') == Runner.__module__:
-        return f'the config cannot be run: {error}'
-    for place in reversed(range(len(frames))):
-        frame = frames[place]
-        if frame.f_code is BaseDataset.full_init.__code__:
-            return explain_labels(frame.f_locals['self'], error)
-        if frame.f_code is build_from_cfg.__code__:
-            constructors = {inner.f_code.co_name for inner in frames[place + 1 :]} <= {'__init__'}
-            return _explain_build(frame.f_locals, error) if constructors else None
-        if frame.f_code is Runner.from_cfg.__func__.__code__ and isinstance(error, KeyError):
-            return f'the config has no {error.args[0]}'
-    return None
+    message = str(error.args[0]) if error.args else ''
+    return f'the config cannot be built: {message}' if UNBUILDABLE.search(message) else None
 
 
-def _explain_build(build: Dict[str, Any], error: Exception) -> Optional[str]:
-    """Of a part of the config that MMEngine can build nothing from: no dict, an unknown type, or options it lacks."""
-    cfg = build['cfg']
-    if 'obj_cls' not in build:
-        return f'the config has {cfg!r} where a dict with a type belongs'
-    if build['obj_cls'] is None:
-        return (
-            f'the config has type={cfg["type"]!r}, which is not in the registry: is it misspelt, or custom_imports '
-            'missing?'
-        )
-    wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if not isinstance(error, TypeError) or (wrong is None and 'required' not in str(error)):
-        return None
-    makers = [vars(base).get('__init__') for base in inspect.getmro(build['obj_cls'])]
-    options = {name for maker in makers if inspect.isfunction(maker) for name in inspect.signature(maker).parameters}
-    options -= {'self', 'args', 'kwargs'}
-    near = get_close_matches(wrong[1], options, 1) if wrong else ()
-    hint = f'; did you mean {near[0]!r}?' if near else f'. It takes {", ".join(sorted(options))}'
-    return f"the config's dict with type={cfg['type']!r} cannot be built: {error}{hint}"
-
-
-def _join_cpu_processes() -> None:
+def _join_cpu_processes(launcher: str) -> None:
     """Connects the processes of a launcher where there is no accelerator, for which MMEngine knows no backend."""
-    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    launcher.add_argument('--launcher')
-    if launcher.parse_known_args()[0].launcher != 'pytorch':
+    if launcher != 'pytorch':
         return
     if 'RANK' not in os.environ:
         raise UserError(

@@ -1,151 +1,271 @@
-"""What would spoil a training run in a data set's labels, or make it fail far from its cause."""
+"""What would spoil a run in a data set's labels, or make it fail far from its cause."""
 
+import inspect
 import json
-from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+import os
+from collections import defaultdict
+from functools import lru_cache
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
-from mmengine.dataset import BaseDataset
+from mmengine.config import ConfigDict
+from mmengine.fileio import get_text, join_path
+from mmengine.utils import is_abs
+from mmpose.datasets.datasets import MpiiDataset
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+from mmpose.registry import DATASETS
 
 from ..errors import UserError
 
 FAR = 10  # sizes of the box
 SMALL_BOX = 100  # pixels; a smaller box counts as of this size
-COCO_KEYS = ('images', 'annotations', 'categories')
-ADVICE = 'Mend these annotations or take them out of the file'
+MPII_KEYS = ('image', 'center', 'scale', 'joints', 'joints_vis')
+Faults = Dict[str, List[Any]]  # ids, by what is wrong
 
 
-class Person(NamedTuple):
-    """One annotation.
-
-    Args:
-        id: Its id.
-        box: (x, y) of two corners, 4 numbers in pixels; None where none is needed.
-        keypoints: x, y and visibility of each joint, 3·K numbers.
-    """
-
-    id: Any
-    box: Optional[np.ndarray]
-    keypoints: np.ndarray
-
-
-def find_faults(people: Iterable[Person], num_keypoints: int) -> Dict[str, List[Any]]:
-    """The annotations that would spoil a training run or make it fail, by what is wrong with them.
+class LabelReport(NamedTuple):
+    """What was found in labels.
 
     Args:
-        people: All of one file.
-        num_keypoints: K.
-
-    Returns:
-        For each fault there is, the ids.
+        faults: What makes MMPose fail, or train or score on what is not there.
+        used: The annotations that serve.
+        unused: Those that MMPose leaves out or that teach nothing, each under one reason.
     """
-    faults: Dict[str, List[Any]] = {}
-    seen = set()
-    for person in people:
-        if person.id in seen:
-            faults.setdefault('an id used twice', []).append(person.id)
-        seen.add(person.id)
-        for fault in _faults_of(person, num_keypoints):
-            faults.setdefault(fault, []).append(person.id)
-    return faults
+
+    faults: Faults
+    used: List[dict]
+    unused: Faults
+
+    def counts(self) -> str:
+        """How many annotations serve, and why others do not."""
+        left_out = f'; left out: {_describe(self.unused)}' if self.unused else ''
+        return f'{len(self.used):,} people with key points{left_out}'
 
 
-def _faults_of(person: Person, num_keypoints: int) -> Iterator[str]:
-    _, box, keypoints = person
-    if keypoints.size != 3 * num_keypoints:
-        yield f'not {num_keypoints} key points'
-        return
-    if not np.isfinite(keypoints).all():
-        yield 'a coordinate that is no number'
-        return
-    if box is None:
-        return
-    if box.size != 4 or not np.isfinite(box).all():
-        yield 'a box that is not four numbers'
-        return
-    corner, size = box[:2], box[2:] - box[:2]
-    if not (size > 0).all():
-        yield 'a box without area'
-        return
-    joints = keypoints.reshape(-1, 3)
-    away = np.abs(joints[joints[:, 2] > 0, :2] - (corner + size / 2))
-    if (away > FAR * max(*size, SMALL_BOX)).any():
-        yield 'a joint far from its box'
-
-
-def describe(faults: Dict[str, List[Any]]) -> str:
-    """One line on the faults found, with an id for each."""
-    return 'annotations: ' + '; '.join(
-        f'{len(ids)} with {fault} (id {ids[0]}{", ..." if len(ids) > 1 else ""})' for fault, ids in faults.items()
+def _describe(faults: Faults) -> str:
+    return '; '.join(
+        f'{len(ids):,} {fault} (id {ids[0]}{", ..." if len(ids) > 1 else ""})' for fault, ids in faults.items()
     )
 
 
-def coco_people(annotations: Sequence[dict]) -> Iterator[Person]:
-    """The annotations of a file in COCO format; the box counts where there are labelled joints."""
-    for annotation in annotations:
-        box = None
-        if annotation.get('num_keypoints', 0) > 0:
-            box = np.asarray(annotation.get('bbox', ()), dtype=float)
-            if box.size == 4:
-                box[2:] += box[:2]
-        keypoints = np.asarray(annotation.get('keypoints', ()), dtype=float)
-        yield Person(annotation.get('id'), box, keypoints)
-
-
-def check_labels(dataset: Any) -> None:
-    """Looks through the labels that a data set of MMPose has read; no picture is opened.
-
-    MMPose has left out by then, without a word, crowds, people without a labelled joint or with all coordinates 0, and
-    people whose box has no area within the picture: none of them harms a training run. Boxes of a detector are no
-    labels.
-
-    Args:
-        dataset: A data set, or a wrapper of others (its ``dataset`` or ``datasets``).
+def read_json(file: str) -> Any:
+    """A file's content.
 
     Raises:
-        UserError: Nobody has a labelled joint, or an annotation has NaN or infinite numbers, a box without area, a
-            joint more than ten box sizes away from its box, another number of joints than the data set's metainfo, or
-            the id of another.
+        UserError: It is missing or damaged.
     """
-    for part in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
-        if part is not None:
-            check_labels(part)
-    if not isinstance(dataset, BaseCocoStyleDataset) or dataset.bbox_file:
-        return
-    people = []
-    for index in range(len(dataset)):
-        info = BaseDataset.get_data_info(dataset, index)  # MMPose's own copies the metainfo each time
-        fields = (np.atleast_1d(info['id']), info['bbox'], info['keypoints'], info['keypoints_visible'])
-        for name, box, joints, visible in zip(*fields):  # of one person, or of a picture's
-            people.append(Person(name, box, np.column_stack([joints, visible])))
-    faults = find_faults(people, dataset.metainfo['num_keypoints'])
-    if not faults and not any(person.keypoints[:, 2].any() for person in people):
-        raise UserError(f'{dataset.ann_file} has no person with a labelled joint (visibility 1 or 2)')
-    if faults:
-        raise UserError(f'{dataset.ann_file}: {describe(faults)}. {ADVICE}')
+    _check_file(file)
+    try:
+        return json.loads(get_text(file))
+    except ValueError as damage:
+        raise UserError(f'{file} is damaged, or no JSON ({damage}): get it again') from damage
 
 
-def explain_labels(dataset: Any, error: Exception) -> str:
-    """Why a data set of MMPose could not read its labels.
+def _check_file(file: str) -> None:
+    if '://' not in file and not os.path.isfile(file):
+        raise UserError(
+            f"{file} does not exist or is no file. Paths are relative to the current folder; a data set's are "
+            'data_root, ann_file, data_prefix and bbox_file of its dataloader.dataset'
+        )
+
+
+def read_labels(
+    file: str,
+    num_keypoints: int,
+    by_area: bool = False,
+    in_mpii: bool = False,
+    needed: Sequence[str] = ('images', 'annotations', 'categories'),
+) -> Tuple[Dict[str, list], LabelReport]:
+    """Reads labels and looks through them.
 
     Args:
-        dataset: The data set, whose ``full_init`` has failed.
-        error: What it has failed with.
+        file: In COCO's format or MMPose's for MPII.
+        num_keypoints: K.
+        by_area: Whether results are scored by the instances' areas.
+        in_mpii: Whether it is in MPII's format; an instance's id is its place in the file.
+        needed: The lists that COCO's format has to have here.
 
     Returns:
-        What is wrong in the file, where that can be told, else the error.
+        The content in COCO's format, and what was found.
+
+    Raises:
+        UserError: It is missing or damaged, in another format, or has faults.
     """
-    file, kind = dataset.ann_file, type(dataset).__name__
-    failed = f'{kind} cannot read the labels in {file} ({type(error).__name__}: {error})'
-    try:
-        content = json.loads(Path(file).read_text())
-    except ValueError as damage:
-        return f'{file} is damaged, or no JSON ({damage}): get it again'
-    lacking = [key for key in COCO_KEYS if key not in content]
+    content = read_json(file)
+    if in_mpii:
+        content = _from_mpii(file, content)
+    lacking = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if lacking:
-        return f'{failed}. In COCO format it would have {", ".join(lacking)}, too'
-    if not any(annotation.get('num_keypoints', 1) > 0 for annotation in content['annotations']):
-        return f'{file} has no person with a labelled joint: MMPose leaves the others out'
-    faults = find_faults(coco_people(content['annotations']), dataset.metainfo['num_keypoints'])
-    return f'{file}: {describe(faults)}. {ADVICE}' if faults else failed
+        raise UserError(f"cannot read the labels in {file}: COCO's format has lists of {', '.join(lacking)}, too")
+    report = _examine(content, num_keypoints, by_area)
+    if report.faults:
+        raise UserError(f'{file}: {_describe(report.faults)}. Mend these entries or take them out of the file')
+    return content, report
+
+
+def _from_mpii(file: str, people: Any) -> Dict[str, list]:
+    if not isinstance(people, list) or not all(isinstance(p, dict) and set(MPII_KEYS) <= set(p) for p in people):
+        raise UserError(f'cannot read the labels in {file}: it is no list of people with {", ".join(MPII_KEYS)}')
+    content: Dict[str, list] = dict(images=[], annotations=[], categories=[dict(id=1)])
+    for number, person in enumerate(people):
+        (x, y), radius = person['center'], 100 * person['scale']
+        box = [x - radius, y - radius, 2 * radius, 2 * radius]
+        joints = [value for joint, v in zip(person['joints'], person['joints_vis']) for value in (*joint, v)]
+        size = 1 << 30  # the labels have none
+        content['images'].append(dict(id=number, file_name=person['image'], width=size, height=size))
+        content['annotations'].append(dict(id=number, image_id=number, category_id=1, bbox=box, keypoints=joints))
+    return content
+
+
+def _examine(content: Dict[str, list], num_keypoints: int, by_area: bool) -> LabelReport:
+    report = LabelReport(defaultdict(list), [], defaultdict(list))
+    images: Dict[int, dict] = {}
+    for image in content['images']:
+        found = list(_image_faults(image, images))
+        for fault in found:
+            report.faults[f'images with {fault}'].append(_id(image))
+        if not found:
+            images[image['id']] = image
+    categories = [_id(category) for category in content.get('categories') or ()]
+    seen: Set[Any] = set()
+    for person in content.get('annotations') or ():
+        found = list(_faults(person, seen, num_keypoints))
+        if categories and not found and person.get('category_id') not in categories:
+            found = ['a category_id that the file does not list']
+        reason = None if found else _why_unused(person, images)
+        if by_area and not found and not reason and not person.get('area'):
+            found = ['no area, by which results are scored']
+        for fault in found:
+            report.faults[f'annotations with {fault}'].append(_id(person))
+        if reason:
+            report.unused[f'with {reason}'].append(person['id'])
+        elif not found:
+            report.used.append(person)
+    return report
+
+
+def _id(entry: Any) -> Any:
+    return entry.get('id') if isinstance(entry, dict) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+
+
+def _numbers(values: Any) -> Optional[np.ndarray]:
+    """A list's finite numbers; None where it is no such list."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of several lengths
+        return None
+    return array if array.ndim == 1 and array.dtype.kind in 'iuf' and np.isfinite(array).all() else None
+
+
+def _image_faults(image: dict, images: Dict[int, dict]) -> Iterator[str]:
+    if not isinstance(_id(image), int):
+        yield 'an id that is no whole number'
+        return
+    if image['id'] in images:
+        yield 'an id used twice'
+    if not isinstance(image.get('file_name'), str):
+        yield 'no file_name'
+    if not all(_is_number(image.get(side)) and image[side] > 0 for side in ('width', 'height')):
+        yield 'no width and height above 0'
+
+
+def _faults(person: dict, seen: Set[Any], num_keypoints: int) -> Iterator[str]:
+    if not isinstance(_id(person), (int, str)):
+        yield 'no id'
+        return
+    if person['id'] in seen:
+        yield 'an id used twice'
+    seen.add(person['id'])
+    if 'bbox' not in person or 'keypoints' not in person:  # which MMPose leaves out
+        return
+    for key in ('image_id', 'area', 'num_keypoints'):
+        if not (_is_number(person.get(key)) and person[key] >= 0) and (key in person or key == 'image_id'):
+            yield f'{key} that is no number from 0 on'
+    if person.get('iscrowd', 0) not in (0, 1):
+        yield 'an iscrowd that is neither 0 nor 1'
+    box, joints = _numbers(person['bbox']), _numbers(person['keypoints'])
+    if box is None or box.size != 4:
+        yield 'a box that is not four numbers'
+    if joints is None:
+        yield 'a coordinate that is no number'
+    elif joints.size != 3 * num_keypoints and (joints.size or person.get('num_keypoints', 1)):
+        yield f'not {num_keypoints} key points'
+    elif ((joints[2::3] < 0) | (joints[2::3] > 2)).any():
+        yield 'a visibility that is not 0, 1 or 2'
+    elif box is not None and box.size == 4 and (box[2:] > 0).all():
+        labelled = joints.reshape(-1, 3)[joints[2::3] > 0, :2]
+        if (np.abs(labelled - (box[:2] + box[2:] / 2)) > FAR * max(*box[2:], SMALL_BOX)).any():
+            yield 'a joint far from its box'
+
+
+def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
+    """Why MMPose leaves an instance without faults out, or why it teaches nothing."""
+    if 'bbox' not in person or 'keypoints' not in person:
+        return 'no box or no key points'
+    if person.get('iscrowd'):
+        return 'iscrowd'
+    joints = np.asarray(person['keypoints']).reshape(-1, 3)
+    if not person.get('num_keypoints', 1) or not (joints[:, 2] > 0).any() or joints[:, :2].max() <= 0:
+        return 'no labelled joint'
+    image = images.get(person['image_id'])
+    if image is None:
+        return 'an image_id that the file does not list'
+    x, y, width, height = person['bbox']
+    corners = np.clip([x, y, x + width, y + height], 0, [image['width'] - 1, image['height'] - 1] * 2)
+    return None if (corners[2:] > corners[:2]).all() else 'a box without area in the image'
+
+
+def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
+    """Looks through the labels of a data set, from its config, before MMPose reads them; no image is opened.
+
+    Data sets whose class reads its labels in another way than COCO's or MPII's are left to MMPose.
+
+    Args:
+        dataset: The config of a data set, or of a wrapper of others (its ``dataset`` or ``datasets``).
+        by_area: Whether results on it are scored by the instances' areas.
+
+    Returns:
+        For the log: a line for each file with its number of people, and of those that MMPose leaves out or that teach
+        nothing.
+
+    Raises:
+        UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
+            finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
+            no area where that is needed, a joint more than ten box sizes away from its box, another number of joints
+            than the data set's metainfo, or nobody with a labelled joint; or ``bbox_file`` is no JSON file, whose
+            loading could run code.
+    """
+    parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    if parts:
+        return [line for part in parts for line in check_labels(part, by_area)]
+    kind: Any = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+    boxes, file = dataset.get('bbox_file'), dataset.get('ann_file')
+    if not inspect.isclass(kind) or not issubclass(kind, BaseCocoStyleDataset) or not file:
+        return []
+    if boxes:
+        if not boxes.endswith('.json'):
+            raise UserError(f'bbox_file={boxes!r}: boxes are read from JSON alone, since other files can run code')
+        _check_file(boxes)
+    if dataset.get('data_root') and not is_abs(file):
+        file = join_path(dataset['data_root'], file)
+    in_mpii, methods = issubclass(kind, MpiiDataset), ('_load_annotations', 'parse_data_info')
+    if not in_mpii and any(getattr(kind, name) is not getattr(BaseCocoStyleDataset, name) for name in methods):
+        return []
+    stamp = os.stat(file).st_mtime_ns if os.path.isfile(file) else 0
+    num_keypoints = kind._load_metainfo(dataset.get('metainfo'))['num_keypoints']
+    needed = ('images',) if boxes else ('images', 'annotations')
+    people, counts = _count(file, stamp, num_keypoints, by_area, in_mpii, needed)
+    if not boxes and not people:
+        raise UserError(f'{file} has no person with a labelled joint in an image: {counts}')
+    return [f'{file}: {counts}']
+
+
+@lru_cache(maxsize=16)
+def _count(file: str, stamp: int, *options: Any) -> Tuple[int, str]:
+    """What :func:`read_labels` counts; a file is read again where its stamp has changed."""
+    report = read_labels(file, *options)[1]
+    return len(report.used), report.counts()

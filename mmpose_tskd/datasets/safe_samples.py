@@ -4,10 +4,11 @@ import os
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import get_dist_info
 from mmpose.datasets import CombinedDataset
 from PIL import Image
@@ -64,32 +65,38 @@ class Damage:
 class SafeSamples(Dataset):
     """A data set whose samples are read with their own seed, and that hands out the damaged ones as such.
 
-    Indices may be :class:`Draw`. A batch with a damaged sample is ``[Damage]``; where ``skip`` is set, another sample
-    stands in for it, which says so in the metainfo ``damage`` of its ``data_samples``.
+    To :func:`isinstance` and by its attributes it is the data set itself, as samplers and hooks expect. Indices may be
+    :class:`Draw`. A batch with a damaged sample is ``[Damage]``; where ``skip`` is set, another sample stands in for
+    it, which says so in the metainfo ``damage`` of its ``data_samples``.
 
     Args:
         dataset: An MMEngine data set.
-        skip: Draw another sample in place of a damaged one.
-        max_tries: Samples that stand in for one before it is given up.
+        skip: Draw another sample in place of a damaged one, up to 100 times.
     """
 
-    def __init__(self, dataset: Any, skip: bool = False, max_tries: int = 100):
+    max_tries = 100
+
+    def __init__(self, dataset: BaseDataset, skip: bool = False):
         self.dataset = dataset
         self.skip = skip
-        self.max_tries = max_tries
+
+    @property  # type: ignore[misc]
+    def __class__(self):
+        return type(self.dataset)
+
+    def __reduce__(self) -> tuple:
+        return SafeSamples, (self.dataset, self.skip)
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'dataset':  # while it is being unpickled
-            raise AttributeError(name)
         return getattr(self.dataset, name)
 
     @property
-    def pipeline(self) -> Any:
+    def pipeline(self) -> Callable[[dict], Any]:
         """The data set's own, which hooks such as ``PipelineSwitchHook`` replace."""
         return self.dataset.pipeline
 
     @pipeline.setter
-    def pipeline(self, pipeline: Any) -> None:
+    def pipeline(self, pipeline: Callable[[dict], Any]) -> None:
         self.dataset.pipeline = pipeline
 
     def __deepcopy__(self, memo: dict) -> 'SafeSamples':
@@ -98,8 +105,11 @@ class SafeSamples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, indices: Sequence[int]) -> List[Any]:
-        samples = []
+    def __getitem__(self, index: int) -> dict:
+        return self.dataset[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Union[List[dict], List[Damage]]:
+        samples: List[dict] = []
         for index in indices:
             with _seeded(getattr(index, 'seed', None)):
                 sample = self._read(int(index))
@@ -108,7 +118,7 @@ class SafeSamples(Dataset):
             samples.append(sample)
         return samples
 
-    def _read(self, index: int) -> Any:
+    def _read(self, index: int) -> Union[dict, Damage]:
         first = self._try(index)
         if not self.skip or not isinstance(first, Damage):
             return first
@@ -119,7 +129,7 @@ class SafeSamples(Dataset):
                 return sample
         return replace(first, reason=f'{first.reason}; so are {self.max_tries} others drawn in its place')
 
-    def _try(self, index: int) -> Any:
+    def _try(self, index: int) -> Union[dict, Damage]:
         file = f'sample {index}'
         try:
             if not isinstance(self.dataset, CombinedDataset):  # which would load the picture to say its path
@@ -134,9 +144,11 @@ def check_whole(file: str) -> None:
     """Sees whether a picture's file is cut off, which OpenCV reads as one that is grey from there on.
 
     Raises:
-        OSError: It is.
+        OSError: It is, or it is a pipe or a folder.
     """
     if not os.path.isfile(file):
+        if os.path.exists(file):
+            raise OSError('it is no regular file')
         return
     with open(file, 'rb') as stream:
         head = stream.read(4)
@@ -177,13 +189,13 @@ def seed_cpu(seed: Tuple[int, ...]) -> int:
     return word
 
 
-def check_damage(batch: Any) -> List[Damage]:
+def check_damage(batch: Union[dict, List[Damage]]) -> List[Damage]:
     """The damage in a batch of :class:`SafeSamples` that others stand in for.
 
     Raises:
         UserError: The batch is one that nothing stands in for.
     """
-    if isinstance(batch, list) and batch and isinstance(batch[0], Damage):
+    if isinstance(batch, list):
         raise UserError(
             f'{batch[0].file} cannot be used ({batch[0].reason}). Get it again, or take it out of the labels. To train '
             "without damaged samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"

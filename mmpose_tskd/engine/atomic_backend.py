@@ -17,13 +17,14 @@ class AtomicLocalBackend(LocalBackend):
     as the next one is written: MMEngine removes the last checkpoint before it writes the new one.
     """
 
+    partial: ClassVar[str] = '.partial'  # the end of the name of a file that is not whole yet
     outdated: ClassVar[List[Path]] = []  # of all instances, since MMEngine makes one for each file
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
         """As :meth:`LocalBackend.put`."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix=self.partial)
         try:
             with os.fdopen(handle, 'wb') as file:
                 file.write(obj)
@@ -46,6 +47,14 @@ class AtomicLocalBackend(LocalBackend):
     def remove(self, filepath: Union[str, Path]) -> None:
         """As :meth:`LocalBackend.remove`, once another file is written."""
         self.outdated.append(Path(filepath).resolve())
+
+    def rmtree(self, dir_path: Union[str, Path]) -> None:
+        """Refuses: a checkpoint is a file.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f'{dir_path} is a folder where a checkpoint belongs: move it elsewhere')
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         """As :meth:`LocalBackend.put_text`."""

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ..apis.complexity import errors_only
 from ..apis.environment import write_json
-from ..checkpoint import load_strictly, load_weights, reading, weights_digest
+from ..checkpoints import load_strictly, load_weights, read_checkpoint, weights_digest
 from ..datasets.label_checks import check_labels
 from ..errors import UserError
 from ..models.distillers import PoseDistiller
 from ..models.heads import IGPGCNHead
 from ..paths import load_config
 from ..poses import PoseOutputs, RefinerReader, labelled_coords, labelled_joints, load_skeleton
-from .benchmark.measuring import print_rows, versions_and_machine
+from .benchmark.measuring import find_device, print_rows, versions_and_machine
 
 NEAR, FAR = 3.0, 25.0  # input pixels, for the error of P_init
 MOVED = 0.5  # input pixels
@@ -37,6 +37,7 @@ def analyze_gradients(
     seed: int = 0,
     out: Optional[str] = None,
     cfg_options: Optional[dict] = None,
+    device: str = 'auto',
 ) -> Dict[str, Any]:
     """Works out how strongly each loss of a distiller pulls at the student, and whether in the labels' direction.
 
@@ -50,6 +51,7 @@ def analyze_gradients(
         seed: Of the weights, the samples and their augmentation.
         out: A JSON file to write as well.
         cfg_options: What differs from the config, by dotted key.
+        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
         What the file holds: ``rows``, one for each checkpoint and loss, with its ``value``, the ``norm`` of its
@@ -57,8 +59,10 @@ def analyze_gradients(
         loss (None without one), each the mean over the batches; and what it was measured with.
 
     Raises:
-        UserError: The config is no distiller's, a file is missing or does not fit, or the part is frozen.
+        UserError: The config is no distiller's, a file is missing or does not fit, the part is frozen, or there is no
+            GPU.
     """
+    place = find_device(device)
     cfg = _load(config, cfg_options)
     set_random_seed(seed)
     with errors_only():
@@ -66,7 +70,7 @@ def analyze_gradients(
         if not isinstance(model, PoseDistiller):
             raise UserError(f'{config} is not the config of a distiller: it has nothing to compare its loss with')
         model.init_weights()
-    model.train()
+    model.to(place).train()
     try:
         weights = [weight for weight in model.get_submodule(part).parameters() if weight.requires_grad]
     except AttributeError as error:
@@ -79,6 +83,7 @@ def analyze_gradients(
         raise UserError(
             f'--batches {batches} leaves nothing to average over (the training set has {len(loader)} batches)'
         )
+    model.skeleton = load_skeleton(loader.dataset.metainfo)
     rows: Rows = []
     files: Sequence[Optional[str]] = checkpoints or [None]
     for checkpoint in files:
@@ -99,6 +104,7 @@ def analyze_gradients(
         batches=len(samples),
         batch_size=cfg.train_dataloader.batch_size,
         seed=seed,
+        device=str(place),
         **versions_and_machine(),
     )
     write_json(result, out)
@@ -106,7 +112,11 @@ def analyze_gradients(
 
 
 def analyze_refinement(
-    config: str, checkpoint: str, out: Optional[str] = None, cfg_options: Optional[dict] = None
+    config: str,
+    checkpoint: str,
+    out: Optional[str] = None,
+    cfg_options: Optional[dict] = None,
+    device: str = 'auto',
 ) -> Dict[str, Any]:
     """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
 
@@ -118,6 +128,7 @@ def analyze_refinement(
         checkpoint: Its weights.
         out: A JSON file to write as well.
         cfg_options: What differs from the config, by dotted key.
+        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
         What the file holds: ``rows``, by group of labelled joints: how many (``joints``); the mean error, in input
@@ -126,8 +137,9 @@ def analyze_refinement(
         ``farther`` from it, by more than half a pixel. And what it was measured with.
 
     Raises:
-        UserError: The model refines nothing, or a file is missing or does not fit.
+        UserError: The model refines nothing, a file is missing or does not fit, or there is no GPU.
     """
+    place = find_device(device)
     cfg = _load(config, cfg_options)
     with errors_only():
         model: Any = MODELS.build(cfg.model)
@@ -136,12 +148,14 @@ def analyze_refinement(
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.build(model, teacher.find_checkpoint())
+            model.skeleton = model.head.skeleton
+            model.learn_joints()
         weights = load_weights(checkpoint)
         load_strictly(model, weights, checkpoint, 'the model')
     loader_cfg = cfg.test_dataloader
     loader_cfg.dataset.bbox_file = None
     loader_cfg.dataset.pipeline[-1].pack_transformed = True
-    model.eval()
+    model.to(place).eval()
     found: Dict[str, List[np.ndarray]] = {}
     with torch.no_grad():
         for batch in _loader(loader_cfg, 0):
@@ -158,6 +172,7 @@ def analyze_refinement(
         weights=weights_digest(weights),
         people=len(joints['joint']) // len(set(joints['joint'].tolist())),
         input_size=list(model.head.input_size),
+        device=str(place),
         **versions_and_machine(),
     )
     write_json(result, out)
@@ -174,16 +189,14 @@ def _load(config: str, options: Optional[dict]) -> Config:
 
 
 def _loader(cfg: Any, seed: int) -> Any:
-    loader = Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
-    check_labels(loader.dataset)
-    return loader
+    check_labels(cfg.dataset)
+    return Runner.build_dataloader({**cfg, 'num_workers': 0, 'persistent_workers': False}, seed=seed)
 
 
 def _resume(model: PoseDistiller, file: str) -> None:
     """The student's weights and the distiller's own state from a checkpoint."""
     load_strictly(model, load_weights(file), file, 'the student')
-    with reading(file):
-        state = torch.load(file, map_location='cpu', weights_only=True).get('distill')
+    state = read_checkpoint(file).get('distill')
     if state is None:
         raise UserError(f'{file} has no "distill" entry: take a checkpoint that a distiller has written')
     model.load_distill_state_dict(state)

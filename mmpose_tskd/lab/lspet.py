@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import cv2
+import mmcv
 import numpy as np
 from mmengine.utils import track_iter_progress
 from scipy.io import loadmat
@@ -79,7 +80,7 @@ def convert_lspet(
         sample = _Sample(picture, people[number - 1])
         if upright:
             sample = _turn_upright(sample)
-            cv2.imwrite(str(out / 'images' / name), sample.picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            mmcv.imwrite(sample.picture, str(out / 'images' / name), [cv2.IMWRITE_JPEG_QUALITY, 92])
         else:
             (out / 'images' / name).write_bytes((archive / 'images' / name).read_bytes())
         split = 'val' if number in val else 'train'

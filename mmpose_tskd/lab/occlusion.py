@@ -157,7 +157,7 @@ def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) 
         rng = np.random.default_rng([seed, image['id']])
         picture, pasted = _occlude_picture(rng, source, image['id'])
         name = f'{image["id"]}.png'
-        cv2.imwrite(str(twin.images / name), picture)
+        mmcv.imwrite(picture, str(twin.images / name))
         images.append(dict(image, file_name=name))
         for person in source.people[image['id']]:
             joints = np.array(person['keypoints']).reshape(-1, 3).tolist()

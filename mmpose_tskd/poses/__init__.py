@@ -1,26 +1,35 @@
 """The language of poses: the common outputs of all pose networks, the readers of their heads, and skeletons."""
 
-from .build import build_reader
+from .build import build_reader, find_reader
+from .combined import CombinedReader
 from .heatmap import HeatmapReader
-from .labels import labelled_coords, labelled_joints
+from .labels import keypoint_weights, labelled_coords, labelled_joints, visible_joints
+from .megvii import MegviiReader
 from .outputs import PoseOutputs, PoseReader
 from .reader import HeadReader, flip_coords
 from .refined import RefinerReader
+from .regression import RegressionReader
 from .rescaled import RescaledView
 from .simcc import SimCCReader, merge_flipped_simcc, simcc_peaks, simcc_scores
-from .skeleton import Skeleton, load_skeleton, match_joints
+from .skeleton import Skeleton, config_skeleton, load_skeleton, match_joints, training_skeleton
 
 __all__ = [
+    'CombinedReader',
     'HeadReader',
     'HeatmapReader',
+    'MegviiReader',
     'PoseOutputs',
     'PoseReader',
     'RefinerReader',
+    'RegressionReader',
     'RescaledView',
     'SimCCReader',
     'Skeleton',
     'build_reader',
+    'config_skeleton',
+    'find_reader',
     'flip_coords',
+    'keypoint_weights',
     'labelled_coords',
     'labelled_joints',
     'load_skeleton',
@@ -28,4 +37,6 @@ __all__ = [
     'merge_flipped_simcc',
     'simcc_peaks',
     'simcc_scores',
+    'training_skeleton',
+    'visible_joints',
 ]

@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 import cv2
 import torch
 import torch.nn.functional as F
+from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 from mmpose.models.utils.tta import flip_heatmaps
 from torch import Tensor
 
@@ -31,13 +32,21 @@ class HeatmapReader(HeadReader):
     best_score = 1.0
 
     def __init__(self, head: Any):
-        self.codec = head.decoder
-        codec = self.codec
+        self.head = head
+        self.codec = codec = head.decoder
         self.input_size = tuple(codec.input_size)
         self.scale_factor = tuple(float(s) for s in codec.scale_factor)
-        self.sigma = float(codec.sigma)
-        self.is_udp = hasattr(codec, 'heatmap_type')
-        self.blur: Optional[int] = codec.blur_kernel_size if self.is_udp or codec.unbiased else None
+        self.is_udp = isinstance(codec, UDPHeatmap)
+
+    @property
+    def sigma(self) -> float:
+        """Of the Gaussian that the codec draws, in pixels of the heatmap."""
+        return float(self.codec.sigma)
+
+    @property
+    def blur(self) -> Optional[int]:
+        """The size of the kernel that the codec's decode blurs with before it refines; None where it does not."""
+        return self.codec.blur_kernel_size if self.is_udp or self.codec.unbiased else None
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Union[Tensor, List[Tensor]]) -> PoseOutputs:
         if isinstance(output, list):  # of a stack of networks, of which CPMHead, too, predicts with the last
@@ -50,8 +59,8 @@ class HeatmapReader(HeadReader):
         return PoseOutputs(feats=(), reader=self, heatmaps=heatmaps)
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The heatmaps averaged with those for the mirrored picture (moved by a pixel, but for UDP)."""
-        flipped = flip_heatmaps(mirrored.require_heatmaps(), flip_indices, shift_heatmap=not self.is_udp)
+        """The heatmaps averaged with those for the mirrored picture (moved by a pixel where the codec rounds)."""
+        flipped = flip_heatmaps(mirrored.require_heatmaps(), flip_indices, shift_heatmap=self.shifts_flipped)
         return replace(outputs, heatmaps=(outputs.require_heatmaps().float() + flipped.float()) / 2)
 
     def decoded(self, coords: Tensor) -> Tensor:
@@ -64,12 +73,21 @@ class HeatmapReader(HeadReader):
         width, height = self.input_size
         return torch.stack([coords[..., 0] * (width / (width - 1)), coords[..., 1] * (height / (height - 1))], dim=-1)
 
+    @property
+    def shifts_flipped(self) -> bool:
+        """Whether a joint in the mirrored picture is drawn one pixel right of its counterpart: MSRA rounds it."""
+        return isinstance(self.codec, MSRAHeatmap)
+
+    def _heights(self, outputs: PoseOutputs) -> Tensor:
+        """The heatmaps, fp32, of which a perfect peak is 1 high."""
+        return outputs.require_heatmaps().float()
+
     def _to_input(self, xy: Tensor) -> Tensor:
         scale_x, scale_y = self.scale_factor
         return torch.stack([xy[..., 0] * scale_x, xy[..., 1] * scale_y], dim=-1)
 
     def coords(self, outputs: PoseOutputs) -> Tensor:
-        heat = outputs.require_heatmaps().float().clamp(min=0)
+        heat = self._heights(outputs).clamp(min=0)
         h, w = heat.shape[-2:]
         index = heat.flatten(2).argmax(-1)
         peak_x, peak_y = index % w, index // w
@@ -93,7 +111,7 @@ class HeatmapReader(HeadReader):
         return (inside + (self.sigma**2 * slope).clamp(-1.5, 1.5)).squeeze(-1)
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:
-        heat = outputs.require_heatmaps().float()
+        heat = self._heights(outputs)
         h, w = heat.shape[-2:]
         index = heat.flatten(2).argmax(-1)
         x, y = index % w, index // w
@@ -136,7 +154,7 @@ class HeatmapReader(HeadReader):
         return torch.where(moves[..., None], move, 0.0).clamp(-1.5, 1.5)
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_heatmaps().float().amax((-2, -1))
+        return self._heights(outputs).amax((-2, -1))
 
 
 def _at(heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -147,13 +165,14 @@ def _at(heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 @lru_cache
-def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
+def gaussian_kernel(size: int, device: torch.device) -> Tensor:
+    """OpenCV's kernel of a size, one row of it."""
     return torch.from_numpy(cv2.getGaussianKernel(size, 0)).float().flatten().to(device)
 
 
 def gaussian_blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
     """N×K×h×w, each map blurred, with zeros around it, and scaled to its former maximum, as MMPose's codecs do."""
-    kernel, half = _gaussian_kernel(kernel_size, heatmaps.device), kernel_size // 2
+    kernel, half = gaussian_kernel(kernel_size, heatmaps.device), kernel_size // 2
     with torch.autocast(heatmaps.device.type, enabled=False):
         maps = heatmaps.float().flatten(0, 1).unsqueeze(1)
         blurred = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, half))

@@ -8,16 +8,30 @@ from torch import Tensor
 
 from ..errors import UserError
 
+NO_COORDS = (
+    'the batches hold no key points in input pixels: write dict(type="PackPoseInputs", pack_transformed=True) at the '
+    'end of each training pipeline'
+)
 
-def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
-    """N×K, fp32: 1 where a joint has a label (visible or hidden), else 0.
+
+def visible_joints(data_samples: Sequence) -> np.ndarray:
+    """N×K, bool: whether a joint has a label (visible or hidden).
 
     Unlike ``keypoint_weights`` it holds for joints that lie outside the crop, too.
     """
     visible = np.concatenate([s.gt_instances.keypoints_visible for s in data_samples])
-    if visible.ndim == 3:  # (N, K, 2): visibility and weight
-        visible = visible[..., 0]
-    return torch.from_numpy((visible > 0).astype(np.float32)).to(device, non_blocking=True)
+    return (visible[..., 0] if visible.ndim == 3 else visible) > 0  # (N, K, 2): visibility and weight
+
+
+def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
+    """:func:`visible_joints` as 1 and 0, fp32, on a device."""
+    return torch.from_numpy(visible_joints(data_samples).astype(np.float32)).to(device, non_blocking=True)
+
+
+def keypoint_weights(data_samples: Sequence) -> Tensor:
+    """N×K: the weights that the codec gives the labelled joints; of a codec for each level (MSPN), the last one's."""
+    weights = [s.gt_instance_labels.keypoint_weights for s in data_samples]
+    return torch.cat([weight[-1] if weight.ndim == 3 else weight for weight in weights])
 
 
 def labelled_coords(data_samples: Sequence, device: torch.device) -> Tensor:
@@ -27,9 +41,6 @@ def labelled_coords(data_samples: Sequence, device: torch.device) -> Tensor:
         UserError: The pipeline did not pack them.
     """
     if 'transformed_keypoints' not in data_samples[0].gt_instances:
-        raise UserError(
-            'the batch holds no key points in input pixels: '
-            'write dict(type="PackPoseInputs", pack_transformed=True) at the end of the training pipeline'
-        )
+        raise UserError(NO_COORDS)
     coords = np.concatenate([s.gt_instances.transformed_keypoints for s in data_samples])
     return torch.from_numpy(coords[..., :2].astype(np.float32)).to(device, non_blocking=True)

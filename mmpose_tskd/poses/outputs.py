@@ -6,7 +6,7 @@ Coordinates are (x, y) in pixels of the network's input image.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Optional, Protocol, Tuple
+from typing import Iterator, Optional, Protocol, Sequence, Tuple
 
 import torch
 from mmpose.codecs.base import BaseKeypointCodec
@@ -22,6 +22,7 @@ class PoseReader(Protocol):
 
     input_size: Tuple[int, int]
     best_score: float  # the score of the head's own target, so that the scores of all heads compare
+    least_score: float  # and that of a joint that it does not find at all
     codec: BaseKeypointCodec
 
     def coords(self, outputs: 'PoseOutputs') -> Tensor: ...
@@ -36,10 +37,12 @@ class PoseOutputs:
     """The outputs of one pose network for one batch; coordinates and scores are computed when first asked for.
 
     Args:
-        feats: The backbone's (or neck's) feature maps, each N×C×H×W.
+        feats: The backbone's (or neck's) feature maps, each N×C×H×W; a pooled one, N×C, becomes N×C×1×1, and those of a
+            backbone of several stages stand in one row.
         reader: The reader that made this.
         simcc: SimCC logits, N×K×Wx and N×K×Wy; their softmax is the distribution that the head means.
         heatmaps: Heatmaps, N×K×h×w.
+        keypoints: A pose of which nothing else is known, N×K×3: x and y in input pixels, and the score in [0, 1].
         refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
         weights: Of a teacher: how much each joint teaches, N×K or 1×K. None counts every joint as 1.
     """
@@ -48,8 +51,12 @@ class PoseOutputs:
     reader: PoseReader
     simcc: Optional[SimCC] = None
     heatmaps: Optional[Tensor] = None
+    keypoints: Optional[Tensor] = None
     refined: Tuple[Tensor, ...] = ()
     weights: Optional[Tensor] = None
+
+    def __post_init__(self) -> None:
+        self.feats = tuple(_maps(self.feats))
 
     @cached_property
     def coords(self) -> Tensor:
@@ -70,8 +77,9 @@ class PoseOutputs:
 
     @property
     def confidence(self) -> Tensor:
-        """N×K, in [0, 1]: the scores divided by the score of the head's own target, so that all heads' compare."""
-        return (self.scores / self.reader.best_score).clamp(0, 1)
+        """N×K, in [0, 1]: the scores from the least to that of the head's own target, so that all heads' compare."""
+        least, best = self.reader.least_score, self.reader.best_score
+        return ((self.scores - least) / (best - least)).clamp(0, 1)
 
     def require_simcc(self) -> SimCC:
         """``simcc``.
@@ -93,15 +101,29 @@ class PoseOutputs:
             raise UserError('heatmaps are asked of a network whose head has none')
         return self.heatmaps
 
+    def require_keypoints(self) -> Tensor:
+        """``keypoints``.
+
+        Raises:
+            UserError: The outputs have none.
+        """
+        if self.keypoints is None:
+            raise UserError('coordinates are asked of a network whose head puts out none')
+        return self.keypoints
+
     def select_joints(self, indices: Tensor) -> 'PoseOutputs':
         """The outputs of other joints, or the same in another order.
 
         Args:
             indices: The joints to take, int64.
         """
-        simcc = None if self.simcc is None else (self.simcc[0][:, indices], self.simcc[1][:, indices])
-        heatmaps = None if self.heatmaps is None else self.heatmaps[:, indices]
-        return replace(self, simcc=simcc, heatmaps=heatmaps, refined=tuple(pose[:, indices] for pose in self.refined))
+        return replace(
+            self,
+            simcc=None if self.simcc is None else (self.simcc[0][:, indices], self.simcc[1][:, indices]),
+            heatmaps=None if self.heatmaps is None else self.heatmaps[:, indices],
+            keypoints=None if self.keypoints is None else self.keypoints[:, indices],
+            refined=tuple(pose[:, indices] for pose in self.refined),
+        )
 
     @property
     def codec(self) -> BaseKeypointCodec:
@@ -112,3 +134,11 @@ class PoseOutputs:
     def input_size(self) -> Tuple[int, int]:
         """(W, H) of the network's input, in pixels."""
         return self.reader.input_size
+
+
+def _maps(feats: Sequence) -> Iterator[Tensor]:
+    for feat in feats:
+        if not isinstance(feat, Tensor):
+            yield from _maps(feat)
+        else:
+            yield feat[..., None, None] if feat.ndim == 2 else feat

@@ -11,12 +11,20 @@ from .outputs import PoseOutputs
 class HeadReader(ABC):
     """Reads one kind of head: what it puts out becomes :class:`PoseOutputs`.
 
-    A new kind of head needs one subclass, chosen in :func:`build_reader`.
+    A new kind of head needs one subclass, chosen in :func:`build_reader`. ``head`` is the module whose ``forward`` it
+    reads, which may be a part of the model's head.
     """
 
+    head: Any
     codec: BaseKeypointCodec
     input_size: Tuple[int, int]
     best_score: float
+    least_score: float = 0.0
+
+    @property
+    def num_keypoints(self) -> int:
+        """K."""
+        return self.head.out_channels
 
     @abstractmethod
     def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:

@@ -15,12 +15,17 @@ class RefinerReader(HeadReader):
         self.base = base
         self.input_size = base.input_size
         self.best_score = base.best_score
+        self.least_score = base.least_score
         self.codec = base.codec
+
+    @property
+    def num_keypoints(self) -> int:
+        return self.base.num_keypoints
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
         refined, base_output = output
         base = self.base(feats, base_output)
-        return PoseOutputs(feats=feats, reader=self, simcc=base.simcc, heatmaps=base.heatmaps, refined=refined)
+        return replace(base, reader=self, refined=refined)
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:
         """A batch's targets, as if the base head had put them out."""

@@ -22,6 +22,7 @@ class RescaledView:
         self.reader = reader
         self.input_size = input_size
         self.best_score = reader.best_score
+        self.least_score = reader.least_score
         self.codec = reader.codec
 
     def _rescale(self, coords: Tensor) -> Tensor:

@@ -86,6 +86,7 @@ class SimCCReader(HeadReader):
     """
 
     def __init__(self, head: Any, temperature: float = 1.0):
+        self.head = head
         self.codec = head.decoder
         codec, loss = self.codec, head.loss_module
         self.input_size = tuple(codec.input_size)
@@ -96,7 +97,9 @@ class SimCCReader(HeadReader):
         centre = np.array([[self.input_size]], dtype=np.float32) / 2
         target = codec.encode(centre)
         prob_x, prob_y = (self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy')
-        self.best_score = float(simcc_scores(prob_x, prob_y, self.smoothing_type))
+        # A smoothed label's 0.9 is not what a sure network stops at: cut off there, people it is sure of would tie.
+        smoothed = self.smoothing_type == 'standard'
+        self.best_score = 1.0 if smoothed else float(simcc_scores(prob_x, prob_y, self.smoothing_type))
         softened = [prob ** (1 / temperature) for prob in (prob_x, prob_y)]
         self.floors = [float(prob.min() / prob.sum()) for prob in softened]
 

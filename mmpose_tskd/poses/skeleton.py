@@ -1,14 +1,18 @@
-"""The joints and limbs of a dataset, read from its metainfo."""
+"""The joints and limbs of a dataset, read from its metainfo, and how those of two are matched."""
 
+import re
 import warnings
-from typing import Any, List, NamedTuple, Tuple, Union
+from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
 import torch
+from mmengine.logging import MessageHub
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from torch import Tensor
 
 from ..errors import UserError
+
+NUMBERED = re.compile(r'(kpt|kp|key_?point|joint|landmark|point|pt|node)?[-_ ]?\d+', re.IGNORECASE)  # says no place
 
 
 class Skeleton(NamedTuple):
@@ -16,45 +20,93 @@ class Skeleton(NamedTuple):
 
     Args:
         names: The K joints' names.
-        links: The E limbs, pairs of joint indices.
+        links: The E limbs, pairs of joint indices; none for most faces.
         sigmas: The K joints' OKS sigmas; none where the metainfo has none.
         flip_indices: The joint that each becomes in the mirrored picture.
+        dataset: The name of the data set.
     """
 
     names: Tuple[str, ...]
     links: Tuple[Tuple[int, int], ...]
     sigmas: Tuple[float, ...]
     flip_indices: Tuple[int, ...]
+    dataset: str
 
     @property
     def num_keypoints(self) -> int:
         return len(self.names)
 
     def edges(self) -> Tensor:
-        """2×E, int64: the two ends of each limb."""
+        """2×E, int64: the two ends of each limb.
+
+        Raises:
+            UserError: There is no limb, or one is there twice or does not join two joints.
+        """
+        where = f'the metainfo of {self.dataset}'
+        if not self.links:
+            raise UserError(f'{where} has no skeleton links: write them into skeleton_info')
+        if any(len(link) != 2 for link in self.links):
+            raise UserError(f'{where} has a link that does not join two joints: in skeleton_info, link=(name, name)')
+        seen = set()
+        for first, second in self.links:
+            if first == second or frozenset((first, second)) in seen:
+                raise UserError(
+                    f'{where} links {self.names[first]} and {self.names[second]} twice, or a joint to itself: remove '
+                    'that link'
+                )
+            seen.add(frozenset((first, second)))
         return torch.tensor(self.links, dtype=torch.long).T.contiguous()
 
     def adjacency(self) -> Tensor:
-        """K×K, bool, symmetric, with self-loops."""
+        """K×K, bool, symmetric, with self-loops.
+
+        Raises:
+            UserError: As :meth:`edges`.
+        """
         first, second = self.edges()
         matrix = torch.eye(self.num_keypoints, dtype=torch.bool)
         matrix[first, second] = matrix[second, first] = True
         return matrix
 
+    def unmirrored(self) -> List[str]:
+        """The joints that a picture mirrored twice does not give back: a mistake in the metainfo's swaps."""
+        flip = self.flip_indices
+        return [name for k, name in enumerate(self.names) if flip[flip[k]] != k]
+
+    def require_same(self, other: 'Skeleton', key: str) -> None:
+        """Compares a skeleton that a config names with the training data's.
+
+        Args:
+            other: The training data's.
+            key: The config key of this one, for the message.
+
+        Raises:
+            UserError: Their joints, limbs or mirror pairs differ.
+        """
+        advice = f'the training data are {other.dataset}: name the same joints, or leave {key} out where it is optional'
+        if self.names != other.names:
+            both = [f'{a} and {b}' for a, b in zip(self.names, other.names) if a != b] or ['another number of them']
+            raise UserError(f'{key} ({self.dataset}) has other joints than the data, such as {both[0]}; {advice}')
+        if {frozenset(link) for link in self.links} != {frozenset(link) for link in other.links}:
+            raise UserError(f'{key} ({self.dataset}) has other limbs (skeleton_info) than the data; {advice}')
+        if self.flip_indices != other.flip_indices:
+            raise UserError(f'{key} ({self.dataset}) has other mirror pairs (swap) than the data; {advice}')
+
 
 def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
     """The skeleton that a dataset's metainfo describes.
 
-    The Runner hands a model no metainfo when it builds it, so the config names it. A skeleton in several parts, or with
-    joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken as it is.
+    A skeleton in several parts, or with joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken
+    as it is, and so is one without limbs.
 
     Args:
         metainfo: A dataset class registered in MMPose (``'CocoDataset'``, ``'CrowdPoseDataset'``, ...), or a metainfo
-            dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``.
+            dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``, or
+            as they hand it out.
 
     Raises:
         UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its joints one by
-            one, has no links, has one twice, or has one that does not join two of its joints.
+            one, or has a link or a swap to a joint that it has not.
     """
     where = f'metainfo {metainfo!r}' if isinstance(metainfo, str) else 'the metainfo given'
     raw: Any = metainfo
@@ -66,17 +118,7 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
                 'name one such as "CocoDataset" or "CrowdPoseDataset", or give the metainfo dict'
             )
         raw = dataset.METAINFO
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that it finds the metainfo in MMPose's own folder
-            parsed = parse_pose_metainfo(dict(raw))
-    except (AssertionError, FileNotFoundError) as error:
-        raise UserError(
-            f'{where} cannot be read ({error}): it takes dataset_name, keypoint_info, skeleton_info, joint_weights and '
-            'sigmas, or from_file'
-        ) from error
-    except KeyError as error:
-        raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error
+    parsed = raw if 'keypoint_id2name' in raw else _parse(raw, where)
     # MMPose numbers flip_indices in the order of keypoint_info
     if list(parsed['keypoint_id2name']) != list(range(parsed['num_keypoints'])):
         ids = list(parsed['keypoint_id2name'])
@@ -84,22 +126,58 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
     names = tuple(parsed['keypoint_id2name'].values())
     if len(set(names)) != len(names):
         raise UserError(f'{where} names two joints alike, of {names}: every keypoint_info needs a name of its own')
-    links: List[Tuple[int, int]] = [tuple(link) for link in parsed['skeleton_links']]
-    if not links:
-        raise UserError(f'{where} has no skeleton links: write them into skeleton_info')
-    if any(len(link) != 2 for link in links):
-        raise UserError(f'{where} has a link that does not join two joints: in skeleton_info, link=(name, name)')
-    seen = set()
-    for first, second in links:
-        if first == second or frozenset((first, second)) in seen:
-            raise UserError(
-                f'{where} links {names[first]} and {names[second]} twice, or a joint to itself: remove that link'
-            )
-        seen.add(frozenset((first, second)))
-    return Skeleton(names, tuple(links), tuple(float(s) for s in parsed['sigmas']), tuple(parsed['flip_indices']))
+    return Skeleton(
+        names,
+        tuple(tuple(link) for link in parsed['skeleton_links']),
+        tuple(float(s) for s in parsed['sigmas']),
+        tuple(parsed['flip_indices']),
+        str(parsed['dataset_name']),
+    )
 
 
-def match_joints(wanted: Skeleton, given: Skeleton) -> Tensor:
-    """The joint of ``given`` with the name of each joint of ``wanted``: K indices, -1 where there is none."""
-    indices = {name: index for index, name in enumerate(given.names)}
-    return torch.tensor([indices.get(name, -1) for name in wanted.names])
+def _parse(raw: Any, where: str) -> dict:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it finds the metainfo in MMPose's own folder
+            return parse_pose_metainfo(dict(raw))
+    except (AssertionError, FileNotFoundError) as error:
+        raise UserError(
+            f'{where} cannot be read ({error}): it takes dataset_name, keypoint_info, skeleton_info, joint_weights and '
+            'sigmas, or from_file'
+        ) from error
+    except KeyError as error:
+        raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error
+
+
+def training_skeleton() -> Optional[Skeleton]:
+    """The joints of the data that a Runner trains on, as its ``RuntimeInfoHook`` tells; None outside of training."""
+    metainfo = MessageHub.get_current_instance().get_info('dataset_meta')
+    return None if metainfo is None else load_skeleton(metainfo)
+
+
+def config_skeleton(config: dict) -> Optional[Skeleton]:
+    """The joints of the data set that a whole config names; None where it names none, as a model's alone."""
+    for split in ('train', 'val', 'test'):
+        dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
+        while dataset is not None:
+            kind = dataset['type']
+            kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+            metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
+            if metainfo:
+                return load_skeleton(metainfo)
+            dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
+    return None
+
+
+def match_joints(wanted: Skeleton, given: Skeleton) -> Optional[Tensor]:
+    """The joint of ``given`` with the name of each joint of ``wanted``.
+
+    A name that is but a number (``kpt-0``) says the same place within one data set alone.
+
+    Returns:
+        K indices, -1 where there is none; None where both have the same joints in the same order.
+    """
+    same_data = wanted.dataset == given.dataset
+    indices = {name: k for k, name in enumerate(given.names) if same_data or not NUMBERED.fullmatch(name)}
+    joints = [indices.get(name, -1) for name in wanted.names]
+    return None if joints == list(range(given.num_keypoints)) else torch.tensor(joints)

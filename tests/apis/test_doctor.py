@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import cv2
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmpose_tskd.apis import doctor
-from mmpose_tskd.apis.doctor import ExpectedLabels, examine, print_findings
+from mmpose_tskd.apis.doctor import ExpectedLabels, Finding, examine, print_findings
 from mmpose_tskd.errors import UserError
 
 DET = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
@@ -27,6 +28,7 @@ def labels(start, people=2, num_keypoints=17):
             image_id=image['id'],
             category_id=1,
             bbox=[5, 5, 40, 30],
+            area=600,
             num_keypoints=num_keypoints,
             keypoints=joint * num_keypoints,
         )
@@ -82,6 +84,11 @@ def test_a_whole_set_passes(coco, capsys, monkeypatch):
 TRAIN, VAL = 'annotations/person_keypoints_train2017.json', 'annotations/person_keypoints_val2017.json'
 
 
+def make_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def swap(content):
     for image in content['images']:
         image['width'], image['height'] = image['height'], image['width']
@@ -92,17 +99,34 @@ def swap(content):
 @pytest.mark.parametrize(
     'damage, subject, message',
     [
-        (lambda r: (r / TRAIN).unlink(), TRAIN, 'missing; from'),
-        (lambda r: (r / TRAIN).write_text((r / TRAIN).read_text()[:99]), TRAIN, 'damaged .* download it again'),
-        (lambda r: (r / TRAIN).write_text('{"images": []}'), TRAIN, 'has no annotations, categories'),
+        (lambda r: (r / TRAIN).unlink(), TRAIN, 'does not exist.* comes from'),
+        (lambda r: (r / TRAIN).write_text((r / TRAIN).read_text()[:99]), TRAIN, 'is damaged.* get it again'),
+        (lambda r: (r / TRAIN).write_text('{"images": []}'), TRAIN, 'has lists of annotations, categories'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 people.*published set has 3 pictures, 6'),
         (lambda r: edit(r / VAL, swap), VAL, 'width and height of the pictures are swapped .6 people'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(id=1101)), VAL, 'an id used twice .id 1101'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)), VAL, 'that the file does not list'),
+        (
+            lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)),
+            VAL,
+            '3 pictures, 5 people with key points; left out: 1 with an image_id that',
+        ),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 key points'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])), VAL, 'a box without area'),
+        (
+            lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])),
+            VAL,
+            '5 people.*1 with a box without area',
+        ),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[])), VAL, 'not four numbers'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(area=0)), VAL, 'no area, by which'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].pop('area')), VAL, 'no area, by which'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(iscrowd='0')), VAL, 'neither 0 nor 1 .id 1100'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(category_id=7)), VAL, 'a category_id that the'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[9, 9, 4] * 17)), VAL, 'not 0, 1 or 2'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=['9', 9, 2] * 17)), VAL, 'no number'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, None, 9, 9])), VAL, 'not four numbers'),
+        (lambda r: edit(r / VAL, lambda c: c['images'][0].update(id=12)), VAL, '1 images with an id used twice'),
+        (lambda r: edit(r / VAL, lambda c: c['images'][0].update(width='60')), VAL, '1 images with no width and'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, float('nan'))),
             VAL,
@@ -115,9 +139,11 @@ def swap(content):
         ),
         (lambda r: (r / 'val2017/12.jpg').unlink(), 'val2017/', '1 pictures of .* are missing, such as 12.jpg'),
         (lambda r: (r / 'val2017/12.jpg').write_bytes(b'x'), 'val2017/12.jpg', 'cannot be read'),
+        (lambda r: make_pipe(r / 'val2017/12.jpg'), 'val2017/12.jpg', 'it is no regular file'),
         (lambda r: cv2.imwrite(str(r / 'val2017/12.jpg'), np.zeros((9, 9))), 'val2017/', '12.jpg is 9×9, not 60×40'),
-        (lambda r: (r / DET).unlink(), DET, 'missing'),
+        (lambda r: (r / DET).unlink(), DET, 'does not exist'),
         (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is not a list of detections'),
+        (lambda r: (r / DET).write_text('[null]'), DET, 'is not a list of detections'),
         (lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)), DET, 'names 1 pictures .* such as 1: it belongs'),
     ],
 )
@@ -126,6 +152,13 @@ def test_each_fault_is_named(coco, damage, subject, message):
     found = problems(coco)
     assert any(f.subject == subject and re.search(message, f.message) for f in found), found
     assert len(found) == 1 or 'swapped' in message  # swapped sizes are not those of the pictures either
+
+
+def test_names_are_printed_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '200')
+    assert not print_findings([Finding('error', 'a[/red].jpg', 'such as \x1b[2J[bold]b.jpg')])
+    printed = capsys.readouterr().out
+    assert 'a[/red].jpg' in printed and 'such as \\x1b[2J[bold]b.jpg' in printed
 
 
 @pytest.mark.parametrize('orientation, turned', [(1, False), (3, False), (6, True), (8, True)])
@@ -172,7 +205,9 @@ def test_mpii(tmp_path, monkeypatch):
     write(tmp_path / 'annotations/mpii_gt_val.mat', 'x')
     assert not problems(tmp_path, 'mpii')
     write(tmp_path / 'annotations/mpii_train.json', [dict(image='1.jpg')])
-    assert 'is not a list of people with' in problems(tmp_path, 'mpii')[0].message
+    assert 'it is no list of people with' in problems(tmp_path, 'mpii')[0].message
+    write(tmp_path / 'annotations/mpii_train.json', [dict(person, joints_vis=[1] * 15 + [-1])])
+    assert 'a visibility that is not 0, 1 or 2 (id 0)' in problems(tmp_path, 'mpii')[0].message
 
 
 def test_a_wrong_folder_or_set_is_named(tmp_path):

@@ -9,6 +9,7 @@ from mmpose.apis import init_model
 from mmpose_tskd.apis import quickstart
 from mmpose_tskd.apis.quickstart import run_quickstart
 from mmpose_tskd.apis.report import read_scalars
+from mmpose_tskd.checkpoints import weights_digest
 from mmpose_tskd.datasets import generate_synthetic_crowd
 from mmpose_tskd.errors import UserError
 
@@ -73,7 +74,8 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
     people = len(json.loads((crowd / 'annotations' / 'synthetic_crowd_train.json').read_text())['annotations'])
     steps = [e['step'] for e in read_scalars(tmp_path / 'q' / 'baseline') if 'loss' in e]
     assert people % 32 and steps[-1] == 2 * (people // 32)  # no small batch at the end of an epoch
-    for name in ('curves.png', 'comparison.png'):
+    assert 'baseline (plain student)' in (tmp_path / 'q' / 'comparison' / 'index.html').read_text()
+    for name in ('curves.png', 'comparison/comparison.png'):
         assert cv2.imread(str(tmp_path / 'q' / name)).std() > 5
 
     deployed = [str(tmp_path / 'q' / 'deploy' / f'refined_student.{ending}') for ending in ('py', 'pth')]
@@ -86,13 +88,32 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
     with pytest.raises(UserError, match="holds a run with .*'seed': 3.* name another --work-dir"):
         run(seed=4)
 
+    # what is shipped is what was measured
+    assert results['weights']['stage2'] == weights_digest(trained)
+    other = dict(meta={}, state_dict={name: value + 1 for name, value in trained.items()})
+    torch.save(other, tmp_path / 'q' / 'stage2' / 'epoch_2.pth')
+    run()
+    shipped = torch.load(deployed[1], weights_only=True)['state_dict']
+    assert weights_digest(shipped) == results['weights']['stage2']
+    torch.save(other, tmp_path / 'q' / 'stage2' / 'epoch_1.pth')
+    with pytest.raises(UserError, match='epoch_1.pth does not hold the weights that were measured: put the file back'):
+        run()
+    outcome = tmp_path / 'q' / 'stage2' / 'outcome.json'
+    written = outcome.read_text()
+    for text, message in (
+        (written.replace('"AP":', '"AP":9', 1), 'outcome.json is not as it was written'),
+        (written[:40], 'outcome.json is not a whole JSON file'),
+    ):
+        outcome.write_text(text)
+        with pytest.raises(UserError, match=message):
+            run()
+
 
 def test_real_photographs_take_their_joints_and_limbs(lspet_like):
     cfg = quickstart._load_config(quickstart.REFINED, 'lspet', str(lspet_like))
     assert cfg.model.head.base_head.out_channels == 14 and cfg.model.head.metainfo == 'CrowdPoseDataset'
     assert cfg.val_evaluator[0].ann_file == str(lspet_like / 'annotations' / 'lspet_val.json')
     cfg = quickstart._load_config(quickstart.CONFIGS['stage1'], 'lspet', str(lspet_like))
-    assert cfg.model.distill_losses.loss_structure.metainfo == 'CrowdPoseDataset'
     assert cfg.train_dataloader.dataset.ann_file == 'annotations/lspet_train.json'
 
 

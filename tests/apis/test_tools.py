@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import shutil
@@ -7,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import REPO
+from conftest import REPO, write_toy_data
 from mmpose.registry import MODELS
 
 from mmpose_tskd.apis import tools
@@ -40,7 +41,8 @@ def student(make_config, tmp_path):
 def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
     config, _ = student
     assert run_tool('train', config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=1') is None
-    assert run_tool('train', config, '--work-dir', 'run', '--resume', '--cfg-options', 'experiment_name=again') is None
+    options = ['--resume', '--cfg-options', 'experiment_name=again', 'allow_changes=True']
+    assert run_tool('train', config, '--work-dir', 'run', *options) is None
     options = ['--cfg-options', 'experiment_name=test']
     assert run_tool('test', config, 'run/epoch_2.pth', '--work-dir', 'test', '--out', 'out.json', *options) is None
     assert 'coco/AP' in (tmp_path / 'out.json').read_text()
@@ -61,6 +63,34 @@ def test_a_missing_config_and_missing_data_are_named(run_tool, student):
     assert 'no/config.py' in run_tool('train', 'no/config.py')
     message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.data_root=gone')
     assert 'gone/labels.json' in message and 'data_root' in message
+
+
+def test_labels_are_looked_through_before_anything_is_built(run_tool, student, tmp_path, capsys):
+    config, _ = student
+    data = write_toy_data(tmp_path / 'data')
+    labels = json.loads((data / 'labels.json').read_text())
+    labels['annotations'][2]['keypoints'][4] = 'left'
+    (data / 'labels.json').write_text(json.dumps(labels))
+    option = f'train_dataloader.dataset.data_root={data}'
+    message = run_tool('train', config, '--work-dir', 'run', '--cfg-options', option)
+    assert message.startswith(f'error: {data}/labels.json: 1 annotations with a coordinate that is no number (id 3)')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_files_name_cannot_steer_the_terminal(run_tool, student):
+    message = run_tool('train', student[0], '--cfg-options', 'train_dataloader.dataset.ann_file=\x1b[2J\rfine')
+    assert '\\x1b[2J\\rfine does not exist' in message and message.replace('\n', '').isprintable()
+
+
+def test_a_reader_that_closes_the_output_is_no_full_disk(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as output:
+        monkeypatch.setattr(sys, 'stdout', output)
+        with pytest.raises(SystemExit, match='error: what read the output has closed it'):
+            with tools.reporting_mistakes():
+                print('epoch 1', flush=True)
+        print('what is written when Python ends', flush=True)
 
 
 def test_missing_weights_end_with_the_commands_that_make_them(run_tool, make_config, tmp_path):
@@ -91,6 +121,10 @@ def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool,
     assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', *options) is None
     (log,) = tmp_path.glob('test/*/*.log')
     assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()
+
+
+def test_a_reader_that_has_gone_is_no_full_disk():
+    assert tools.explain(BrokenPipeError(32, 'Broken pipe')) == 'the program that this output goes to has ended'
 
 
 @pytest.mark.parametrize('name', ['test', 'convert_simcc_checkpoint'])

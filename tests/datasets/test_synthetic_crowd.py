@@ -142,3 +142,10 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot be written'):
         generate_synthetic_crowd(tmp_path / 'file' / 'crowd', num_train=1, num_val=1)
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / 'images/train_000001.jpg').mkdir(parents=True)
+    with pytest.raises(OSError, match='train_000001.jpg'):
+        generate_synthetic_crowd(tmp_path, num_train=1, num_val=1, workers=1)
+    assert not (tmp_path / 'annotations/synthetic_crowd_train.json').exists()

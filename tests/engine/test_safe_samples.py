@@ -2,7 +2,9 @@
 
 import json
 import logging
+import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from conftest import train, write_toy_data
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
+from mmpose.datasets import CocoDataset
 
 from mmpose_tskd.datasets.safe_samples import SafeSamples, SeededSampler, check_damage
 from mmpose_tskd.errors import UserError
@@ -129,6 +132,61 @@ def test_a_pipeline_that_is_switched_is_used(make_config, damaged_data):
     samples.pipeline = lambda info: 'switched'
     assert samples.__getitems__([0]) == ['switched'] and samples.dataset.pipeline is samples.pipeline
     assert before != 'switched'
+
+
+def test_a_wrapped_data_set_passes_for_the_one_that_it_wraps(make_config):
+    dataset = Runner.build_dataloader(make_config('stage1_structure.py').train_dataloader).dataset
+    for samples in (SafeSamples(dataset), pickle.loads(pickle.dumps(SafeSamples(dataset, skip=True)))):
+        assert isinstance(samples, SafeSamples) and isinstance(samples, CocoDataset)
+        assert samples[1]['data_samples'].id == dataset.get_data_info(1)['id']
+        assert samples.metainfo['num_keypoints'] == 17 and len(samples) == 6
+    assert samples.skip
+
+
+def test_a_sampler_that_asks_for_its_kind_of_data_set_finds_it(make_config, toy_data):
+    cfg = make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1})
+    part = dict(cfg.train_dataloader.dataset, pipeline=[])
+    cfg.train_dataloader.dataset = dict(
+        type='CombinedDataset',
+        metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+        datasets=[part, part],
+        pipeline=cfg.train_dataloader.dataset.pipeline,
+    )
+    cfg.train_dataloader.sampler = dict(type='MultiSourceSampler', batch_size=2, source_ratio=[1, 1])
+    runner = train(cfg)
+    assert runner.iter == 6 and isinstance(runner.train_dataloader.dataset, SafeSamples)
+
+
+def test_people_who_are_left_out_are_counted_in_the_log(make_config, tmp_path):
+    data = write_toy_data(tmp_path / 'data', num_people=6)
+    labels = json.loads((data / 'labels.json').read_text())
+    for person in labels['annotations'][:3]:
+        person.update(keypoints=[0] * 51, num_keypoints=0)
+    labels['annotations'][3]['iscrowd'] = 1
+    (data / 'labels.json').write_text(json.dumps(labels))
+    cfg = config(make_config, data, 'stop')
+    runner = train(cfg)
+    assert runner.iter == 2
+    (log,) = Path(cfg.work_dir).glob('*/*.log')
+    counted = '2 people with key points; left out: 3 with no labelled joint (id 1, ...); 1 with iscrowd (id 4)'
+    assert log.read_text().count(f'{data / "labels.json"}: {counted}') == 1
+
+
+@pytest.mark.parametrize('packs', [True, False])
+def test_the_pipeline_that_a_run_ends_with_is_looked_at_before_it_begins(make_config, packs):
+    cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py')
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.default_hooks.checkpoint.pop('save_best')
+    last = [*cfg.train_dataloader.dataset.pipeline[:-1], dict(type='PackPoseInputs', pack_transformed=packs)]
+    cfg.custom_hooks.append(dict(type='mmdet.PipelineSwitchHook', switch_epoch=1, switch_pipeline=last))
+    runner = Runner.from_cfg(cfg)
+    if packs:
+        runner.train()
+        assert runner.epoch == 2
+    else:
+        with pytest.raises(UserError, match='pack_transformed=True.* at the end of each training pipeline'):
+            runner.train()
+        assert runner.iter == 0
 
 
 def test_a_batch_without_damage_has_none():

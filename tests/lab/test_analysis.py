@@ -1,5 +1,6 @@
 """What drives a distiller, and what a refiner changes."""
 
+import functools
 import json
 import sys
 
@@ -147,8 +148,27 @@ def test_of_a_distiller_the_teacher_is_compared(make_config, written, refined):
     assert rows[0]['teacher'] != rows[0]['initial']
 
 
+def test_without_a_gpu_there_is_none(written, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    config = written('stage1_structure.py')
+    for analyze in (functools.partial(analyze_gradients, config), functools.partial(analyze_refinement, config, 'x')):
+        with pytest.raises(UserError, match='--device cuda: torch finds no GPU here'):
+            analyze(device='cuda')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_on_a_gpu_the_numbers_are_those_of_the_cpu(written, refined):
+    config = written('stage1_structure.py')
+    cpu, gpu = (by_loss(analyze_gradients(config, batches=1, device=device)) for device in ('cpu', 'cuda'))
+    for name in cpu:
+        assert gpu[name]['norm'] == pytest.approx(cpu[name]['norm'], rel=1e-2)
+    cpu, gpu = (analyze_refinement(*refined, device=device)['rows'][0] for device in ('cpu', 'cuda'))
+    assert gpu['initial'] == pytest.approx(cpu['initial'], rel=1e-2)
+
+
 def test_the_command(refined, tmp_path, monkeypatch, capsys):
-    options = ['--cfg-options', 'test_dataloader.dataset.indices=1', '--json', str(tmp_path / 'out.json')]
+    options = ['--cfg-options', 'test_dataloader.dataset.indices=1', '--device', 'cpu']
+    options += ['--json', str(tmp_path / 'out.json')]
     monkeypatch.setattr(sys, 'argv', ['analyze.py', 'refinement', *refined, *options])
     monkeypatch.syspath_prepend(str(REPO / 'tools/lab'))
     import analyze
@@ -156,6 +176,7 @@ def test_the_command(refined, tmp_path, monkeypatch, capsys):
     analyze.main()
     result = json.loads((tmp_path / 'out.json').read_text())
     assert 'P_init off by' in capsys.readouterr().out and result['rows'] and result['people'] == 1
+    assert result['device'] == 'cpu'
     monkeypatch.setattr(sys, 'argv', ['analyze.py', 'gradients', 'nowhere.py'])
     with pytest.raises(SystemExit, match='error: there is no config nowhere.py'):
         analyze.main()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import REPO
 
-from mmpose_tskd.apis import benchmark
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.lab import benchmark
 from mmpose_tskd.lab.benchmark import Setting
 from mmpose_tskd.lab.benchmark.measuring import peak_memory, ratio, take_turns
 

@@ -33,6 +33,12 @@ def pictures(labels):
     return {i['id']: cv2.imread(str(labels.images / i['file_name'])) for i in labels.read()['images']}
 
 
+def test_a_picture_that_cannot_be_written_is_an_error(labels, tmp_path):
+    (tmp_path / 'twin/images/1.png').mkdir(parents=True)
+    with pytest.raises(OSError, match='1.png'):
+        make(labels, tmp_path / 'twin')
+
+
 def test_labels_stay_and_covered_joints_are_hidden(labels, tmp_path):
     twin = make(labels, tmp_path / 'twin')
     before, after = labels.read(), twin.read()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
-from mmpose.codecs import MegviiHeatmap
+from mmpose.codecs import DecoupledHeatmap
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
 from test_skeleton import HAND
@@ -88,7 +88,7 @@ def refiner(base_head):
 def distiller(tmp_path):
     """``distiller(student, teacher, **options)``: built, the teacher's weights saved first."""
 
-    def make(student, teacher, losses=None, same=False, **options):
+    def make(student, teacher, losses=None, same=False, metainfo='CocoDataset', **options):
         init_default_scope('mmpose')
         torch.manual_seed(0)
         taught = MODELS.build(teacher)
@@ -96,9 +96,7 @@ def distiller(tmp_path):
         for weight in taught.head.parameters():  # answers that differ from joint to joint and place to place
             torch.nn.init.normal_(weight, std=0.3)
         torch.save(taught.state_dict(), tmp_path / 'teacher.pth')
-        losses = losses or dict(
-            loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss', metainfo='CocoDataset')
-        )
+        losses = losses or dict(loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss'))
         cfg = dict(
             copy.deepcopy(student),
             type='PoseDistiller',
@@ -106,10 +104,12 @@ def distiller(tmp_path):
             teacher_checkpoint=str(tmp_path / 'teacher.pth'),
             student_checkpoint=str(tmp_path / 'teacher.pth') if same else None,
             distill_losses=losses,
+            metainfo=metainfo,
             **options,
         )
         model = MODELS.build(cfg)
         model.init_weights()
+        model.learn_joints()
         model.train()
         return model
 
@@ -160,7 +160,7 @@ def test_every_teacher_teaches_every_student(distiller, name):
     losses = dict(
         loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=96),
         loss_pose=dict(type='PoseL1Loss'),
-        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+        loss_structure=dict(type='StructureLoss'),
     )
     model = distiller(estimator(*student), estimator(*teacher, width=12), losses)
     out = model.loss(*labelled_batch(student[0]))
@@ -179,7 +179,7 @@ def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
     losses = dict(
         loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=64),
         loss_pose=dict(type='PoseL1Loss'),
-        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+        loss_structure=dict(type='StructureLoss'),
     )
     if head == 'heatmap':
         losses.update(loss_logit=dict(type='HeatmapMSELoss'), loss_affinity=dict(type='JointAffinityLoss'))
@@ -239,7 +239,7 @@ def test_a_loss_named_as_one_of_the_heads_is_refused(distiller):
 def test_a_refined_model_is_a_teacher(distiller):
     refined = estimator(SIMCC, 'OfficialSimCCHead')
     refined['head'] = refiner(refined['head'])
-    model = distiller(estimator(MSRA), refined, teacher_flip_test=True, metainfo='CocoDataset')
+    model = distiller(estimator(MSRA), refined, teacher_flip_test=True)
     assert model.loss(*labelled_batch(MSRA))['loss_pose'] > 0
 
 
@@ -302,7 +302,7 @@ def test_a_teacher_of_another_size_and_colours_teaches(distiller):
     losses = dict(
         loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=64),
         loss_pose=dict(type='PoseL1Loss'),
-        loss_structure=dict(type='StructureLoss', metainfo='CocoDataset'),
+        loss_structure=dict(type='StructureLoss'),
     )
     teacher = estimator(
         dict(MSRA, input_size=(96, 144), heatmap_size=(24, 36)),
@@ -322,7 +322,7 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
     coco, crowdpose = load_skeleton('CocoDataset'), load_skeleton('CrowdPoseDataset')
     losses = dict(
         loss_pose=dict(type='PoseL1Loss', loss_weight=1.0),
-        loss_structure=dict(type='StructureLoss', metainfo='CrowdPoseDataset'),
+        loss_structure=dict(type='StructureLoss'),
     )
     student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
     model = distiller(student, estimator(MSRA), losses, metainfo='CrowdPoseDataset', teacher_metainfo='CocoDataset')
@@ -348,31 +348,45 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo and model.metainfo'),
-        (dict(teacher_metainfo='CocoDataset'), 'matched with model.metainfo by names'),
-        (dict(teacher_metainfo='MpiiDataset', metainfo='CrowdPoseDataset'), 'teacher_metainfo has 16 .* teacher 17'),
+        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo'),
+        (dict(metainfo=None, teacher_metainfo='CocoDataset'), 'the student 14: .* set model.metainfo'),
+        (dict(teacher_metainfo='MpiiDataset'), 'mpii, the data set of model.teacher, has 16 .* the teacher 17'),
         (dict(teacher_metainfo='CocoDataset', metainfo='MpiiDataset'), 'model.metainfo has 16 .* student 14'),
-        (dict(teacher_metainfo='NoDataset', metainfo='CrowdPoseDataset'), 'model.teacher_metainfo: .*NoDataset'),
-        (dict(metainfo='CrowdPoseDataset'), 'metainfo, which stands for the teacher too, has 14 .* teacher 17: set'),
-        (dict(teacher_flip_test=True), 'teacher_flip_test needs model.metainfo'),
+        (dict(teacher_metainfo='NoDataset'), 'model.teacher_metainfo: .*NoDataset'),
         (dict(teacher_confidence=-1.0), 'teacher_confidence is a power'),
     ],
 )
 def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
     student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
+    options = dict(dict(metainfo='CrowdPoseDataset'), **options)
     with pytest.raises(UserError, match=message):
         distiller(student, estimator(MSRA), dict(loss_pose=dict(type='PoseL1Loss')), **options)
 
 
-def test_a_teacher_whose_codec_nobody_reads_is_named(distiller):
-    combined = estimator(dict(UDP, heatmap_type='combined'))
-    with pytest.raises(UserError, match='model.teacher.head.decoder: no reader knows the codec UDPHeatmap'):
-        distiller(estimator(MSRA), combined)
+def test_a_flip_test_needs_to_know_the_mirror_pairs(distiller):
+    student, losses = estimator(SIMCC, 'OfficialSimCCHead'), dict(loss_pose=dict(type='PoseL1Loss'))
+    with pytest.raises(UserError, match='teacher_flip_test needs to know which joints mirror which'):
+        distiller(student, estimator(MSRA), losses, metainfo=None, teacher_flip_test=True)
+
+
+@pytest.mark.parametrize(
+    'kind, reason',
+    [
+        ('BottomupPoseEstimator', 'finds all people in a whole picture'),
+        ('PoseLifter', 'lifts 2-D poses to 3-D'),
+        ('DWPoseDistiller', "name its student's config"),
+    ],
+)
+def test_a_teacher_that_sees_no_single_person_is_refused_with_the_reason(distiller, kind, reason):
+    model = distiller(estimator(MSRA), estimator(MSRA))
+    model.teacher.config = dict(model=dict(estimator(MSRA), type=kind))
+    with pytest.raises(UserError, match=f'model.teacher: {kind} .*{reason}'):
+        model.teacher.build(model, 'teacher.pth')
 
 
 def test_a_codec_that_only_looks_like_a_known_one_is_named():
-    head = SimpleNamespace(decoder=MegviiHeatmap(input_size=(64, 96), heatmap_size=(16, 24), kernel_size=3))
-    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec MegviiHeatmap'):
+    head = SimpleNamespace(decoder=DecoupledHeatmap(input_size=(64, 96), heatmap_size=(16, 24)))
+    with pytest.raises(UserError, match='model.head.decoder: no reader knows the codec DecoupledHeatmap'):
         build_reader(head)
 
 
@@ -420,9 +434,7 @@ def test_joints_given_as_a_dict_are_shown_with_the_predictions(distiller):
     [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')],
 )
 def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, codec, head):
-    model = distiller(
-        estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), metainfo='CocoDataset', teacher_flip_test=True
-    )
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), teacher_flip_test=True)
     flip = list(load_skeleton('CocoDataset').flip_indices)
     inputs = torch.randn(2, 3, 96, 64)
     plain, mirrored = model.teacher(inputs), model.teacher(inputs.flip(-1))

@@ -11,12 +11,15 @@ from mmpose.registry import MODELS
 from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.distillers import PoseDistiller
 from mmpose_tskd.models.losses import progressive_pose_loss
 from mmpose_tskd.poses import load_skeleton
 
 
 def build(cfg, initialised=True):
     model = MODELS.build(cfg.model)
+    if isinstance(model, PoseDistiller):
+        model.skeleton = load_skeleton('CocoDataset')  # as the Runner's data would tell it
     if initialised:
         model.init_weights()
     return model.train() or model
@@ -76,9 +79,10 @@ def test_stage1_terms_are_those_of_the_formulas(stage1, batch):
     assert losses['loss_feat'].item() == pytest.approx(
         5e-5 * (feat - teacher.feats[-1]).square().sum().item() / 2, rel=1e-5
     )
-    offset = (student.coords - teacher.coords).abs().sum().item() / 2
+    offset = (student.coords - teacher.coords)[:, 1:].abs().sum().item() / 2  # the first joint has no label anywhere
     assert losses['loss_pose'].item() == pytest.approx(0.1 * offset, rel=1e-4)
     limbs = load_skeleton('CocoDataset').edges()
+    limbs = limbs[:, (limbs != 0).all(0)]
     lengths = [(pose[:, limbs[0]] - pose[:, limbs[1]]).norm(dim=-1) for pose in (student.coords, teacher.coords)]
     difference = (lengths[0] - lengths[1]).abs().sum().item() / 2
     assert losses['loss_structure'].item() == pytest.approx(0.1 * difference, rel=1e-4)
@@ -352,7 +356,7 @@ def set_model(**changes):
     [
         (set_model(teacher_checkpoint=None), 'teacher_checkpoint is not set'),
         (set_model(teacher='no/such/config.py'), 'model.teacher: there is no config no/such/config.py'),
-        (set_model(teacher__head__out_channels=14), 'has 14 key points, the student 17: .* set model.teacher_metainfo'),
+        (set_model(metainfo='CrowdPoseDataset'), 'model.metainfo has 14 key points, the student 17'),
         (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees pictures of \(96, 128\) .* one shape'),
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),
         (set_model(teacher=None), 'distill_losses needs a model.teacher'),
@@ -363,7 +367,7 @@ def set_model(**changes):
         (set_model(distill_losses__loss_pose__typo=1), 'model.distill_losses.loss_pose.*typo'),
         (set_model(distill_losses__loss_pose__type='NoLoss'), 'model.distill_losses.loss_pose.*NoLoss'),
         (set_model(distill_losses__pose=dict(type='PoseL1Loss')), 'distill_losses.pose: a name must contain'),
-        (set_model(distill_losses__loss_structure__metainfo='CrowdPoseDataset'), '14 key points, the head 17'),
+        (set_model(distill_losses__loss_structure__metainfo='CocoDataset'), 'loss_structure.*metainfo'),
     ],
 )
 def test_mistakes_in_the_config_are_named(stage1, change, message):
@@ -377,13 +381,11 @@ def test_a_teacher_that_finds_nothing_is_reported_once(stage1, batch):
     handler.emit = lambda record: records.append(record.getMessage())
     MMLogger.get_current_instance().addHandler(handler)
     model = build(stage1)
-    step(model, batch)
-    step(model, batch)
-    assert len([r for r in records if 'labelled joints within' in r]) == 1
-    samples = batch(model)['data_samples']
-    model._check_teacher(model.reader.labels(samples), samples)  # one that finds everything
+    inputs = batch(model)
+    for _ in range(17):  # of two people each
+        model.loss(**inputs)
     MMLogger.get_current_instance().removeHandler(handler)
-    assert len([r for r in records if 'labelled joints within' in r]) == 1
+    assert len([r for r in records if 'knows little of these data' in r]) == 1
 
 
 @pytest.mark.parametrize('stage', ['stage1', 'stage2'])
@@ -391,7 +393,8 @@ def test_a_step_never_waits_for_the_device(stage, batch, request):
     """Fake tensors have no values: an ``item()`` or a NumPy array on the way would raise."""
     model = build(request.getfixturevalue(stage))
     inputs = batch(model)
-    model._teacher_checked = True  # which looks at the first batch
+    model.learn_joints()
+    model.teacher_check.is_done = True  # which looks at the first batches
     with FakeTensorMode(allow_non_fake_inputs=True):
         losses = model.loss(**inputs)
     assert all(isinstance(value, FakeTensor) for name, value in losses.items() if name != 'distill_gamma')

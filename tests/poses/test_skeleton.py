@@ -64,4 +64,4 @@ def numbered(names):
 )
 def test_a_skeleton_that_cannot_be_used_is_refused(metainfo, message):
     with pytest.raises(UserError, match=message):
-        load_skeleton(metainfo)
+        load_skeleton(metainfo).edges()

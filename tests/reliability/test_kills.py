@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -116,13 +117,18 @@ def kill(number, log, duration, train, make_args, check):
         check(f'killed{runs - 1}')
 
 
+def files(folder):
+    """Of a work folder; not the config, whose name is the run's, nor the logs of each start, in folders by its time."""
+    paths = (file.relative_to(folder) for file in folder.rglob('*') if file.is_file() and file.suffix != '.py')
+    return {path for path in paths if not any(re.fullmatch(r'\d{8}_\d{6}', part) for part in path.parts)}
+
+
 def assert_same_files(expected, folder):
-    """All that is learnt, in each checkpoint of two work folders."""
-    names = {file.relative_to(expected) for file in expected.rglob('*.pth')}
-    assert names == {file.relative_to(folder) for file in folder.rglob('*.pth')}  # and none half written
-    for name in names:
+    """All that is learnt, in each checkpoint of two work folders, and nothing left over."""
+    assert files(expected) == files(folder)
+    for name in (name for name in files(expected) if name.suffix == '.pth'):
         first, second = (torch.load(path / name, weights_only=True) for path in (expected, folder))
-        for entry in ('state_dict', 'distill', 'optimizer', 'param_schedulers'):
+        for entry in ('state_dict', 'ema_state_dict', 'distill', 'optimizer', 'param_schedulers', 'gradients'):
             assert_same(first.get(entry), second.get(entry), f'{name}: {entry}')
 
 
@@ -144,8 +150,11 @@ def assert_same(first, second, where):
 @pytest.mark.slow
 @pytest.mark.parametrize('stage', ['stage1_structure.py', 'stage2_igpgcn.py'])
 def test_a_killed_stage_ends_as_one_that_was_not(stage, tmp_path, teacher_checkpoint, survived, number=24):
-    """With two loading processes, augmentation, a last batch of one, a best checkpoint and one other that is kept."""
-    data = write_toy_data(tmp_path / 'data', num_people=7)
+    """With two loading processes, augmentation, a last batch of one, a best checkpoint and one other that is kept.
+
+    Moving averages, float16's loss scaling, and gradients accumulated over two of an epoch's three batches, too.
+    """
+    data = write_toy_data(tmp_path / 'data', num_people=5)
     student = MODELS.build(toy_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py', data, tmp_path).model)
     torch.save(dict(state_dict=student.state_dict()), tmp_path / 'student.pth')
 
@@ -157,6 +166,9 @@ def test_a_killed_stage_ends_as_one_that_was_not(stage, tmp_path, teacher_checkp
         cfg.train_cfg.max_epochs = 4
         cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
         cfg.default_hooks.checkpoint.max_keep_ckpts = 1
+        cfg.custom_imports.imports.append('scaled_optim_wrapper')
+        cfg.optim_wrapper.update(type='ScaledOptimWrapper', accumulative_counts=2)
+        cfg.custom_hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.5))
         cfg.dump(tmp_path / f'{name}.py')
         return (str(tmp_path / f'{name}.py'),)
 

@@ -22,17 +22,31 @@ def main() -> None:
         '--test', action='store_true', help='measure on the test set, too, and report on it: at the end'
     )
     parser.add_argument('--report-only', action='store_true', help='start nothing; report on what is finished')
+    parser.add_argument(
+        '--keep-checkpoints', action='store_true', help="keep every epoch's, for tools/lab/analyze.py, not the last"
+    )
+    parser.add_argument(
+        '--write-configs',
+        metavar='DIR',
+        help='write a config for each of --families and --schemes, at its --budget, and start nothing',
+    )
     parser.add_argument('--work-dir', help="for data and checkpoints, in place of the YAML's")
     parser.add_argument('--results', help="for what is kept, in place of the YAML's")
-    args = parser.parse_args()
+    options = vars(parser.parse_args())
+    folder = options.pop('write_configs')
 
     warnings.simplefilter('ignore')  # of the libraries about one another
     from mmpose_tskd.apis.tools import reporting_mistakes
-    from mmpose_tskd.lab.ablation import run_ablation
+    from mmpose_tskd.lab.ablation import run_ablation, write_configs
 
     try:
         with reporting_mistakes():
-            run_ablation(**vars(args))
+            if folder is None:
+                run_ablation(**options)
+                return
+            chosen = {name: options[name] for name in ('families', 'schemes', 'budget')}
+            for file in write_configs(options['spec'], folder, **chosen):
+                print(file)
     except KeyboardInterrupt:
         sys.exit('stopped; the same command goes on from the last epochs that were finished')
 

@@ -23,11 +23,12 @@ def main() -> None:
         kind.add_argument(
             '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='what differs from the config'
         )
+        kind.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU where one is')
         kind.add_argument('--json', dest='out', metavar='OUT', help='write the result as well')
     options = vars(parser.parse_args())
 
-    from mmpose_tskd.apis import analysis
     from mmpose_tskd.apis.tools import reporting_mistakes
+    from mmpose_tskd.lab import analysis
 
     with reporting_mistakes():
         getattr(analysis, f'analyze_{options.pop("kind")}')(**options)

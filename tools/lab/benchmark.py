@@ -49,11 +49,8 @@ def main() -> None:
 
     warnings.simplefilter('ignore')  # of the libraries about one another
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # torch's profiler
-    import torch
-
-    from mmpose_tskd.apis import benchmark
     from mmpose_tskd.apis.tools import reporting_mistakes
-    from mmpose_tskd.errors import UserError
+    from mmpose_tskd.lab import benchmark
 
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = {
@@ -68,9 +65,7 @@ def main() -> None:
         if args.kind == 'eval':
             benchmark.benchmark_eval(args.detections, args.seed, args.json)
             return
-        if args.device == 'cuda' and not torch.cuda.is_available():
-            raise UserError('--device cuda: torch finds no GPU here')
-        device = torch.device('cuda' if args.device != 'cpu' and torch.cuda.is_available() else 'cpu')
+        device = benchmark.find_device(args.device)
         setting = benchmark.Setting(device, given.get('batch_size', 0), args.precision, args.channels_last, args.seed)
         if args.kind == 'step':
             benchmark.benchmark_step(setting, out=args.json, **options)

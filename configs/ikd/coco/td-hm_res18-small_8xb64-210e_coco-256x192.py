@@ -9,4 +9,4 @@ model = dict(
     head=dict(in_channels=512, deconv_out_channels=(64, 64, 64)))
 
 # hooks
-custom_hooks = [*_base_.custom_hooks, dict(type='SafeCheckpointHook'), dict(type='SafeSamplesHook'), dict(type='BoxSourceHook')]
+custom_hooks = [*_base_.custom_hooks, dict(type='ReliableRunHook'), dict(type='SafeSamplesHook'), dict(type='BoxSourceHook')]

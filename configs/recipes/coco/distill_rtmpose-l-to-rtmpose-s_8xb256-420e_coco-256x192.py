@@ -18,7 +18,7 @@ model = dict(
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='SyncBuffersHook'),
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),

@@ -12,12 +12,12 @@ model = dict(
     # is smaller than there because MMPose's KLDiscretLoss averages over the bins and joints
     distill_losses=dict(
         loss_pose=dict(type='PoseL1Loss', loss_weight=2e-4),
-        loss_structure=dict(type='StructureLoss', metainfo=_base_.dataset_type, loss_weight=2e-4)))
+        loss_structure=dict(type='StructureLoss', loss_weight=2e-4)))
 
 # hooks
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),

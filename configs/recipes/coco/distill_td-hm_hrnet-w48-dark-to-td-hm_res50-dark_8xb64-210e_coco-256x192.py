@@ -14,7 +14,7 @@ model = dict(
 # hooks
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
     dict(type='DistillWeightDecayHook'),

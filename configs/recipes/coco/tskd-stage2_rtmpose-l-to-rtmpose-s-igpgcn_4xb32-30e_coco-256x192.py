@@ -35,4 +35,4 @@ model = dict(
     distill_losses=dict(loss_refine=dict(type='ProgressivePoseLoss')))
 
 # hooks
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='SafeCheckpointHook'), dict(type='SafeSamplesHook')]
+custom_hooks = [dict(type='SyncBuffersHook'), dict(type='ReliableRunHook'), dict(type='SafeSamplesHook')]

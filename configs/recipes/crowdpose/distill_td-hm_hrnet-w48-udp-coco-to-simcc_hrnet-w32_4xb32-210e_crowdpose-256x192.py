@@ -4,17 +4,14 @@ _base_ = ['../../simcc/crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py
 
 model = dict(
     type='SimCCStructureDistiller',
-    metainfo=_base_.dataset_type,
     teacher='mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w48_udp-8xb32-210e_coco-256x192.py',
     teacher_checkpoint='https://download.openmmlab.com/mmpose/v1/body_2d_keypoint/topdown_heatmap/coco/'
     'td-hm_hrnet-w48_udp-8xb32-210e_coco-256x192-3feaef8f_20220913.pth',
-    teacher_metainfo='CocoDataset',
     # in a crowd a teacher may be unsure whose joint it is
     teacher_confidence=1.0,
     # α and β are the paper's, as are the student, its loss and the teacher's backbone
     distill_losses=dict(
-        loss_feat=dict(student_channels=32, teacher_channels=48),
-        loss_structure=dict(metainfo=_base_.dataset_type)))
+        loss_feat=dict(student_channels=32, teacher_channels=48)))
 
 # hooks
 custom_hooks = [*_base_.custom_hooks, dict(type='DistillWeightDecayHook')]

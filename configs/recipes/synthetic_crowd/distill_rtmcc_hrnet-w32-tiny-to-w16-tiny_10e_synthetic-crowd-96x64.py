@@ -9,6 +9,6 @@ model = dict(
     distill_losses=dict(
         loss_feat=dict(type='FeatureMSELoss', student_channels=16, teacher_channels=32, loss_weight=3e-5),
         loss_pose=dict(type='PoseL1Loss', loss_weight=1e-3),
-        loss_structure=dict(type='StructureLoss', metainfo=_base_.dataset_type, loss_weight=1e-3)))
+        loss_structure=dict(type='StructureLoss', loss_weight=1e-3)))
 
 custom_hooks = [*_base_.custom_hooks, dict(type='DistillWeightDecayHook')]

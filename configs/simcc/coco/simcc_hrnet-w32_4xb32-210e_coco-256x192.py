@@ -73,7 +73,7 @@ test_evaluator = val_evaluator
 # hooks
 custom_hooks = [
     dict(type='SyncBuffersHook'),
-    dict(type='SafeCheckpointHook'),
+    dict(type='ReliableRunHook'),
     dict(type='SafeSamplesHook'),
     dict(type='BoxSourceHook'),
 ]

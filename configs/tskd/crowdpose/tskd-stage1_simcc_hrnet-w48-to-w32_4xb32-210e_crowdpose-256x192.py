@@ -6,8 +6,7 @@ model = dict(
     teacher='{{ fileDirname }}/../../simcc/crowdpose/simcc_hrnet-w48_4xb32-210e_crowdpose-256x192.py',
     teacher_checkpoint='checkpoints/simcc_hrnet-w48_crowdpose-256x192.pth',
     distill_losses=dict(
-        loss_feat=dict(student_channels=32, teacher_channels=48),
-        loss_structure=dict(metainfo=_base_.dataset_type)))
+        loss_feat=dict(student_channels=32, teacher_channels=48)))
 
 # Eq. 4
 custom_hooks = [*_base_.custom_hooks, dict(type='DistillWeightDecayHook')]

@@ -9,6 +9,6 @@ model = dict(
     distill_losses=dict(
         loss_feat=dict(student_channels=16, teacher_channels=32, loss_weight=4e-3),
         loss_pose=dict(loss_weight=0.02),
-        loss_structure=dict(metainfo=_base_.dataset_type, loss_weight=0.02)))
+        loss_structure=dict(loss_weight=0.02)))
 
 custom_hooks = [*_base_.custom_hooks, dict(type='DistillWeightDecayHook')]

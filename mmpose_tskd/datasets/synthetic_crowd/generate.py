@@ -44,7 +44,7 @@ def _write_picture(task: Tuple[Path, List[int]]) -> List[Person]:
     path, seed = task
     cv2.setNumThreads(0)
     picture, people = draw_scene(np.random.default_rng(seed), SIZE)
-    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    mmcv.imwrite(picture, str(path), [cv2.IMWRITE_JPEG_QUALITY, 92])  # raises what OpenCV's would leave to be asked
     return people
 
 
@@ -141,6 +141,6 @@ def generate_synthetic_crowd(
         scenes = track_parallel_progress(_write_picture, tasks, workers or os.cpu_count(), chunksize=8)
         labels = _coco_labels(files, scenes, info)
         if split == 'val':
-            cv2.imwrite(str(root / 'contact_sheet.png'), _contact_sheet(root, labels))
+            mmcv.imwrite(_contact_sheet(root, labels), str(root / 'contact_sheet.png'))
         AtomicLocalBackend().put_text(json.dumps(labels), path)  # last, so that what it names is there
     return root

@@ -2,15 +2,18 @@ from typing import Any, Optional, Sequence, Set
 
 import torch
 from mmengine.dist import get_rank
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.hooks.hook import DATA_BATCH
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmpose.registry import HOOKS
+from torch.utils.data import DataLoader
 
 from ...datasets.label_checks import check_labels
 from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_cpu
 from ...datasets.target_checks import check_targets
-from ...errors import UserError
+from ...errors import UserError, printable
 from .utils import EPOCH_START, epoch_progress, unwrapped_model
 
 
@@ -22,9 +25,9 @@ class SafeSamplesHook(Hook):
     is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
     anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
     was stopped within an epoch goes on at the sample after the last one that it was trained on, and begins the epoch
-    anew where that has another number of batches by now. Before the first
-    sample, the labels are looked through for what would spoil the run (:func:`check_labels`), and the pipeline is
-    compared with the model (:func:`check_targets`).
+    anew where that has another number of batches by now. Before the first sample, the labels, those of the validation
+    too, are looked through for what would spoil the run (:func:`check_labels`), and the pipelines, with those that a
+    ``PipelineSwitchHook`` brings, are compared with the model (:func:`check_targets`).
 
     Args:
         damaged: What a sample does that cannot be read or transformed (or whose file is cut off) in training:
@@ -41,10 +44,13 @@ class SafeSamplesHook(Hook):
         self.reported: Set[str] = set()
         self.trained = 0  # batches of the epoch that the run was trained on before it was resumed
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
         by_epoch = not isinstance(loop, IterBasedTrainLoop)
-        loader = _rebuilt(runner, 'train_dataloader', loop.dataloader, skip=self.damaged == 'skip')
+        later = [hook.switch_pipeline for hook in runner.hooks if hasattr(hook, 'switch_pipeline')]
+        loader = _rebuilt(runner, 'train', loop.dataloader, skip=self.damaged == 'skip', later=later)
+        if runner.val_loop is not None:
+            self.before_val(runner)
         self.trained, length = epoch_progress(runner) if by_epoch else (0, 0)
         if self.trained and length != len(loader):
             runner.logger.warning(
@@ -52,44 +58,53 @@ class SafeSamplesHook(Hook):
                 f'{len(loader)}: it begins the epoch anew'
             )
             self.trained = 0
-        batches = loader.batch_sampler
+        batches: Any = loader.batch_sampler  # torch names its type without its attributes
         batches.sampler = SeededSampler(batches.sampler, runner.seed, self.trained * batches.batch_size)
         loop.dataloader = loader
         if not by_epoch:  # it has begun to iterate over the loader that was
             loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             return
         start = dict(epoch=runner.epoch, iter=runner.iter - self.trained, batches=len(runner.train_dataloader))
         runner.message_hub.update_info(EPOCH_START, start)
         self.trained = 0
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         for damage in check_damage(data_batch):
             if damage.file not in self.reported:
                 self.reported.add(damage.file)
-                runner.logger.warning(f'{damage.file} cannot be used and is skipped ({damage.reason})')
+                runner.logger.warning(printable(f'{damage.file} cannot be used and is skipped ({damage.reason})'))
         torch.manual_seed(seed_cpu((runner.seed, runner.iter, get_rank())))
 
-    def before_val(self, runner) -> None:
-        runner.val_loop.dataloader = _rebuilt(runner, 'val_dataloader', runner.val_dataloader)
+    def before_val(self, runner: Runner) -> None:
+        runner.val_loop.dataloader = _rebuilt(runner, 'val', runner.val_dataloader, runner.val_evaluator)
 
-    def before_val_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         check_damage(data_batch)
 
-    def before_test(self, runner) -> None:
-        runner.test_loop.dataloader = _rebuilt(runner, 'test_dataloader', runner.test_dataloader)
+    def before_test(self, runner: Runner) -> None:
+        runner.test_loop.dataloader = _rebuilt(runner, 'test', runner.test_dataloader, runner.test_evaluator)
 
-    def before_test_iter(self, runner, batch_idx: int, data_batch: Optional[Sequence] = None) -> None:
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         check_damage(data_batch)
 
 
-def _rebuilt(runner, key: str, loader: Any, skip: bool = False) -> Any:
-    """A data loader like one of the runner's, over :class:`SafeSamples` of its data set."""
+def _rebuilt(
+    runner: Runner,
+    phase: str,
+    loader: DataLoader,
+    evaluator: Optional[Evaluator] = None,
+    skip: bool = False,
+    later: Sequence[Sequence[dict]] = (),
+) -> DataLoader:
+    """A data loader like one of the runner's, over :class:`SafeSamples` of its data set, which is looked through."""
     if isinstance(loader.dataset, SafeSamples):
         return loader
-    check_targets(loader.dataset, unwrapped_model(runner))
-    check_labels(loader.dataset)
-    cfg = dict(runner.cfg[key], dataset=SafeSamples(loader.dataset, skip))
-    return runner.build_dataloader(cfg, seed=runner.seed)
+    check_targets(loader.dataset, unwrapped_model(runner), later)
+    cfg = runner.cfg[f'{phase}_dataloader']
+    by_area = evaluator is not None and any(getattr(metric, 'use_area', False) for metric in evaluator.metrics)
+    for line in check_labels(cfg.dataset, by_area):
+        runner.logger.info(line)
+    return runner.build_dataloader(dict(cfg, dataset=SafeSamples(loader.dataset, skip)), seed=runner.seed)

@@ -16,8 +16,8 @@ class TeacherEvaluationHook(Hook):
 
     What is evaluated is what teaches: the teacher's decoded pose in the student's joints and pixels (with
     ``teacher_flip_test``, the average). It is worked out along with the first validation and repeated after the others,
-    since it does not change. Scores are on the scale of the student's head, for which the evaluator's threshold is. A
-    joint that the teacher does not know has score 0.
+    since it does not change. Scores are confidences, on one scale for all heads. A joint that the teacher does not know
+    has score 0.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class TeacherEvaluationHook(Hook):
             raise UserError(
                 f'custom_hooks: TeacherEvaluationHook needs a distiller with a teacher, which model.type={kind} is not'
             )
+        unwrapped_model(runner).learn_joints()  # a resumed run may begin with the validation that it still owes
         if runner.val_loop is None:
             raise UserError('custom_hooks: TeacherEvaluationHook needs a validation: set val_dataloader, val_evaluator')
         metrics = copy.deepcopy(runner.cfg.val_evaluator)
@@ -47,8 +48,7 @@ class TeacherEvaluationHook(Hook):
         model = unwrapped_model(runner)
         data = model.data_preprocessor(copy.deepcopy(data_batch), False)
         answer = model.teacher(data['inputs'])
-        # the evaluator's threshold is for the student's head, whose scores may be on another scale
-        scores = answer.scores * (model.reader.best_score / answer.reader.best_score)
+        scores = answer.confidence
         if answer.weights is not None:
             scores = scores * (answer.weights > 0)
         instances = pack_instances(model.reader.decoded(answer.peaks), scores)

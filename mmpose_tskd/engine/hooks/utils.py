@@ -1,11 +1,26 @@
-from typing import Any, Tuple
+from typing import Any, Callable, ContextManager, Tuple
 
 from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
 
 
 def unwrapped_model(runner) -> Any:
     """A runner's model, out of the wrapper of distributed training."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def within_training(runner, context: Callable[[], ContextManager]) -> None:
+    """Lets a run train within a context, which ends with the training also where that fails: no hook is called then."""
+    loop = runner._train_loop
+    if not isinstance(loop, BaseLoop):  # in testing
+        return
+    run = loop.run
+
+    def run_within() -> Any:
+        with context():
+            return run()
+
+    loop.run = run_within
 
 
 EPOCH_START = 'epoch_start'  # in the message hub: the epoch, the iteration it began at, and its number of batches

@@ -6,8 +6,9 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
+import yaml  # type: ignore[import-untyped]
 from mmengine.config import Config
 
 from ...apis.budget import scale_epochs
@@ -20,24 +21,41 @@ from ..occlusion import occlude
 
 TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
-# What does not change what is learnt: where things lie, how fast they are read, what is shown, when it is measured.
-UNHASHED = (
-    'work_dir', 'data_root', 'ann_file', 'data_prefix', 'num_workers', 'persistent_workers', 'val_interval',
-    'teacher', 'teacher_checkpoint', 'student_checkpoint',
-)  # fmt: skip
-HASHED = (
+RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
+# What a run's hash is of: what is learnt depends on it.
+TRAINING = (
     'model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness',
     'load_from',
+)  # fmt: skip
+# But for where things lie, how fast they are read, when it is measured, how it is tested, and the runs built on, which
+# have hashes of their own;
+UNHASHED = (
+    'work_dir', 'data_root', 'ann_file', 'data_prefix', 'num_workers', 'persistent_workers', 'pin_memory',
+    'prefetch_factor', 'val_interval', 'val_begin', 'test_cfg', 'teacher', 'teacher_checkpoint', 'student_checkpoint',
+)  # fmt: skip
+# and for hooks that save, show or check, or, as SyncBuffersHook in one process and ChannelsLastHook, change roundings.
+UNHASHED_HOOKS = (
+    'ReliableRunHook', 'DistillStateHook', 'BoxSourceHook', 'TeacherEvaluationHook', 'SyncBuffersHook',
+    'ChannelsLastHook',
 )  # fmt: skip
 
 
 class Family(NamedTuple):
-    """A teacher and a student on a data set."""
+    """A teacher and a student on a data set.
+
+    Args:
+        name: The YAML's.
+        schemes: Of the teacher and of each scheme the config, and the schemes that it builds on, by role.
+        sets: The labelled pictures to train and to measure on, by name.
+        digest: Of the labels to train on.
+        left_out: By set, the ids of pictures that count in no number, since a set before it has the same photograph.
+    """
 
     name: str
-    configs: Dict[str, Config]
+    schemes: Dict[str, Tuple[Config, Dict[str, str]]]
     sets: Dict[str, Labels]
-    digest: str  # of the labels to train on
+    digest: str
+    left_out: Dict[str, List[int]]
 
 
 class Run(NamedTuple):
@@ -48,7 +66,8 @@ class Run(NamedTuple):
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
         needs: The names of these, by ``'teacher'`` and ``'student'``.
-        hash: Of all that bears on its outcome: the config, the labels, and the hashes of the runs in ``needs``.
+        hash: Of all that bears on what is learnt: the config, the labels, and the hashes of the runs in ``needs``.
+        evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labelled pictures to measure it on, by name.
     """
 
@@ -59,6 +78,7 @@ class Run(NamedTuple):
     cfg: Config
     needs: Dict[str, str]
     hash: str
+    evaluation: str
     sets: Dict[str, Labels]
 
 
@@ -69,6 +89,7 @@ class Plan(NamedTuple):
         runs: All runs by name, each after those that it needs; of the YAML's seeds, the wanted ones, and those that
             have left a result.
         chosen: The names of those to be run.
+        families: The chosen ones, by name.
         schemes: The YAML's, in its order.
         results: The folder for what is kept.
         work_dir: The folder for data and checkpoints.
@@ -77,6 +98,7 @@ class Plan(NamedTuple):
 
     runs: Dict[str, Run]
     chosen: List[str]
+    families: Dict[str, Family]
     schemes: List[str]
     results: Path
     work_dir: Path
@@ -100,6 +122,7 @@ def make_plan(
     seeds: Optional[Sequence[int]] = None,
     budget: float = 1.0,
     test: bool = False,
+    keep_checkpoints: bool = False,
 ) -> Plan:
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
@@ -107,18 +130,19 @@ def make_plan(
         path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
             ``student``, ``options``, ``budget`` and ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
-            ``work_dir``, ``results``, and ``options`` for all.
+            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
+            pictures that are of the same photograph. Those of dev that the training pictures have, and those of the
+            test set that either has, count in no number.
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.
         test: Measure on the test set and its occluded twin, too.
+        keep_checkpoints: Keep those of every epoch, not the last alone.
 
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path)
-    if budget <= 0:
-        raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
+    spec = _load_spec(path, (*ROLES, 'dev_pictures'), ('seeds', 'work_dir', 'results'))
     chosen_families = _choose('--families', families, list(spec.families))
     chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
@@ -127,15 +151,20 @@ def make_plan(
     all_schemes = _with_students(spec.schemes, list(spec.schemes))
     runs: Dict[str, Run] = {}
     chosen: List[str] = []
+    prepared: Dict[str, Family] = {}
     for name in chosen_families:
-        family = _prepare(name, spec.families[name], folder / 'data' / name, test)
-        teacher = _resolve(spec, family, TEACHER, spec.get('teacher_seed', 0), budget, None)
+        family = prepared[name] = _prepare(name, spec, budget, folder / 'data' / name, test)
+        for cfg, _ in family.schemes.values():
+            kept = -1 if keep_checkpoints else 1
+            cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=kept)
+        teacher = _resolve(family, TEACHER, spec.get('teacher_seed', 0), {})
         runs[teacher.name] = teacher
         chosen_here: List[str] = []
         for seed in sorted({*wanted_seeds, *spec.seeds, *_finished_seeds(results_folder, name)}):
             made: Dict[str, Run] = {TEACHER: teacher}
             for scheme in all_schemes:
-                run = made[scheme] = _resolve(spec, family, scheme, seed, budget, made)
+                dev_only = spec.schemes[scheme].get('dev_only', False)
+                run = made[scheme] = _resolve(family, scheme, seed, made, dev_only)
                 runs[run.name] = run
                 if seed in wanted_seeds and scheme in wanted_schemes:
                     chosen_here.append(run.name)
@@ -149,7 +178,7 @@ def make_plan(
     for option, value in (('--seeds', seeds), ('--schemes', schemes), ('--families', families)):
         command += '' if value is None else f' {option} {" ".join(map(str, value))}'
     command += (f' --budget {budget}' if budget != 1 else '') + (' --test' if test else '')
-    return Plan(runs, chosen, list(spec.schemes), results_folder, folder, command)
+    return Plan(runs, chosen, prepared, list(spec.schemes), results_folder, folder, command)
 
 
 def _finished_seeds(results: Path, family: str) -> List[int]:
@@ -167,11 +196,50 @@ def _check_different(made: Dict[str, Run]) -> None:
             )
 
 
-def _load_spec(path: Union[str, Path]) -> Config:
-    if not Path(path).is_file():
-        raise UserError(f'there is no {path}: name the YAML of an ablation, such as configs/ablation/lspet.yaml')
-    spec = Config.fromfile(str(path))
-    missing = [key for key in ('families', 'schemes', 'seeds', 'work_dir', 'results') if key not in spec]
+def write_configs(
+    path: Union[str, Path],
+    folder: Union[str, Path],
+    families: Optional[Sequence[str]] = None,
+    schemes: Optional[Sequence[str]] = None,
+    budget: float = 1.0,
+) -> List[Path]:
+    """Writes the config of every scheme of an ablation, and of the teacher, for ``tools/train.py``.
+
+    A config is whole and inherits nothing. It trains and tests on its family's own data, and starts from the work
+    folders that the others have by default, ``work_dirs/NAME`` of ``NAME.py``.
+
+    Args:
+        path: The YAML, see :func:`make_plan`, of which ``families`` (the four configs) and ``schemes`` are read.
+        folder: ``FAMILY_SCHEME.py`` are written there.
+        families, schemes, budget: As in :func:`make_plan`.
+
+    Returns:
+        The files, each after those whose outcome it needs.
+
+    Raises:
+        UserError: The YAML or an argument names something that is not there.
+    """
+    spec = _load_spec(path, ROLES)
+    chosen = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
+    wanted = _with_students(spec.schemes, [name for name in chosen if name != TEACHER])
+    files = []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in _choose('--families', families, list(spec.families)):
+        configured = _configure(spec, name, budget)
+        taught = any(TEACHER in configured[scheme][1] for scheme in wanted)
+        for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
+            cfg, needs = configured[scheme]
+            for role, needed in needs.items():
+                cfg.model[f'{role}_checkpoint'] = f'work_dirs/{name}_{needed}'
+            files.append(Path(folder) / f'{name}_{scheme}.py')
+            cfg.dump(files[-1])
+    return files
+
+
+def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequence[str] = ()) -> Config:
+    """The YAML, with what it must have: ``families``, with ``of_family`` each, ``schemes``, and ``others``."""
+    spec = _read_yaml(Path(path))
+    missing = [key for key in ('families', 'schemes', *others) if key not in spec]
     if missing:
         raise UserError(f'{path} has no {", ".join(missing)}')
     for name, scheme in spec.schemes.items():
@@ -183,9 +251,25 @@ def _load_spec(path: Union[str, Path]) -> Config:
         if scheme.get('student', name) not in spec.schemes or scheme.get('student') == name:
             raise UserError(f'{path}: schemes.{name}.student is another scheme, not {scheme.student!r}')
     for name, family in spec.families.items():
-        missing = [key for key in (*ROLES, 'dev_pictures') if key not in family]
+        missing = [key for key in of_family if key not in family]
         if missing:
             raise UserError(f'{path}: families.{name} has no {", ".join(missing)}')
+    return spec
+
+
+def _read_yaml(path: Path) -> Config:
+    """A YAML of plain values, over the one that it names as ``_base_``, as in MMEngine's configs."""
+    if not path.is_file():
+        raise UserError(f'there is no {path}: name the YAML of an ablation, such as configs/ablation/lspet.yaml')
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} is not a YAML of plain values: {error}') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{path} holds no families and schemes by name')
+    base = content.pop('_base_', None)
+    spec = Config() if base is None else _read_yaml(path.parent / base)
+    spec.merge_from_dict(content)
     return spec
 
 
@@ -211,33 +295,49 @@ def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
     return ordered
 
 
-def _prepare(name: str, spec: Config, folder: Path, test: bool) -> Family:
+def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -> Family:
     """Splits the training labels and occludes what is measured on, into the ablation's own folder."""
-    configs = {role: _load_config(spec[role]) for role in ROLES}
-    for role, cfg in configs.items():
+    entry, schemes = spec.families[name], _configure(spec, name, budget)
+    for scheme, (cfg, _) in schemes.items():
         if isinstance(cfg.val_evaluator, dict):
             cfg.val_evaluator = [cfg.val_evaluator]
         if cfg.val_evaluator[0].type != 'CocoMetric':
             raise UserError(
-                f'families.{name}.{role}: {spec[role]} is measured by {cfg.val_evaluator[0].type}; what is compared is '
-                'the AP of CocoMetric, which val_evaluator must name first'
+                f'families.{name}: {scheme} is measured by {cfg.val_evaluator[0].type}; what is compared is the AP of '
+                'CocoMetric, which val_evaluator must name first'
             )
-    cfg = configs['student']
+    cfg = _load_config(entry.student)
     data_root = Path(cfg.train_dataloader.dataset.data_root)
-    if 'draw' in spec:
-        data_root = generate_synthetic_crowd(folder / 'drawn', **spec.draw)
+    if 'draw' in entry:
+        data_root = generate_synthetic_crowd(folder / 'drawn', **entry.draw)
     train, held_out = (
         Labels(data_root / loader.dataset.ann_file, data_root / loader.dataset.data_prefix.img)
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
     )
-    sets = dict(zip(('train', 'dev'), split_labels(train, folder, spec.dev_pictures)))
-    links = load_skeleton(cfg.dataset_type).links
+    sets = dict(zip(('train', 'dev'), split_labels(train, folder, entry.dev_pictures)))
     if test:
         sets['test'] = held_out
-    for part in [part for part in sets if part != 'train']:
-        twin = folder / f'{part}_occluded'
-        sets[f'{part}_occluded'] = occlude(sets[part], twin, links)
-    return Family(name, configs, sets, sets['train'].digest())
+    left_out = _known_photographs(sets, spec.get('same_photographs', []))
+    links = load_skeleton(cfg.dataset_type).links
+    for part in left_out:
+        sets[f'{part}_occluded'] = occlude(sets[part], folder / f'{part}_occluded', links)
+    return Family(name, schemes, sets, sets['train'].digest(), left_out)
+
+
+def _known_photographs(sets: Dict[str, Labels], groups: Sequence[Sequence[int]]) -> Dict[str, List[int]]:
+    """Of each set but the first, the ids of pictures whose photograph is in one before it."""
+    same: Dict[int, Set[int]] = {}
+    for group in groups:
+        for number in group:
+            same.setdefault(number, set()).update(group)
+    known: Set[int] = set()
+    found = {}
+    for part, labels in sets.items():
+        ids = sorted(image['id'] for image in labels.read()['images'])
+        found[part] = [number for number in ids if same.get(number, set()) & known]
+        known.update(ids)
+    del found['train']
+    return found
 
 
 def _load_config(file: str) -> Config:
@@ -247,49 +347,71 @@ def _load_config(file: str) -> Config:
     return Config.fromfile(str(path))
 
 
-def _resolve(
-    spec: Config, family: Family, scheme: str, seed: int, budget: float, made: Optional[Dict[str, Run]]
-) -> Run:
-    """One run's config; ``made`` are the runs of its seed that it may build on."""
-    entry = Config(dict(config=TEACHER)) if scheme == TEACHER else spec.schemes[scheme]
-    cfg = copy.deepcopy(family.configs[entry.config])
-    cfg.merge_from_dict(copy.deepcopy(dict(spec.get('options', {}))))
-    cfg.merge_from_dict(copy.deepcopy(dict(entry.get('options', {}))))
-    scale_epochs(cfg, budget * entry.get('budget', 1.0))
-    cfg.randomness = dict(seed=seed)
+def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Config, Dict[str, str]]]:
+    """Of the teacher and of each scheme the config, and the schemes that it builds on, by role."""
+    if budget <= 0:
+        raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
+    configs = {role: _load_config(spec.families[family][role]) for role in ROLES}
+    configured: Dict[str, Tuple[Config, Dict[str, str]]] = {}
+    for scheme, entry in {TEACHER: Config(dict(config=TEACHER)), **spec.schemes}.items():
+        cfg = copy.deepcopy(configs[entry.config])
+        for options in (spec.get('options', {}), entry.get('options', {})):
+            cfg.merge_from_dict(copy.deepcopy(dict(options)))
+        scale_epochs(cfg, budget * entry.get('budget', 1.0))
+        needs = {}
+        if scheme != TEACHER and cfg.model.get('teacher') is not None:
+            needs['teacher'] = TEACHER
+            cfg.model.teacher = configured[TEACHER][0].model
+        if scheme != TEACHER and 'student_checkpoint' in cfg.model:
+            if 'student' not in entry:
+                raise UserError(
+                    f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"'
+                )
+            needs['student'] = entry.student
+        configured[scheme] = cfg, needs
+    return configured
+
+
+def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], dev_only: bool = False) -> Run:
+    """One run; ``made`` are the runs of its seed that it may build on."""
+    cfg, roles = family.schemes[scheme]
+    cfg = copy.deepcopy(cfg)
+    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     for name, part in (('train', 'train'), ('val', 'dev'), ('test', 'dev')):
         family.sets[part].into(cfg[f'{name}_dataloader'].dataset)
     for evaluator in cfg.val_evaluator:
         if 'ann_file' in evaluator:
             evaluator.ann_file = str(family.sets['dev'].file)
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)  # all, for tools/lab/analyze.py
-
-    needs = {}
-    if made is not None and cfg.model.get('teacher') is not None:
-        needs['teacher'] = made[TEACHER]
-        cfg.model.teacher = made[TEACHER].cfg.model
-    if made is not None and 'student_checkpoint' in cfg.model:
-        if 'student' not in entry:
-            raise UserError(f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"')
-        needs['student'] = made[entry.student]
-    hashed = HASHED + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
-    described = dict(
-        config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}),
+    needs = {role: made[needed] for role, needed in roles.items()}
+    hashed = TRAINING + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
+    kind = cfg.train_dataloader.dataset.type
+    digest = _hash(
+        config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}, kind),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
     )
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-    name = f'{family.name}_{scheme}_seed{seed}_{digest}'
+    tested = dict(dataset=cfg.test_dataloader.dataset, model=cfg.model.get('test_cfg'), metric=cfg.val_evaluator[0])
+    name = RECORD.format(family=family.name, scheme=scheme, seed=seed, hash=digest)
     names = {role: run.name for role, run in needs.items()}
-    dev_only = entry.get('dev_only', False)
     sets = {part: labels for part, labels in family.sets.items() if not (dev_only and part.startswith('test'))}
-    return Run(name, family.name, scheme, seed, cfg, names, digest, sets)
+    return Run(name, family.name, scheme, seed, cfg, names, digest, _hash(**_described(tested, kind)), sets)
 
 
-def _described(value: Any) -> Any:
-    """What of a config is hashed: plain values, without what has no part in the outcome."""
+def _hash(**content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _described(value: Any, kind: str) -> Any:
+    """What of a config is hashed: plain values, without what has no part in the outcome.
+
+    Metainfo that names the data set's own class, ``kind``, is what there is without a name.
+    """
     if isinstance(value, dict):
-        return {str(k): _described(v) for k, v in value.items() if k not in UNHASHED}
+        return {
+            str(k): _described(v, kind)
+            for k, v in value.items()
+            if k not in UNHASHED and not (str(k).endswith('metainfo') and v == kind)
+        }
     if isinstance(value, (list, tuple)):
-        return [_described(v) for v in value]
+        return [_described(v, kind) for v in value if not (isinstance(v, dict) and v.get('type') in UNHASHED_HOOKS)]
     return value

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ...apis.environment import versions, write_json
-from .plan import TEACHER, Plan
+from .plan import RECORD, TEACHER, Plan
 from .statistics import Comparison, Records
-from .worker import missing_sets, read_record
+from .worker import missing_sets, read_run
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -49,20 +49,29 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
 
     Returns:
         The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded twin begin with
-        ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``warnings`` what
-        makes rows less comparable.
+        ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``left_out`` the
+        ids of the pictures that count in none of these (the plots by joint and by hidden share have all), ``warnings``
+        what makes rows less comparable.
     """
     runs: Dict[str, Records] = {}
+    curves: Dict[str, Dict[int, list]] = {}
     stale: List[str] = []
     for run in plan.runs.values():
-        record = read_record(plan.record(run.name))
-        if run.family == family and part in run.sets and record and part in record['sets']:
-            if missing_sets(run, record, [part, f'{part}_occluded']):
-                stale.append(f'{run.name} was not measured on these labels and their twin, and is left out: run it')
-            else:
-                runs.setdefault(run.scheme, {})[run.seed] = record
+        if run.family != family or part not in run.sets:
+            continue
+        record = read_run(run, plan.record(run.name))
+        if record is None or part not in record['sets']:
+            continue
+        if missing_sets(run, record, [part, f'{part}_occluded']):
+            stale.append(f'{run.name} was not measured so on these labels and their twin, and is left out: run it')
+            continue
+        runs.setdefault(run.scheme, {})[run.seed] = record
+        if record['start']['evaluation'] == run.evaluation:
+            curves.setdefault(run.scheme, {})[run.seed] = record['curve']
     if not runs:
         return {}
+    ids = sorted(image['id'] for image in plan.families[family].sets[part].read()['images'])
+    left_out = plan.families[family].left_out[part]
     students = [scheme for scheme in plan.schemes if scheme in runs]
     statistics: Dict[str, Dict[str, dict]] = {scheme: {} for scheme in runs}
     differences: Dict[str, Dict[str, Dict[str, dict]]] = {}
@@ -70,7 +79,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         measured = {
             scheme: {seed: record['sets'][name] for seed, record in records.items()} for scheme, records in runs.items()
         }
-        comparison = Comparison(measured, resamples)
+        comparison = Comparison(measured, resamples, left_out=np.searchsorted(ids, left_out).tolist())
         for scheme, metrics in comparison.against(BASELINE, alone=[TEACHER]).items():
             statistics[scheme].update({f'{prefix}{key}': entry for key, entry in metrics.items()})
         differences[f'{prefix}AP'] = {
@@ -82,23 +91,26 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         teacher=statistics.get(TEACHER),
         differences=differences,
         set=part,
+        left_out=left_out,
         interval=INTERVAL,
         command=plan.command,
         runs={scheme: {seed: _origin(record) for seed, record in by.items()} for scheme, by in runs.items()},
         warnings=stale + _mismatches(runs),
         versions=versions(),
     )
-    families = {run.family for run in plan.runs.values()}
-    stem = plan.results.name + (f'_{family}' if len(families) > 1 else '') + ('' if part == 'test' else f'_{part}')
+    stem = plan.results.name + (f'_{family}' if len(plan.families) > 1 else '') + ('' if part == 'test' else f'_{part}')
     write_json(summary, plan.results.parent / f'{stem}.json')
-    folder = plan.results / (f'{family}_{part}' if len(families) > 1 else part)
+    folder = plan.results / (f'{family}_{part}' if len(plan.families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, folder)
+    counted = f'{len(ids) - len(left_out)} pictures'
+    if left_out:
+        counted += f', without {len(left_out)} whose photographs an earlier set (train, dev) has'
+    _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, counted, folder)
     (folder / 'differences.md').write_text(
-        _captioned(_differences_table(differences['AP']), 'AP of the row less that of the column')
+        _captioned(_differences_table(differences['AP']), f'AP of the row less that of the column, {counted}')
     )
     _draw_gains(rows, folder / 'gains.png')
-    _draw_curves(runs, folder / 'curves.png')
+    _draw_curves(curves, _colours(runs), folder / 'curves.png')
     _draw_joints(runs, part, folder / 'joints.png')
     _draw_hidden(runs, f'{part}_occluded', folder / 'hidden.png')
     return summary
@@ -122,7 +134,7 @@ def _mismatches(runs: Dict[str, Records]) -> List[str]:
         for seed in sorted({record['seed'] for record in group}):
             if len({record['start'][key] for record in group if record['seed'] == seed}) > 1:
                 warnings.append(f'seed {seed}: the runs did not begin with the same {what}')
-    measured = {'{family}_{scheme}_seed{seed}_{hash}'.format(**record): record['weights'] for record in records}
+    measured = {RECORD.format(**record): record['weights'] for record in records}
     for record in students:
         for role, name in record['needs'].items():
             if name in measured and record['start'][role] != measured[name]:
@@ -142,7 +154,7 @@ def _mismatches(runs: Dict[str, Records]) -> List[str]:
     return warnings
 
 
-def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
+def _write_tables(rows: Dict[str, Dict[str, dict]], counted: str, folder: Path) -> None:
     entries = [
         dict(scheme=scheme, metric=name, **entry) for scheme, metrics in rows.items() for name, entry in metrics.items()
     ]
@@ -158,7 +170,7 @@ def _write_tables(rows: Dict[str, Dict[str, dict]], folder: Path) -> None:
         }
     )
     (folder / 'table.md').write_text(
-        _captioned(text.to_markdown(), 'In parentheses the paired difference to the baseline')
+        _captioned(text.to_markdown(), f'{counted}. In parentheses the paired difference to the baseline')
     )
     escaped = text.rename(index=lambda name: name.replace('_', r'\_')).replace('±', r'$\\pm$', regex=True)
     (folder / 'table.tex').write_text(escaped.to_latex())
@@ -224,11 +236,10 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_curves(runs: Dict[str, Records], path: Path) -> None:
+def _draw_curves(curves: Dict[str, Dict[int, list]], colours: Dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
-    colours = _colours(runs)
-    for scheme, records in runs.items():
-        values = pd.DataFrame({seed: dict(record['curve']) for seed, record in records.items()}).sort_index()
+    for scheme, by_seed in curves.items():
+        values = pd.DataFrame({seed: dict(curve) for seed, curve in by_seed.items()}).sort_index()
         axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme, color=colours[scheme])
         axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=colours[scheme])
     axes.set(xlabel='epoch', ylabel='AP on dev', title='mean of the seeds, and from the lowest to the highest')

@@ -13,7 +13,7 @@ from rich.console import Console
 from ...errors import UserError
 from .plan import Plan, Run, make_plan
 from .report import write_report
-from .worker import Task, is_trained, missing_sets, read_record, work
+from .worker import Task, is_trained, missing_sets, read_run, work
 
 DEV_SETS, TEST_SETS = ['dev', 'dev_occluded'], ['test', 'test_occluded']
 
@@ -74,7 +74,7 @@ def _tasks(plan: Plan, sets: List[str], threads: int) -> Dict[str, Task]:
 
     for run in [plan.runs[name] for name in plan.chosen]:
         to_measure = [name for name in sets if name in run.sets]
-        if missing_sets(run, read_record(plan.record(run.name)), to_measure):
+        if missing_sets(run, read_run(run, plan.record(run.name)), to_measure):
             add(run, to_measure)
     return tasks
 
@@ -141,7 +141,7 @@ class _Pool:
                 self.failed.append(running.name)
                 said = f'FAILED, see {self.plan.folder(running.name) / "console.log"}'
             else:
-                record = read_record(self.plan.record(running.name))
+                record = read_run(self.plan.runs[running.name], self.plan.record(running.name))
                 measured = record['sets'] if record else {}
                 said = ', '.join(f'{name} AP {content["metrics"]["AP"]:.1f}' for name, content in measured.items())
             self.console.print(f'{self.done}/{self.total} {running.name}: {minutes:.1f} min, {said}')

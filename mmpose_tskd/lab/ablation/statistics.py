@@ -40,6 +40,8 @@ def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
 class Comparison:
     """Rows of an ablation on one set, and resamples of them.
 
+    All numbers are worked out from what each run found in each picture, not taken from its record's ``metrics``.
+
     An interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over pictures and seeds: each
     resample draws as many pictures as there are, and one seed less than there are, with replacement (drawing all n
     would make the mean's variance too small by (n - 1) / n: Rao and Wu, JASA 83, 1988; from one seed, it is of the
@@ -49,13 +51,19 @@ class Comparison:
         rows: Records by seed, of each row.
         resamples: Of the bootstrap.
         seed: Of its draws.
+        left_out: Places of pictures that do not count, among the set's by their ids.
     """
 
-    def __init__(self, rows: Dict[str, Records], resamples: int = 1000, seed: int = 0) -> None:
-        self.rows, self.resamples, self.seed = rows, resamples, seed
+    def __init__(
+        self, rows: Dict[str, Records], resamples: int = 1000, seed: int = 0, left_out: Sequence[int] = ()
+    ) -> None:
+        self.resamples, self.seed = resamples, seed
         pictures = next(record['pictures'] for records in rows.values() for record in records.values())
-        counts = draw(pictures, resamples, pictures, np.random.default_rng(seed))
-        self.drawn = {row: {s: resampled(record, counts) for s, record in by.items()} for row, by in rows.items()}
+        counted = np.setdiff1d(np.arange(pictures), np.array(left_out, int))
+        counts = np.zeros((1 + resamples, pictures), int)  # the set itself, and its resamples
+        counts[0, counted] = 1
+        counts[1:, counted] = draw(len(counted), resamples, len(counted), np.random.default_rng(seed))
+        self.values = {row: {s: resampled(record, counts) for s, record in by.items()} for row, by in rows.items()}
 
     def against(self, baseline: str, alone: Sequence[str] = ()) -> Dict[str, Dict[str, dict]]:
         """Every metric of every row, by row and metric.
@@ -68,7 +76,7 @@ class Comparison:
             ``mean`` and ``std`` (n - 1 in the denominator; None from one seed) over ``n`` seeds, and
             :meth:`difference` to ``baseline``, all in 0-100. A metric that a row was not measured in is left out.
         """
-        table = {row: {name: self._entry(row, name) for name in self._metrics(row)} for row in self.rows}
+        table = {row: {name: self._entry(row, name) for name in self._metrics(row)} for row in self.values}
         for row in set(table) - set(alone):
             for name, entry in table[row].items():
                 entry.update(self.difference(row, baseline, name))
@@ -79,22 +87,21 @@ class Comparison:
 
         Nothing where they have no seed in common.
         """
-        mine, others = self.rows[row], self.rows.get(other, {})
+        mine, others = self.values[row], self.values.get(other, {})
         common = sorted(set(mine) & set(others))
         if not common:
             return {}
-        gains = [mine[s]['metrics'][metric] - others[s]['metrics'][metric] for s in common]
-        resampled_gains = np.stack([self.drawn[row][s][metric] - self.drawn[other][s][metric] for s in common], axis=1)
+        gains = np.stack([mine[s][metric] - others[s][metric] for s in common], axis=1)
         shares = _seed_shares(len(common), self.resamples, self.seed)
-        low, high = np.nanpercentile((shares * resampled_gains).sum(axis=1), [2.5, 97.5])
-        return dict(delta=_rounded(np.mean(gains)), ci_low=_rounded(low), ci_high=_rounded(high))
+        low, high = np.nanpercentile((shares * gains[1:]).sum(axis=1), [2.5, 97.5])
+        return dict(delta=_rounded(gains[0].mean()), ci_low=_rounded(low), ci_high=_rounded(high))
 
     def _metrics(self, row: str) -> List[str]:
-        first = next(iter(self.rows[row].values()))
-        return [name for name, value in first['metrics'].items() if value is not None]
+        first = next(iter(self.values[row].values()))
+        return [name for name, values in first.items() if np.isfinite(values[0])]
 
     def _entry(self, row: str, metric: str) -> Dict[str, Any]:
-        values = np.array([record['metrics'][metric] for record in self.rows[row].values()])
+        values = np.array([by_metric[metric][0] for by_metric in self.values[row].values()])
         std = _rounded(values.std(ddof=1)) if len(values) > 1 else None
         return dict(mean=_rounded(values.mean()), std=std, n=len(values))
 

@@ -19,11 +19,14 @@ from mmengine.runner import Runner
 from mmpose.evaluation.metrics import CocoMetric
 
 from ...apis.environment import machine, prefers_bfloat16, versions
+from ...apis.records import read_record, write_record
 from ...apis.report import last_checkpoint, read_scalars
-from ...checkpoint import load_weights, weights_digest
-from ...engine.atomic_backend import AtomicLocalBackend
+from ...apis.train_time import TrainTimeHook
+from ...checkpoints import load_weights, weights_digest
 from ...engine.hooks.utils import unwrapped_model
-from .plan import Run
+from ...errors import UserError
+from ..person_record_metric import PersonRecordMetric
+from .plan import RECORD, Run
 
 
 class Task(NamedTuple):
@@ -63,19 +66,30 @@ def work(task: Task) -> None:
             record = _record(task)
             for name in missing_sets(task.run, record, task.sets):
                 measured = _measure(cfg, task.run, name, task.folder)
-                record['sets'][name] = dict(labels=task.run.sets[name].digest(), **measured)
-                AtomicLocalBackend().put_text(json.dumps(record, separators=(',', ':')) + '\n', task.record)
+                digests = dict(labels=task.run.sets[name].digest(), evaluation=task.run.evaluation)
+                record['sets'][name] = {**digests, **measured}
+                write_record(record, task.record)
 
 
-def read_record(path: Path) -> Optional[dict]:
-    """What a finished run has left, or None."""
-    return json.loads(path.read_text()) if path.is_file() else None
+def read_run(run: Run, path: Path) -> Optional[dict]:
+    """The record that a run has left, or None.
+
+    Raises:
+        UserError: The file is damaged, was changed, or is another run's.
+    """
+    record = read_record(path)
+    if record is not None and RECORD.format(**record) != run.name:
+        raise UserError(
+            f'{path} is the record of {RECORD.format(**record)} under another name: give it its own, or delete it'
+        )
+    return record
 
 
 def missing_sets(run: Run, record: Optional[dict], sets: List[str]) -> List[str]:
-    """Those of the sets on which the run was not measured yet."""
+    """Those of the sets on which the run was not measured yet, or on other labels, or in another way."""
     done = record['sets'] if record else {}
-    return [name for name in sets if done.get(name, {}).get('labels') != run.sets[name].digest()]
+    digests = {name: (entry['labels'], entry['evaluation']) for name, entry in done.items()}
+    return [name for name in sets if digests.get(name) != (run.sets[name].digest(), run.evaluation)]
 
 
 def is_trained(run: Run, folder: Path) -> bool:
@@ -104,25 +118,23 @@ def _say_into(log: Path) -> None:
 class _FollowHook(Hook):
     """Keeps what tells whether two runs were comparable, and stops with the command that started the run.
 
-    ``start`` holds digests of the model's first weights, of the weights of the runs that it needs, by role, and of the
-    first epoch's pictures in their order.
+    ``start`` holds what is ``known`` (the run's :attr:`Run.evaluation`, and digests of the weights of the runs that it
+    needs, by role), and digests of the model's first weights and of the first epoch's pictures in their order.
     """
 
-    priority = 'BELOW_NORMAL'  # before the checkpoint is written, so that a resumed run goes on counting
+    priority = 'BELOW_NORMAL'  # before the checkpoint is written
 
-    def __init__(self, needs: Dict[str, str]) -> None:
-        self.needs = needs
-        self.epoch_start = 0.0
+    def __init__(self, known: Dict[str, str]) -> None:
+        self.known = known
         self.batches: Any = None
 
     def before_train(self, runner) -> None:
         if not runner.iter:
             weights = weights_digest(unwrapped_model(runner).state_dict())
-            runner.message_hub.update_info('start', dict(weights=weights, **self.needs))
+            runner.message_hub.update_info('start', dict(weights=weights, **self.known))
 
     def before_train_epoch(self, runner) -> None:
         self.batches = hashlib.sha256() if not runner.epoch else None
-        self.epoch_start = time.perf_counter()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         if self.batches is not None:
@@ -141,33 +153,32 @@ class _FollowHook(Hook):
             sys.exit('stopped, since the command that had started this was')
 
     def after_train_epoch(self, runner) -> None:
-        hub = runner.message_hub
-        seconds = hub.runtime_info.get('train_s', 0.0) + time.perf_counter() - self.epoch_start
-        hub.update_info('train_s', seconds)
         if self.batches is not None:
+            hub = runner.message_hub
             hub.update_info('start', dict(hub.get_info('start'), batches=self.batches.hexdigest()[:12]))
 
 
-def _runner(cfg: Config, needs: Dict[str, str], **options) -> Runner:
+def _runner(cfg: Config, known: Dict[str, str], **options) -> Runner:
     cfg = Config(cfg.to_dict(), format_python_code=False)  # which takes seconds each time the config is shown
     # MMEngine hands out the same logger and visualizer again for the same name
     cfg.experiment_name = cfg.visualizer.name = f'{Path(cfg.work_dir).name}_{time.time_ns()}'
     cfg.merge_from_dict(options)
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(_FollowHook(needs))
+    runner.register_hook(TrainTimeHook())
+    runner.register_hook(_FollowHook(known))
     return runner
 
 
 def _train(cfg: Config, run: Run, folder: Path) -> None:
-    needs = {}
+    known = dict(evaluation=run.evaluation)
     for role, name in run.needs.items():
         needed = str(last_checkpoint(folder.parent / name))
         cfg.model[f'{role}_checkpoint'] = needed
-        needs[role] = weights_digest(load_weights(needed))
+        known[role] = weights_digest(load_weights(needed))
     options: Dict[str, Any] = {}
     if any(folder.glob('epoch_*.pth')):
         options = dict(load_from=str(last_checkpoint(folder)), resume=True)
-    _runner(cfg, needs, **options).train()
+    _runner(cfg, known, **options).train()
 
 
 def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
@@ -175,7 +186,7 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
     labels, out = run.sets[name], folder / f'{name}.json'
     cfg = Config(cfg.to_dict())
     labels.into(cfg.test_dataloader.dataset)
-    metric = dict(cfg.val_evaluator[0], type='PersonRecordMetric', ann_file=str(labels.file), out_file=str(out))
+    metric = dict(cfg.val_evaluator[0], type=PersonRecordMetric.__name__, ann_file=str(labels.file), out_file=str(out))
     cfg.test_evaluator = [metric]
     _runner(cfg, {}, load_from=str(last_checkpoint(folder))).test()
     return json.loads(out.read_text())
@@ -183,7 +194,7 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
 
 def _record(task: Task) -> dict:
     """What was written down about these very weights; without them, of weights that are gone, begun anew."""
-    record = read_record(task.record)
+    record = read_run(task.run, task.record)
     weights = weights_digest(load_weights(str(last_checkpoint(task.folder))))
     return record if record and record['weights'] == weights else _describe(task.run, task.folder, weights)
 

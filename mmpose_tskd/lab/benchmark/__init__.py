@@ -3,7 +3,7 @@
 from .data import benchmark_data
 from .evaluation import benchmark_eval
 from .inference import benchmark_infer
-from .measuring import Setting
+from .measuring import Setting, find_device
 from .profiling import profile_steps
 from .scaling import benchmark_scaling
 from .step import benchmark_step
@@ -15,5 +15,6 @@ __all__ = [
     'benchmark_infer',
     'benchmark_scaling',
     'benchmark_step',
+    'find_device',
     'profile_steps',
 ]

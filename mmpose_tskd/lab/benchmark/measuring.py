@@ -17,6 +17,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from ...apis.environment import machine, versions
+from ...errors import UserError
 
 Call = Callable[[], Any]
 Times = Dict[str, List[float]]
@@ -48,6 +49,18 @@ class Setting(NamedTuple):
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
+
+
+def find_device(name: str) -> torch.device:
+    """The device that ``'auto'`` (a GPU where one is), ``'cpu'`` or ``'cuda'`` means.
+
+    Raises:
+        UserError: There is no GPU.
+    """
+    there = torch.cuda.is_available()
+    if name == 'cuda' and not there:
+        raise UserError('--device cuda: torch finds no GPU here')
+    return torch.device('cuda' if name != 'cpu' and there else 'cpu')
 
 
 def seconds(call: Call, device: torch.device) -> float:

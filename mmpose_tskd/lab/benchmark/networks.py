@@ -161,6 +161,7 @@ def _train_step(
     wrapped = wrap(model)
     wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
     wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
+    model.has_state_hook = True  # of a distiller: nothing is saved here
     teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
     return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
 
@@ -174,7 +175,8 @@ def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:
 
 
 def _distiller(cfg: Config, weights: str) -> nn.Module:
-    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights})
+    joints = cfg.train_dataloader.dataset.type
+    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights, 'metainfo': joints})
     model.init_weights()
     return model
 

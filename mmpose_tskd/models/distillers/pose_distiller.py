@@ -1,5 +1,6 @@
 import logging
-from typing import Any, Dict, Optional, Sequence, Union
+from dataclasses import replace
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -7,12 +8,13 @@ from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, replace_loaders
 from ...errors import UserError
 from ...paths import tool_command
-from ...poses import PoseOutputs, build_reader
+from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
 from ..replay_forward import replay_forward
-from ..teachers import FrozenTeacher, num_keypoints
+from ..teachers import FrozenTeacher, LabelledCategories, TeacherCheck
+from ..weight_selection import select_weights
 
 
 @MODELS.register_module()
@@ -40,17 +42,21 @@ class PoseDistiller(TopdownPoseEstimator):
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
-        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where they are to
-            be matched with the teacher's or mirrored.
-        teacher_metainfo: The teacher's joints where they are not the student's; it teaches those that have the same
-            name in both.
+        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
+            training data do not say them: outside of a Runner, or where the pipeline converts them
+            (``KeypointConverter``).
+        teacher_metainfo: The teacher's joints, likewise, where its config does not name its data set or names them
+            otherwise. It teaches those that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
             cost. Its feature maps are those of the picture.
+        init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
+            the two are of one family, such as HRNet-W32 and W48. With other keypoints the head starts by itself.
         teacher_confidence: A joint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
     Raises:
-        UserError: A loss's name or options are wrong, or there is no module to freeze.
+        UserError: A loss's name or options are wrong, or there is no module to freeze; at the first step, the joints
+            cannot be matched, or are not those of the data.
     """
 
     def __init__(
@@ -68,14 +74,18 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_metainfo: Union[str, dict, None] = None,
         teacher_flip_test: bool = False,
         teacher_confidence: float = 0.0,
+        init_from_teacher: bool = False,
         **kwargs,
     ):
+        skeleton = None if metainfo is None else _load_skeleton(metainfo)
         if isinstance(metainfo, dict):  # which a pose estimator shows with its predictions
             kwargs['metainfo'] = metainfo
         super().__init__(backbone=backbone, head=head, **kwargs)
         wanted = {name: cfg for name, cfg in (distill_losses or {}).items() if cfg is not None}
         if wanted and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
+        if init_from_teacher and (teacher is None or student_checkpoint is not None):
+            raise UserError('model.init_from_teacher needs a model.teacher, and no student_checkpoint to start from')
         if not wanted and not task_loss:
             raise UserError('model.task_loss is False and model.distill_losses is empty: there is nothing to train')
         if temperature <= 0:
@@ -89,12 +99,17 @@ class PoseDistiller(TopdownPoseEstimator):
                 teacher_checkpoint,
                 temperature,
                 teacher_metainfo,
-                metainfo,
                 teacher_flip_test,
                 teacher_confidence,
             )
         self.reader = build_reader(self.head, temperature)
+        self.skeleton = skeleton
+        if skeleton is not None and skeleton.num_keypoints != self.reader.num_keypoints:
+            raise UserError(
+                f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
+            )
         self.task_loss = task_loss
+        self.init_from_teacher = init_from_teacher
         self.student_checkpoint = student_checkpoint
         self.frozen = tuple(frozen)
         for module in self._frozen_modules():
@@ -103,23 +118,67 @@ class PoseDistiller(TopdownPoseEstimator):
             losses = {name: self._build_loss(name, cfg) for name, cfg in wanted.items()}
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
-        self.teaches = True  # whether γ is above 0, known without asking the device
-        self._teacher_checked = False
+        self.teaches = bool(losses)  # and γ is above 0, known without asking the device
+        self.knows_joints = False
+        self.teacher_check = TeacherCheck()
+        self.categories = LabelledCategories()
+        self.has_state_hook = False  # DistillStateHook says that it is there
         self._register_state_dict_hook(_drop_distill_keys)
 
     def _build_loss(self, name: str, cfg: dict) -> nn.Module:
         if 'loss' not in name:
             raise UserError(f'model.distill_losses.{name}: a name must contain "loss", or MMEngine does not add it up')
         try:
-            loss = MODELS.build(cfg)
+            return MODELS.build(cfg)
         except (TypeError, KeyError, UserError) as error:
             raise UserError(f'model.distill_losses.{name}: {error}') from error
-        keypoints = num_keypoints(self.head)
-        if getattr(loss, 'num_keypoints', keypoints) != keypoints:
+
+    def learn_joints(self) -> None:
+        """Takes the student's joints from the training data, and matches the teacher's with them and the losses' limbs.
+
+        The first training step calls it, and who asks the teacher before.
+
+        Raises:
+            UserError: The data's joints are not those of ``metainfo``, the teacher has none of them, or a loss needs
+                limbs and there are none.
+        """
+        if self.knows_joints:
+            return
+        found, count = training_skeleton(), self.reader.num_keypoints
+        if found is not None and found.num_keypoints != count and self.skeleton is None:
             raise UserError(
-                f'model.distill_losses.{name}.metainfo has {loss.num_keypoints} key points, the head {keypoints}'
+                f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {count}: '
+                'where the pipeline converts them (KeypointConverter), set model.metainfo to what it makes of them'
             )
-        return loss
+        if found is not None and found.num_keypoints == count and self.skeleton is not None:
+            self.skeleton.require_same(found, 'model.metainfo')
+        self.skeleton = self.skeleton or found
+        if self.skeleton is not None and self.skeleton.unmirrored():
+            joints = ', '.join(self.skeleton.unmirrored())
+            print_log(
+                f'The metainfo of {self.skeleton.dataset} mirrors {joints} to a joint that is not mirrored to it: what '
+                'is flipped has another joint there. Mend swap in its keypoint_info',
+                logger='current',
+                level=logging.WARNING,
+            )
+        if self.teacher is not None:
+            self.teacher.match(self.skeleton, count)
+        for name, loss in self.distill_losses.items():
+            if hasattr(loss, 'set_skeleton'):
+                self._give_limbs(f'model.distill_losses.{name}', loss)
+        self.knows_joints = True
+
+    def _give_limbs(self, key: str, loss: Any) -> None:
+        if self.skeleton is None:
+            raise UserError(
+                f'{key} compares limbs, and neither a Runner nor the config says which joints the '
+                f"{self.reader.num_keypoints} of the student are: set model.metainfo to the data's dataset class or "
+                'metainfo dict'
+            )
+        try:
+            loss.set_skeleton(self.skeleton, self.gamma.device)
+        except UserError as error:
+            raise UserError(f'{key}: {error}') from error
 
     def _frozen_modules(self):
         for path in self.frozen:
@@ -137,22 +196,42 @@ class PoseDistiller(TopdownPoseEstimator):
             UserError: A file is missing or does not fit.
         """
         sources = self._find_checkpoints()
+        replace_loaders()
         super().init_weights()
         if self.student_checkpoint is not None:
             self._load_student(sources['student'])
         if self.teacher is not None and self.teacher.model is None:
             self._build_teacher(sources['teacher'])
+        if self.init_from_teacher:
+            self._init_from_teacher()
+
+    def _init_from_teacher(self) -> None:
+        student, teacher = nn.Module(), self.teacher.model
+        student.backbone = self.backbone
+        if self.with_neck:
+            student.neck = self.neck
+        if self.teacher.reader.num_keypoints == self.reader.num_keypoints:
+            student.head = self.head
+        taken, count = select_weights(student, teacher), len(self.state_dict())
+        if not taken:
+            raise UserError(
+                'model.init_from_teacher: the teacher has no layer of the same name and kind as one of the student, at '
+                'least as large: it is for networks of one family, such as HRNet-W32 and W48'
+            )
+        print_log(f'student ← a selection of the weights of the teacher: {taken} of {count} entries', logger='current')
 
     @torch.no_grad()
     def _build_teacher(self, source: str) -> None:
         """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
         self.teacher.build(self, source)
+        if not self.distill_losses:
+            return
         width, height = self.reader.input_size
         picture = next(self.parameters()).new_zeros(1, 3, height, width)
         training = [module for module in self.modules() if module.training]
         self.eval()
         feats = self.extract_feat(picture)
-        student, teacher = self.reader(feats, self.head.forward(feats)), self.teacher(picture)
+        student, teacher = self.reader(feats, self.reader.head.forward(feats)), self.teacher(picture)
         for module in training:
             module.training = True
         for name, loss in self.distill_losses.items():
@@ -213,7 +292,7 @@ class PoseDistiller(TopdownPoseEstimator):
     def set_gamma(self, gamma: float) -> None:
         """Sets γ, the weight of all distillation losses; while it is 0 the teacher does not run."""
         self.gamma.fill_(gamma)
-        self.teaches = gamma > 0
+        self.teaches = gamma > 0 and bool(self.distill_losses)
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
         """The named losses of one batch.
@@ -228,12 +307,13 @@ class PoseDistiller(TopdownPoseEstimator):
         if self.teacher is not None and self.teaches:  # before the student, whose activations would be held meanwhile
             if self.teacher.model is None:
                 self._build_teacher(self.teacher.find_checkpoint())
-            teacher = self.teacher(inputs)
+            self.learn_joints()
+            teacher = self._teach(inputs, data_samples)
         feats = self.extract_feat(inputs)
-        output = self.head.forward(feats)
+        output = self.reader.head.forward(feats)
         losses = {}
         if self.task_loss:
-            with replay_forward(self.head, (feats, output)):
+            with replay_forward(self.reader.head, (feats, output)):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
         if self.teacher is not None and not self.teaches:
             # 0, but with a gradient (of 0) for every parameter, which DDP waits for
@@ -241,8 +321,6 @@ class PoseDistiller(TopdownPoseEstimator):
             losses.update({name: nothing for name in self.distill_losses}, distill_gamma=self.gamma)
         elif self.teacher is not None:
             student = self.reader(feats, output)
-            if not self._teacher_checked:
-                self._check_teacher(teacher, data_samples)
             for name, loss in self.distill_losses.items():
                 if name in losses:
                     raise UserError(
@@ -253,45 +331,68 @@ class PoseDistiller(TopdownPoseEstimator):
             losses['distill_gamma'] = self.gamma
         return losses
 
-    def _check_teacher(
-        self, teacher: PoseOutputs, data_samples: Sequence, thr: float = 0.1, least: float = 0.3
-    ) -> None:
-        """Warns, at the first batch, of a teacher that does not find the labelled joints."""
-        self._teacher_checked = True
-        label = self.reader.labels(data_samples)
-        mask = torch.cat([s.gt_instance_labels.keypoint_weights for s in data_samples]) > 0
-        if teacher.weights is not None:
-            mask = mask & (teacher.weights > 0)
-        error = (label.peaks - teacher.peaks).norm(dim=-1)
-        pck = ((error < thr * max(self.reader.input_size)) & mask).sum() / mask.sum().clamp(min=1)
-        if mask.any() and pck < least:
-            print_log(
-                f"The teacher ({self.teacher.checkpoint}) places {pck:.0%} of the first batch's labelled joints within "
-                f"{thr:.0%} of the input's longer side. Is it trained for this data, input size and order of joints?",
-                logger='current',
-                level=logging.WARNING,
+    def parse_losses(self, losses: dict) -> Tuple[Tensor, dict]:
+        """As :meth:`BaseModel.parse_losses`, through which each of MMEngine's training steps goes, also under DDP.
+
+        Raises:
+            UserError: Nothing would keep what the distiller learns beside the student.
+        """
+        if self.teacher is not None and not self.has_state_hook:
+            raise UserError(
+                'custom_hooks has no ReliableRunHook, nor DistillStateHook alone: the adapters of model.distill_losses '
+                'and γ would be in no checkpoint. Add dict(type="ReliableRunHook"). In a training loop of your own, '
+                'save model.distill_state_dict(), and set model.has_state_hook = True'
             )
+        return super().parse_losses(losses)
+
+    def _teach(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
+        """The teacher's answer, of which what nobody was trained on has no weight."""
+        teacher = self.teacher(inputs)
+        known = self.categories(data_samples, inputs.device)
+        teacher = replace(teacher, weights=known if teacher.weights is None else known * teacher.weights)
+        if not self.teacher_check.is_done:
+            names = None if self.skeleton is None else self.skeleton.names
+            label, mask = self.reader.labels(data_samples), keypoint_weights(data_samples) > 0
+            fault = self.teacher_check(label, mask, teacher, names)
+            if fault is not None:
+                print_log(
+                    f'The teacher ({self.teacher.checkpoint}) knows little of these data: {fault}. Is it trained for '
+                    "them and this input size, and are its joints the student's, in their order "
+                    '(model.teacher_metainfo)?',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+        return teacher
 
     def distill_state_dict(self) -> Dict[str, Any]:
-        """What the distiller itself has learnt: the losses' adapters, and γ."""
+        """What the distiller itself has learnt: the adapters, γ, and which joints the labels of a category have."""
         adapters = {name: value.cpu() for name, value in self.distill_losses.state_dict().items()}
-        return dict(adapters=adapters, gamma=float(self.gamma))
+        return dict(adapters=adapters, gamma=float(self.gamma), categories=self.categories.state_dict())
 
     def load_distill_state_dict(self, state: Dict[str, Any]) -> None:
         """Takes up :meth:`distill_state_dict`.
 
         Raises:
-            UserError: The losses' adapters are others.
+            UserError: The losses' adapters are others, or γ is no number in [0, 1].
         """
-        load_strictly(
-            self.distill_losses, state['adapters'], 'the checkpoint\'s "distill" entry', 'model.distill_losses'
-        )
+        source = 'the checkpoint\'s "distill" entry'
+        if not 0 <= state['gamma'] <= 1:
+            raise UserError(f'{source} has γ = {state["gamma"]}, which is in [0, 1]: it is damaged, take another')
+        load_strictly(self.distill_losses, state['adapters'], source, 'model.distill_losses')
         self.set_gamma(state['gamma'])
+        self.categories.load_state_dict(state.get('categories', {}))
 
     def _load_state_dict_pre_hook(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
         for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
             state_dict.setdefault(name, value)
+
+
+def _load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
+    try:
+        return load_skeleton(metainfo)
+    except UserError as error:
+        raise UserError(f'model.metainfo: {error}') from error
 
 
 def _accept(student: PoseOutputs, teacher: PoseOutputs) -> None:

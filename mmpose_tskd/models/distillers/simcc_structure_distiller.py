@@ -18,8 +18,7 @@ class SimCCStructureDistiller(PoseDistiller):
     Args:
         distill_losses: Options of the paper's losses, ``loss_feat`` (:class:`FeatureMSELoss`, needs
             ``student_channels`` and ``teacher_channels``), ``loss_pose`` (:class:`PoseL1Loss`) and ``loss_structure``
-            (:class:`StructureLoss`, needs ``metainfo``). None instead of options
-            leaves one out; further names with a ``type`` add losses.
+            (:class:`StructureLoss`). None instead of options leaves one out; further names with a ``type`` add losses.
         kwargs: Of :class:`PoseDistiller`.
     """
 

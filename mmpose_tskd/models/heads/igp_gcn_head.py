@@ -1,7 +1,6 @@
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import MODELS
@@ -9,7 +8,7 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import build_reader, flip_coords, labelled_coords, labelled_joints, load_skeleton
+from ...poses import build_reader, flip_coords, labelled_coords, labelled_joints, load_skeleton, training_skeleton
 from ..layers import FeatureAdaption, GraphBlock, SemGraphConv, normalize_joints
 from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
 from ..replay_forward import replay_forward
@@ -33,7 +32,9 @@ class IGPGCNHead(BaseHead):
 
     Args:
         base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
-        metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
+        metainfo: The joints and limbs, of which the graph is built before there are data: a dataset class's name
+            (``_base_.dataset_type``) or a metainfo dict, see :func:`load_skeleton`. In training they have to be the
+            data set's own.
         in_channels: Channels of the feature maps to read, coarse to fine; one a step.
         in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
         feat_channels: Channels of the image feature that each step adds to its joints.
@@ -49,7 +50,7 @@ class IGPGCNHead(BaseHead):
 
     Raises:
         UserError: The base head and the metainfo differ in their key points, or the lists above in their length; or a
-            value is none of those above.
+            value is none of those above; at the first training step, the metainfo is not the data set's.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class IGPGCNHead(BaseHead):
             raise UserError(f'IGPGCNHead.refine_score_thr is a confidence, in (0, 1], or None, not {refine_score_thr}')
         self.base_head = MODELS.build(base_head)
         self.base_reader = build_reader(self.base_head, where='head.base_head')
-        self.decoder = self.base_head.decoder
+        self.decoder = self.base_reader.codec
         self.input_size = self.base_reader.input_size
         self.in_channels = tuple(in_channels)
         self.in_indices = tuple(in_indices)
@@ -89,11 +90,13 @@ class IGPGCNHead(BaseHead):
         self.stage_weights = tuple(stage_weights)
 
         skeleton = load_skeleton(metainfo)
-        if self.base_head.out_channels != skeleton.num_keypoints:
+        if self.base_reader.num_keypoints != skeleton.num_keypoints:
             raise UserError(
-                f'IGPGCNHead.base_head.out_channels is {self.base_head.out_channels}, '
+                f'IGPGCNHead.base_head has {self.base_reader.num_keypoints} key points, '
                 f'but the metainfo has {skeleton.num_keypoints} key points'
             )
+        self.skeleton = skeleton
+        self.is_verified = False
         adjacency = skeleton.adjacency()
         self.feature_adaption = FeatureAdaption(in_channels, feat_channels) if feature_adaption else None
         self.projections = None
@@ -134,7 +137,7 @@ class IGPGCNHead(BaseHead):
             x = self.blocks[0](normalize_joints(self.input_norm, self.input_layer(x)).relu())
             poses = []
             for step, (block, output_layer) in enumerate(zip(self.blocks[1:], self.output_layers)):
-                feat = sample_at(maps[step].float(), pose.detach() if self.resample else start).to(dtype)
+                feat = sample_at(maps[step], pose.detach() if self.resample else start).to(dtype)
                 if self.projections is not None:
                     feat = self.projections[step](feat)
                 x = block(x, feat)
@@ -184,9 +187,14 @@ class IGPGCNHead(BaseHead):
 
     def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
         """Feature maps to the base head's output and its refined poses; P_init and its confidence carry no gradient."""
-        base = self.base_head.forward(feats)
+        if self.training and not self.is_verified:
+            self.is_verified = True
+            found = training_skeleton()
+            if found is not None and found.num_keypoints == self.skeleton.num_keypoints:  # else they are converted
+                self.skeleton.require_same(found, 'model.head.metainfo')
+        base = self.base_reader.head.forward(feats)
         initial = self.base_reader(feats, base)
-        return RefinedOutput(self.refine(feats, initial.peaks, initial.confidence), base)
+        return RefinedOutput(self.refine(initial.feats, initial.peaks, initial.confidence), base)
 
     def loss(self, feats: Tuple[Tensor, ...], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
         """Eq. 7 against the labels, and the base head's own loss where it is trained along.
@@ -195,41 +203,64 @@ class IGPGCNHead(BaseHead):
             UserError: The batch holds no key points in input pixels.
         """
         output = self.forward(feats)
+        initial = self.base_reader(feats, output.base)
         device = output.refined[-1].device
         target, mask = labelled_coords(batch_data_samples, device), labelled_joints(batch_data_samples, device)
         loss = progressive_pose_loss(output.refined, target, mask, self.input_size, self.stage_weights)
         losses = dict(loss_refine=loss)
-        if any(p.requires_grad for p in self.base_head.parameters()):
-            with replay_forward(self.base_head, (feats, output.base)):
+        if initial.coords.requires_grad:  # the base head, or a backbone whose maps are its pose, is trained along
+            with replay_forward(self.base_reader.head, (feats, output.base)):
                 losses.update(self.base_head.loss(feats, batch_data_samples, train_cfg=train_cfg))
         return losses
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
-        """As the base head's ``predict``, its key points refined and its scores kept.
+        """As the base head's ``predict``, its key points refined, its scores confidences in [0, 1].
 
         With ``test_cfg.flip_test``, one pose is refined in both views, see :meth:`refine_flipped`.
         """
         flip_test = test_cfg.get('flip_test', False)
         views = feats if flip_test else [feats]
-        outputs = [self.base_head.forward(view) for view in views]
-        with replay_forward(self.base_head, *zip(views, outputs)):
+        known = [(view, self.base_reader.head.forward(view)) for view in views]
+        read = [self.base_reader(view, output) for view, output in known]
+        with replay_forward(self.base_reader.head, *known):
             base = self.base_head.predict(feats, batch_data_samples, test_cfg)
-        read = [self.base_reader(view, output) for view, output in zip(views, outputs)]
         if flip_test:
             flip_indices = batch_data_samples[0].metainfo['flip_indices']
             initial = self.base_reader.merge_flipped(read[0], read[1], flip_indices)
-            coords = self.refine_flipped(views, initial.peaks, initial.confidence, flip_indices)[-1]
+            maps = [outputs.feats for outputs in read]
+            coords = self.refine_flipped(maps, initial.peaks, initial.confidence, flip_indices)[-1]
         else:
             initial = read[0]
-            coords = self.refine(feats, initial.peaks, initial.confidence)[-1]
+            coords = self.refine(initial.feats, initial.peaks, initial.confidence)[-1]
         instances = base[0] if isinstance(base, tuple) else base
         poses = to_numpy(self.base_reader.decoded(coords.float()))
-        for instance, refined in zip(instances, poses):
-            instance.keypoints = refined[None]
+        for instance, refined, confidence in zip(instances, poses, to_numpy(initial.confidence)):
+            instance.keypoints, instance.keypoint_scores = refined[None], confidence[None]
         return base
 
 
 def sample_at(feat: Tensor, coords: Tensor) -> Tensor:
-    """Bilinear samples of a map N×C×h×w at coordinates N×K×2 in [-1, 1] (corners aligned): N×K×C."""
-    grid = coords.unsqueeze(2).to(feat.dtype)
-    return F.grid_sample(feat, grid, align_corners=True, padding_mode='border').squeeze(-1).transpose(1, 2)
+    """Bilinear samples of a map at coordinates in [-1, 1] (corners aligned); those outside read its border.
+
+    What :func:`torch.nn.functional.grid_sample` gives, by gathers: their gradient has a deterministic form on a GPU,
+    and runtimes without GridSample can read them.
+
+    Args:
+        feat: N×C×h×w.
+        coords: N×K×2.
+
+    Returns:
+        N×K×C, fp32.
+    """
+    channels, height, width = feat.shape[1:]
+    x = ((coords[..., 0].float() + 1) * ((width - 1) / 2)).clamp(0, width - 1)
+    y = ((coords[..., 1].float() + 1) * ((height - 1) / 2)).clamp(0, height - 1)
+    left, top = x.long().clamp(0, max(width - 2, 0)), y.long().clamp(0, max(height - 2, 0))
+    right, below = min(1, width - 1), min(1, height - 1) * width
+    first = top * width + left
+    corners = torch.cat([first, first + right, first + below, first + (right + below)], dim=1)
+    values = feat.flatten(2).gather(-1, corners.unsqueeze(1).expand(-1, channels, -1)).float()
+    top_left, top_right, bottom_left, bottom_right = values.chunk(4, dim=-1)
+    dx, dy = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
+    upper, lower = torch.lerp(top_left, top_right, dx), torch.lerp(bottom_left, bottom_right, dx)
+    return torch.lerp(upper, lower, dy).transpose(1, 2)

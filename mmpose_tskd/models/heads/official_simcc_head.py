@@ -9,7 +9,7 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
 from ...errors import UserError
-from ...poses import merge_flipped_simcc, simcc_peaks, simcc_scores
+from ...poses import SimCCReader, merge_flipped_simcc, simcc_peaks, simcc_scores
 
 
 @MODELS.register_module()
@@ -20,9 +20,8 @@ class OfficialSimCCHead(SimCCHead):
     drops it when that is not positive; published SimCC results come from the decode here. Parameters and their names
     are the stock head's.
 
-    Scores are probabilities: near 1 for a sharp label-smoothed prediction, but 1 / (σ·sqrt(2π)) at best with a Gaussian
-    of σ bins, 0.1 for σ = 4. Thresholds on them (``keypoint_score_thr`` of CocoMetric, ``kpt_thr`` of the inferencer)
-    must be chosen accordingly.
+    Scores are confidences in [0, 1], as :attr:`PoseOutputs.confidence` has them: the official score, a probability,
+    divided by that of the head's own target (0.1 for a Gaussian of 4 bins), so that one threshold serves all heads.
 
     Args:
         decode: ``'official'``, or ``'mmpose'`` for the stock head's decode.
@@ -39,6 +38,7 @@ class OfficialSimCCHead(SimCCHead):
         if self.decoder is None:
             raise UserError('head.decoder is not set: give it the codec, dict(type="SimCCLabel", ...)')
         self.decode_rule = decode
+        self.best_score = SimCCReader(self).best_score
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """As :meth:`SimCCHead.forward`, in fp32 under autocast too.
@@ -70,12 +70,13 @@ class OfficialSimCCHead(SimCCHead):
             return (close & mask).sum() / mask.sum().clamp(min=1)
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}):
-        """As :meth:`SimCCHead.predict`, scores in [0, 1]."""
+        """As :meth:`SimCCHead.predict`, scores being confidences."""
         if self.decode_rule == 'mmpose':
             return super().predict(feats, batch_data_samples, test_cfg)
         prob_x, prob_y = self.predict_probabilities(feats, batch_data_samples, test_cfg)
         coords = simcc_peaks(prob_x, prob_y, self.simcc_split_ratio)
-        preds = pack_instances(coords, simcc_scores(prob_x, prob_y, self.decoder.smoothing_type))
+        scores = simcc_scores(prob_x, prob_y, self.decoder.smoothing_type)
+        preds = pack_instances(coords, (scores / self.best_score).clamp(max=1))
         if not test_cfg.get('output_heatmaps', False):
             return preds
         return preds, [PixelData(heatmaps=y[:, :, None] * x[:, None, :]) for x, y in zip(prob_x, prob_y)]

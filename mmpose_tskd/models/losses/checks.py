@@ -1,11 +1,12 @@
 from typing import Optional, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from ...errors import UserError
 from ...poses import PoseOutputs
 
-_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins')
+_NAMES = dict(heatmaps='heatmaps', simcc='SimCC bins', keypoints='coordinates')
 _COMPARES = dict(heatmaps='HeatmapMSELoss', simcc='SimCCLogitKDLoss')
 
 
@@ -50,9 +51,35 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
     other = 'simcc' if kind == 'heatmaps' else 'heatmaps'
     for who, outputs in (('student', student), ('teacher', teacher)):
         if getattr(outputs, kind) is None:
+            offers = next(name for name in _NAMES if getattr(outputs, name) is not None)
             both = getattr(student, other) is not None and getattr(teacher, other) is not None
             fits = f'{_COMPARES[other]}, or ' if both else ''
             raise UserError(
-                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[other]}: "
+                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[offers]}: "
                 f'use {fits}PoseL1Loss, which compares the poses of any two heads'
             )
+
+
+def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, options: Sequence[str]) -> None:
+    """That the codecs of both networks encode a joint alike, so that equal poses have equal targets.
+
+    Args:
+        loss: The loss's name, for the message.
+        student: The student's outputs.
+        teacher: The teacher's.
+        options: Of the codecs, those on which the encoding depends.
+
+    Raises:
+        UserError: They do not.
+    """
+    drawn, others = (
+        {name: np.asarray(getattr(outputs.codec, name)).tolist() for name in options if hasattr(outputs.codec, name)}
+        for outputs in (student, teacher)
+    )
+    own_kind, other_kind = type(student.codec).__name__, type(teacher.codec).__name__
+    if (own_kind, drawn) != (other_kind, others):
+        raise UserError(
+            f"{loss} compares what two codecs draw, but the student's draws a joint by {own_kind} "
+            f"{drawn}, the teacher's by {other_kind} {others}: give the student's codec the teacher's, or use "
+            'PoseL1Loss'
+        )

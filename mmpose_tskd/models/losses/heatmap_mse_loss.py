@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs
-from .checks import check_both_offer, check_shapes
+from .checks import check_both_offer, check_drawn_alike, check_shapes
 from .joint_weights import joint_weights
 
 
@@ -68,12 +68,5 @@ class HeatmapMSELoss(nn.Module):
                 f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's are {own} (w, h) and the "
                 f"teacher's {other}: give both codecs one heatmap_size, or use PoseL1Loss or JointAffinityLoss"
             )
-        drawn, others = (
-            f'{type(codec).__name__}(sigma={float(codec.sigma)}, unbiased={getattr(codec, "unbiased", None)})'
-            for codec in (student.codec, teacher.codec)
-        )
-        if drawn != others:
-            raise UserError(
-                f"HeatmapMSELoss compares heatmaps pixel by pixel, but the student's codec draws a joint as {drawn}, "
-                f"the teacher's as {others}: give the student's codec the teacher's, or use PoseL1Loss"
-            )
+        options = ('sigma', 'unbiased', 'heatmap_type', 'radius_factor', 'kernel_size')
+        check_drawn_alike('HeatmapMSELoss', student, teacher, options)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...poses import PoseOutputs
 from .checks import check_both_offer
+from .joint_weights import joint_weights
 
 
 def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
@@ -66,18 +67,21 @@ class JointAffinityLoss(nn.Module):
     Args:
         least_norm: A heatmap of a smaller norm is divided by this instead, so that what is all but empty neither makes
             its noise count nor its gradient explode. A Gaussian of σ = 2 has 3.5.
+        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``.
         loss_weight: Factor on the mean.
     """
 
-    def __init__(self, least_norm: float = 1.0, loss_weight: float = 1.0):
+    def __init__(self, least_norm: float = 1.0, use_target_weight: bool = False, loss_weight: float = 1.0):
         super().__init__()
         self.least_norm = least_norm
+        self.use_target_weight = use_target_weight
         self.loss_weight = loss_weight
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
+        weight = joint_weights(teacher, data_samples, self.use_target_weight)
         return self.loss_weight * joint_affinity_loss(
-            student.require_heatmaps(), teacher.require_heatmaps(), teacher.weights, self.least_norm
+            student.require_heatmaps(), teacher.require_heatmaps(), weight, self.least_norm
         )
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:

@@ -1,9 +1,8 @@
 from typing import Optional, Sequence
 
-import torch
 from torch import Tensor
 
-from ...poses import PoseOutputs
+from ...poses import PoseOutputs, keypoint_weights
 
 
 def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weight: bool) -> Optional[Tensor]:
@@ -16,5 +15,5 @@ def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weigh
     """
     if not use_target_weight:
         return teacher.weights
-    labelled = torch.cat([sample.gt_instance_labels.keypoint_weights for sample in data_samples])
+    labelled = keypoint_weights(data_samples)
     return labelled if teacher.weights is None else teacher.weights * labelled

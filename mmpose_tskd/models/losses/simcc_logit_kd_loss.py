@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...poses import PoseOutputs
-from .checks import check_both_offer, check_shapes
+from .checks import check_both_offer, check_drawn_alike, check_shapes
 from .joint_weights import joint_weights
 
 
@@ -90,7 +90,7 @@ class SimCCLogitKDLoss(nn.Module):
         return self.loss_weight * simcc_logit_kd_loss(bins, target, weight, self.temperature)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
-        """Raises UserError if one of the two has no SimCC bins, or their numbers differ."""
+        """Raises UserError if one of the two has no SimCC bins, or they differ in number or in what they encode."""
         check_both_offer('simcc', 'SimCCLogitKDLoss', student, teacher)
         own, other = (tuple(v.shape[-1] for v in outputs.require_simcc()) for outputs in (student, teacher))
         if own != other:
@@ -98,3 +98,5 @@ class SimCCLogitKDLoss(nn.Module):
                 f'SimCCLogitKDLoss compares bin by bin, but the student has {own} of them in x and y, and the teacher '
                 f'{other}: give both codecs one input_size and simcc_split_ratio, or use PoseL1Loss'
             )
+        options = ('smoothing_type', 'sigma', 'label_smooth_weight', 'normalize')
+        check_drawn_alike('SimCCLogitKDLoss', student, teacher, options)

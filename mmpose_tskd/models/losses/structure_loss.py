@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -8,8 +8,9 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import PoseOutputs, Skeleton, load_skeleton
+from ...poses import PoseOutputs, Skeleton
 from .checks import check_option, check_shapes
+from .joint_weights import joint_weights
 
 
 def structure_loss(
@@ -57,66 +58,77 @@ def structure_loss(
 
 @MODELS.register_module()
 class StructureLoss(nn.Module):
-    """:func:`structure_loss` between the student's and the teacher's ``coords``, over a dataset's limbs.
+    """:func:`structure_loss` between the student's and the teacher's ``coords``, over the limbs of the training data.
+
+    The distiller tells it these before the first step, by :meth:`set_skeleton`.
 
     Args:
-        metainfo: A dataset class's name or a metainfo dict, see :func:`load_skeleton`.
         edge_form: ``'length'`` (Eq. 3) or ``'vector'``.
         edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the joints' OKS sigmas; ``'length_std'``, 1 over
             the standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All but
             the numbers are scaled to a mean of 1.
         ann_file: COCO-format labels, for ``'length_std'``.
+        use_target_weight: Weigh a limb by the product of its ends' ``keypoint_weights``.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
 
     Raises:
-        UserError: An option has no such value, or the numbers are not one a limb; when training starts, the labels in
-            ``ann_file`` are missing or another dataset's.
+        UserError: An option has no such value, or there is no ``ann_file``.
     """
 
-    edges: Tensor
+    edges: Tensor  # no buffers: EMA's copy of a model that has not met its data yet has none
     edge_weights: Tensor
 
     def __init__(
         self,
-        metainfo: Union[str, dict],
         edge_form: str = 'length',
         edge_weights: Union[str, Sequence[float]] = 'uniform',
         ann_file: Optional[str] = None,
+        use_target_weight: bool = False,
         hard_teacher: bool = False,
         loss_weight: float = 0.1,
     ):
         super().__init__()
         check_option('StructureLoss.edge_form', edge_form, ('length', 'vector'))
-        skeleton = load_skeleton(metainfo)
-        self.num_keypoints = skeleton.num_keypoints
+        if isinstance(edge_weights, str) and edge_weights not in ('uniform', 'sigma', 'length_std'):
+            raise UserError(
+                'StructureLoss.edge_weights is "uniform", "sigma", "length_std" or one number a limb, not '
+                f'{edge_weights!r}'
+            )
+        if edge_weights == 'length_std' and ann_file is None:
+            raise UserError('StructureLoss.edge_weights="length_std" needs the training labels: set ann_file')
         self.edge_form = edge_form
+        self.edge_kind = edge_weights
+        self.ann_file = ann_file
+        self.use_target_weight = use_target_weight
         self.hard_teacher = hard_teacher
         self.loss_weight = loss_weight
-        self.labels: Optional[Tuple[Skeleton, str]] = None  # what ω is still to be worked out from
-        if edge_weights == 'length_std':
-            if ann_file is None:
-                raise UserError('StructureLoss.edge_weights="length_std" needs the training labels: set ann_file')
-            self.labels, edge_weights = (skeleton, ann_file), 'uniform'
-        self.register_buffer('edges', skeleton.edges(), persistent=False)
-        self.register_buffer('edge_weights', make_edge_weights(skeleton, edge_weights), persistent=False)
 
-    def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
-        """Works out an ω that follows from the training labels, which a model that is only tested does without."""
-        if self.labels is not None:
-            weights = 1 / _length_std(*self.labels)
-            self.edge_weights.copy_(weights / weights.mean())
+    def set_skeleton(self, skeleton: Skeleton, device: torch.device) -> None:
+        """Takes the limbs from the joints of the training data, and works out ω.
+
+        Args:
+            skeleton: The student's.
+            device: Where the poses will be.
+
+        Raises:
+            UserError: There are no limbs, or not as many as numbers; or the labels in ``ann_file`` are missing or
+                another dataset's.
+        """
+        self.edges = skeleton.edges().to(device)
+        self.edge_weights = make_edge_weights(skeleton, self.edge_kind, self.ann_file).to(device)
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
         target = teacher.peaks if self.hard_teacher else teacher.coords
+        weight = joint_weights(teacher, data_samples, self.use_target_weight)
         return self.loss_weight * structure_loss(
-            student.coords, target, self.edges, self.edge_weights, self.edge_form, teacher.weights
+            student.coords, target, self.edges, self.edge_weights, self.edge_form, weight
         )
 
 
-def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]]) -> Tensor:
-    """ω of Eq. 3, E numbers, where it does not depend on labels; ``kind`` is :class:`StructureLoss`'s."""
+def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann_file: Optional[str] = None) -> Tensor:
+    """ω of Eq. 3, E numbers; ``kind`` and ``ann_file`` are :class:`StructureLoss`'s."""
     if not isinstance(kind, str):
         if len(kind) != len(skeleton.links):
             raise UserError(f'StructureLoss.edge_weights holds {len(kind)} numbers for {len(skeleton.links)} limbs')
@@ -131,9 +143,7 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]]) -> 
             )
         weights = 1 / torch.tensor(skeleton.sigmas)[skeleton.edges()].sum(0)
     else:
-        raise UserError(
-            f'StructureLoss.edge_weights is "uniform", "sigma", "length_std" or one number a limb, not {kind!r}'
-        )
+        weights = 1 / _length_std(skeleton, str(ann_file))
     return weights / weights.mean()
 
 

@@ -2,13 +2,14 @@ from dataclasses import replace
 from typing import Any, Callable, List, Optional, Union
 
 import torch
+from mmengine.logging import print_log
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...checkpoint import find_checkpoint, load_strictly, load_weights
+from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
-from ...poses import PoseOutputs, Skeleton, build_reader, load_skeleton, match_joints
+from ...poses import PoseOutputs, Skeleton, build_reader, config_skeleton, load_skeleton, match_joints
 from .student_frame import StudentFrame
 
 
@@ -17,14 +18,15 @@ class FrozenTeacher:
 
     It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
     (EMA), and ``train()`` does not reach it, so its batch-norm statistics stay as they are. It is built by
-    :meth:`build`, so that a model made for testing needs none of the teacher's files.
+    :meth:`build`, so that a model made for testing needs none of the teacher's files, and answers in the student's
+    joints after :meth:`match`.
 
     Args:
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
         checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
         temperature: See :func:`build_reader`.
-        metainfo: Its joints, where they are not the student's: a dataset class's name or a metainfo dict.
-        student_metainfo: The student's joints, likewise.
+        metainfo: Its joints, a dataset class's name or a metainfo dict, where its config does not name its data set or
+            names them otherwise than the student's does.
         flip_test: Average its answers for the picture and the mirrored picture, at twice the cost.
         confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
@@ -35,22 +37,15 @@ class FrozenTeacher:
         checkpoint: Optional[str],
         temperature: float = 1.0,
         metainfo: Union[str, dict, None] = None,
-        student_metainfo: Union[str, dict, None] = None,
         flip_test: bool = False,
         confidence_power: float = 0.0,
     ):
         self.config = config
         self.checkpoint = checkpoint
         self.temperature = temperature
-        if metainfo is not None and student_metainfo is None:
-            raise UserError('model.teacher_metainfo is matched with model.metainfo by names: set that, too')
-        self.student_skeleton = _load_skeleton(student_metainfo, 'metainfo')
-        self.skeleton = _load_skeleton(metainfo, 'teacher_metainfo') or self.student_skeleton
+        self.skeleton = _load_skeleton(metainfo)
+        self.flip_test = flip_test
         self.flip_indices: Optional[List[int]] = None
-        if flip_test:
-            if self.skeleton is None:
-                raise UserError('model.teacher_flip_test needs model.metainfo, which says which joints mirror which')
-            self.flip_indices = list(self.skeleton.flip_indices)
         self.confidence_power = confidence_power
         self.model: Any = None
 
@@ -81,13 +76,15 @@ class FrozenTeacher:
             source: The file or URL of the weights.
 
         Raises:
-            UserError: The weights do not fit, or the teacher's pose or its input are not the student's.
+            UserError: The weights do not fit, or the teacher's input is not the student's.
         """
+        config = load_whole_config(self.config)
         with torch.random.fork_rng(devices=[]):  # the student's weights are the same with a teacher and without
-            model = MODELS.build(load_model_config(self.config))
+            model = MODELS.build(load_model_config(config))
         self.reader = build_reader(model.head, self.temperature, 'model.teacher.head')
-        joints = self._match(num_keypoints(model.head), num_keypoints(student.head))
-        frame = StudentFrame(student, model, student.reader, self.reader, joints)
+        if self.skeleton is None:
+            self.skeleton = config_skeleton(config)
+        frame = StudentFrame(student, model, student.reader, self.reader)
         load_strictly(model, load_weights(source), source, 'teacher')
         model.eval()
         model.requires_grad_(False)
@@ -96,32 +93,61 @@ class FrozenTeacher:
         if device.type == 'cpu':  # faster there, whatever the student's memory format; on a GPU it follows the student
             self.model.to(memory_format=torch.channels_last)
 
-    def _match(self, own: int, students: int) -> Optional[Tensor]:
-        """The teacher's joint for each of the student's; None where they are the same."""
-        student = self.student_skeleton
-        if student is not None and student.num_keypoints != students:
-            raise UserError(f'model.metainfo has {student.num_keypoints} key points, the student {students}')
-        if self.skeleton is not None and self.skeleton.num_keypoints != own:
-            key = 'metainfo, which stands for the teacher too,' if self.skeleton is student else 'teacher_metainfo'
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """Lets it answer in the student's joints: those of the same name; where names are not known, all in order.
+
+        Args:
+            student: The student's joints, None where they are not known.
+            num_keypoints: Their number.
+
+        Raises:
+            UserError: They cannot be matched, or it is not known which of them mirror which for the flip test.
+        """
+        count = self.reader.num_keypoints
+        own = self.skeleton
+        if own is not None and own.num_keypoints != count:
             raise UserError(
-                f'model.{key} has {self.skeleton.num_keypoints} key points, the teacher {own}: set '
-                "model.teacher_metainfo to the teacher's dataset class or metainfo dict"
+                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} key points, the teacher '
+                f"{count}: set model.teacher_metainfo to the teacher's dataset class or metainfo dict"
             )
-        if self.skeleton is None and own != students:
+        if own is not None and student is not None:
+            joints = match_joints(student, own)
+            if joints is not None:
+                self._report(joints, student, own)
+                self.frame.match(joints)
+        elif count != num_keypoints:
+            key = 'model.teacher_metainfo' if own is None else 'model.metainfo'
             raise UserError(
-                f'model.teacher has {own} key points, the student {students}: to match them by name, set '
-                'model.teacher_metainfo and model.metainfo (a dataset class such as "CocoDataset", or a metainfo dict)'
+                f'model.teacher has {count} key points, the student {num_keypoints}: to match them by name, set {key} '
+                '(a dataset class such as "CocoDataset", or a metainfo dict), or give the teacher as the config that '
+                'trained it'
             )
-        if self.skeleton is None or self.student_skeleton is None or self.skeleton.names == self.student_skeleton.names:
-            return None
-        joints = match_joints(self.student_skeleton, self.skeleton)
-        if not (joints >= 0).any():
+        if self.flip_test:
+            known = own or student
+            if known is None:
+                raise UserError(
+                    'model.teacher_flip_test needs to know which joints mirror which: set model.teacher_metainfo, or '
+                    'give the teacher as the config that trained it'
+                )
+            self.flip_indices = list(known.flip_indices)
+
+    def _report(self, joints: Tensor, student: Skeleton, own: Skeleton) -> None:
+        missing = [name for name, joint in zip(student.names, joints) if joint < 0]
+        if len(missing) == len(joints):
             raise UserError(
-                "model.teacher_metainfo and model.metainfo have no joint's name in common, such as "
-                f'{self.skeleton.names[0]} and {self.student_skeleton.names[0]}: give one of them as a metainfo dict '
-                "with the other's names"
+                f'the data sets of model.teacher ({own.dataset}) and of the student ({student.dataset}) have no '
+                f"joint's name in common, such as {own.names[0]} and {student.names[0]} (a number says no place): give "
+                "model.teacher_metainfo as a metainfo dict with the student's names"
             )
-        return joints
+        print_log(
+            f'The teacher ({own.dataset}) teaches {len(joints) - len(missing)} of {len(joints)} joints of '
+            f'{student.dataset}, those of the same name' + (f'; not {", ".join(missing)}' if missing else ''),
+            logger='current',
+        )
+
+    def digest(self) -> str:
+        """See :func:`weights_digest`."""
+        return weights_digest(self.model.state_dict())
 
     def _how_to_get(self) -> str:
         is_file = isinstance(self.config, str) and '::' not in self.config
@@ -157,34 +183,49 @@ class FrozenTeacher:
 
     def _read(self, inputs: Tensor) -> PoseOutputs:
         feats = self.model.extract_feat(inputs)
-        return self.reader(feats, self.model.head.forward(feats))
+        return self.reader(feats, self.reader.head.forward(feats))
 
 
-def _load_skeleton(metainfo: Union[str, dict, None], key: str) -> Optional[Skeleton]:
+def _load_skeleton(metainfo: Union[str, dict, None]) -> Optional[Skeleton]:
     if metainfo is None:
         return None
     try:
         return load_skeleton(metainfo)
     except UserError as error:
-        raise UserError(f'model.{key}: {error}') from error
+        raise UserError(f'model.teacher_metainfo: {error}') from error
+
+
+def load_whole_config(source: Union[str, dict]) -> Any:
+    """A config given as a dict, a file or ``'package::path'``.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    try:
+        return load_config(source) if isinstance(source, str) else source
+    except UserError as error:
+        raise UserError(f'model.teacher: {error}') from error
 
 
 def load_model_config(source: Union[str, dict]) -> dict:
     """The model part of a config given as a dict, a file or ``'package::path'``.
 
     Raises:
-        UserError: There is no such file, or it has no ``model``.
+        UserError: There is no such file, or its model is none that sees one person at a time.
     """
-    try:
-        config: Any = load_config(source) if isinstance(source, str) else source
-    except UserError as error:
-        raise UserError(f'model.teacher: {error}') from error
+    config = load_whole_config(source)
     model = config.get('model', config)
+    reason = _REFUSED.get(model.get('type'))
+    if reason is not None:
+        raise UserError(f'model.teacher: {model["type"]} {reason}')
     if 'backbone' not in model:
         raise UserError('model.teacher: the config has no model with a backbone')
     return model
 
 
-def num_keypoints(head: Any) -> int:
-    """K of a head, or of the head that it refines."""
-    return getattr(head, 'base_head', head).out_channels
+_TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstimator does'
+_REFUSED = dict(
+    BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
+    PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
+    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its exported weights fit",
+)

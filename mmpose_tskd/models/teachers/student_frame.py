@@ -20,8 +20,6 @@ class StudentFrame(nn.Module):
         teacher: The teacher, likewise.
         student_reader: Reads the student's head.
         teacher_reader: Reads the teacher's head.
-        joints: The teacher's joint for each of the student's, K indices, -1 for one that it does not know. None: they
-            have the same joints.
 
     Raises:
         UserError: The two see pictures of different shapes (aspect ratios).
@@ -30,8 +28,7 @@ class StudentFrame(nn.Module):
     order: Tensor
     scale: Tensor
     shift: Tensor
-    joints: Tensor
-    known: Tensor
+    joints: Optional[Tensor]
 
     def __init__(
         self,
@@ -39,7 +36,6 @@ class StudentFrame(nn.Module):
         teacher: Any,
         student_reader: HeadReader,
         teacher_reader: HeadReader,
-        joints: Optional[Tensor] = None,
     ):
         super().__init__()
         size, other = student_reader.input_size, teacher_reader.input_size
@@ -61,10 +57,11 @@ class StudentFrame(nn.Module):
         self.reorders = swaps != they_swap
         self.renormalises = not (torch.allclose(self.scale, torch.ones(1)) and self.shift.abs().max() < 1e-6)
 
-        self.matches = joints is not None
-        joints = torch.zeros(0, dtype=torch.long) if joints is None else joints
-        self.register_buffer('joints', joints.clamp(min=0))
-        self.register_buffer('known', (joints >= 0).float()[None])
+        self.register_buffer('joints', None)
+
+    def match(self, joints: Tensor) -> None:
+        """Takes the teacher's joint for each of the student's, K indices, -1 for one that it does not know."""
+        self.joints = joints.to(self.order.device)
 
     def inputs(self, inputs: Tensor) -> Tensor:
         """N×3×H×W, preprocessed for the student, to what the teacher takes."""
@@ -83,8 +80,9 @@ class StudentFrame(nn.Module):
 
         A joint that the teacher does not know has weight 0; its values are some other joint's.
         """
-        if self.matches:
-            outputs = replace(outputs.select_joints(self.joints), weights=self.known)
+        if self.joints is not None:
+            known = (self.joints >= 0).float()[None]
+            outputs = replace(outputs.select_joints(self.joints.clamp(min=0)), weights=known)
         return replace(outputs, reader=self.reader)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
@@ -65,6 +66,39 @@ def test_features_are_read_at_the_joints_with_aligned_corners():
     assert sample_at(feat, coords).flatten().tolist() == pytest.approx([0.0, 11.0, 6.0, 5.5])
 
 
+@pytest.mark.parametrize('size', [(24, 16), (1, 16), (24, 1), (1, 1), (2, 2)])
+def test_gathered_features_are_grid_samples(size):
+    """Values and gradients, also outside of the map and for maps of one row or column."""
+    feat, coords = torch.randn(2, 5, *size, requires_grad=True), torch.rand(2, 40, 2) * 2.4 - 1.2
+    coords[0, :4] = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
+    expected = F.grid_sample(feat, coords.unsqueeze(2), align_corners=True, padding_mode='border')
+    expected = expected.squeeze(-1).transpose(1, 2)
+    sampled = sample_at(feat, coords)
+    assert torch.allclose(sampled, expected, atol=1e-6)
+    weight = torch.randn_like(sampled)
+    gradients = [torch.autograd.grad((out * weight).sum(), feat)[0] for out in (sampled, expected)]
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_gradient_of_gathered_features_is_deterministic_on_a_gpu(monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        feat = torch.randn(2, 5, 24, 16, device='cuda', requires_grad=True)
+        coords = torch.zeros(2, 400, 2, device='cuda')
+        gradients = [torch.autograd.grad(sample_at(feat, coords).square().sum(), feat)[0] for _ in range(5)]
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+def test_features_at_a_pose_that_is_not_a_number_are_not_numbers():
+    """A run that diverged has to show it, and not end in an index out of bounds."""
+    assert sample_at(torch.randn(1, 2, 4, 3), torch.full((1, 2, 2), float('nan'))).isnan().all()
+
+
 def test_each_step_reads_its_own_map_and_later_steps_follow():
     head = train_a_little(make_head(feature_adaption=False))
     feats = make_feats()
@@ -113,7 +147,7 @@ def test_flip_test_refines_one_pose_in_both_views_and_averages():
     preds = np.concatenate([p.keypoints for p in head.predict(views, samples(), dict(flip_test=True))])
     base = head.base_head.predict(views, samples(), dict(flip_test=True))
     start = np.concatenate([p.keypoints for p in base])
-    confidence = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base])) / head.base_reader.best_score
+    confidence = torch.from_numpy(np.concatenate([p.keypoint_scores for p in base]))
     flipped = confidence[:, samples()[0].metainfo['flip_indices']]
     straight = head.refine(views[0], torch.from_numpy(start), confidence)[-1].detach().numpy()
     mirrored = head.refine(views[1], torch.from_numpy(mirrored_back(start)), flipped)[-1].detach().numpy()
@@ -183,7 +217,7 @@ def test_resampling_reads_later_steps_at_the_refined_pose():
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(metainfo='CrowdPoseDataset'), 'out_channels is 17, but the metainfo has 14'),
+        (dict(metainfo='CrowdPoseDataset'), 'base_head has 17 key points, but the metainfo has 14'),
         (dict(in_channels=(8, 4)), 'one entry a step'),
         (dict(output='both'), 'IGPGCNHead.output'),
         (dict(refine_score_thr=2.0), 'IGPGCNHead.refine_score_thr is a confidence'),

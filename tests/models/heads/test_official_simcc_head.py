@@ -66,7 +66,27 @@ def test_score_is_the_larger_maximum_with_label_smoothing_and_the_smaller_with_a
     x, y = logits(3, 3, size=8, height=5.0), logits(1, 1, size=6, height=1.0)
     high, low = x.softmax(-1).max().item(), y.softmax(-1).max().item()
     assert predict(make_head(STANDARD), (x, y))[1] == pytest.approx(high)
-    assert predict(make_head(GAUSSIAN), (x, y))[1] == pytest.approx(low)
+    gaussian = make_head(GAUSSIAN)
+    assert predict(gaussian, (x, y))[1] == pytest.approx(low / gaussian.best_score)
+
+
+def test_scores_of_all_forms_are_on_one_scale():
+    """A perfect Gaussian of 4 bins has a probability of 0.1 at its top and is as sure as anyone can be."""
+    head = make_head(dict(type='SimCCLabel', input_size=(40, 40), sigma=4.0, normalize=True))
+    target = head.decoder.encode(np.full((1, 2, 2), 20.0))
+    x, y = (torch.from_numpy(target[f'keypoint_{axis}_labels']).clamp(min=1e-20).log() for axis in 'xy')
+    assert x.softmax(-1).max() < 0.11
+    assert predict(head, (x, y))[1] == pytest.approx(1, abs=1e-4)
+    unsure = (x.softmax(-1) + 1 / 80).log(), (y.softmax(-1) + 1 / 80).log()  # half of it is spread over the 80 bins
+    assert predict(head, unsure)[1] == pytest.approx(0.5, abs=0.1)
+    sharper = predict(head, (x * 4, y * 4))[1]
+    assert (sharper == 1).all()
+
+
+def test_label_smoothed_scores_rank_people_beyond_the_smoothed_label():
+    """The published rule: a probability, of which 0.9 is the target and not the top."""
+    scores = [predict(make_head(), (logits(3, size=8, height=h), logits(1, size=6)))[1].item() for h in (6.0, 8.0)]
+    assert 0.9 < scores[0] < scores[1] < 1
 
 
 @pytest.mark.parametrize('ratio', [1, 2, 3])

@@ -156,9 +156,9 @@ def test_only_the_affinities_compare_heatmaps_of_two_sizes():
 
 def test_heatmaps_that_draw_a_joint_differently_are_not_compared():
     student, teacher = outputs(torch.zeros(1, 3, 4, 5)), outputs(torch.zeros(1, 3, 4, 5), sigma=3)
-    with pytest.raises(UserError, match=r"draws a joint as .*sigma=2.0, .*, the teacher's as .*sigma=3.0"):
+    with pytest.raises(UserError, match=r"draws a joint by .*'sigma': 2, .*, the teacher's by .*'sigma': 3"):
         HeatmapMSELoss().check(student, teacher)
-    with pytest.raises(UserError, match="unbiased=False.*, the teacher's as .*unbiased=True"):
+    with pytest.raises(UserError, match="'unbiased': False.*, the teacher's by .*'unbiased': True"):
         HeatmapMSELoss().check(student, outputs(torch.zeros(1, 3, 4, 5), unbiased=True))
     HeatmapMSELoss().check(student, outputs(torch.zeros(1, 3, 4, 5), sigma=2.0))
 

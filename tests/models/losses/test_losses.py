@@ -21,6 +21,7 @@ from mmpose_tskd.models.losses import (
     simcc_kl_loss,
     structure_loss,
 )
+from mmpose_tskd.poses import load_skeleton
 
 LINE = dict(
     dataset_name='line',
@@ -139,12 +140,19 @@ def test_structure_loss_has_a_gradient_where_a_limb_has_no_length():
     assert student.grad.isfinite().all()
 
 
-def test_structure_loss_takes_edges_and_weights_from_metainfo(tmp_path):
-    assert StructureLoss(LINE).edges.tolist() == [[0, 1], [1, 2]]
-    assert StructureLoss(LINE).edge_weights.tolist() == [1, 1]
+def structure(metainfo, **options):
+    """The loss, told the joints."""
+    loss = StructureLoss(**options)
+    loss.set_skeleton(load_skeleton(metainfo), torch.device('cpu'))
+    return loss
+
+
+def test_structure_loss_takes_edges_and_weights_from_the_skeleton(tmp_path):
+    assert structure(LINE).edges.tolist() == [[0, 1], [1, 2]]
+    assert structure(LINE).edge_weights.tolist() == [1, 1]
     # 1 / 0.2 and 1 / 0.4, scaled to a mean of 1
-    assert StructureLoss(LINE, edge_weights='sigma').edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
-    assert StructureLoss(LINE, edge_weights=[1, 5]).edge_weights.tolist() == [1, 5]
+    assert structure(LINE, edge_weights='sigma').edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
+    assert structure(LINE, edge_weights=[1, 5]).edge_weights.tolist() == [1, 5]
     # limb a-b: 0.1 and 0.3 of the box's longer side, b-c: 0.1 and 0.5, so standard deviations of 0.1 and 0.2
     people = [
         dict(bbox=[0, 0, 50, 100], keypoints=[0, 0, 2, 10, 0, 2, 20, 0, 2]),
@@ -153,20 +161,18 @@ def test_structure_loss_takes_edges_and_weights_from_metainfo(tmp_path):
     ]
     ann_file = tmp_path / 'labels.json'
     ann_file.write_text(json.dumps(dict(annotations=people)))
-    loss = StructureLoss(LINE, edge_weights='length_std', ann_file=str(ann_file))
-    loss.check(None, None)
+    loss = structure(LINE, edge_weights='length_std', ann_file=str(ann_file))
     assert loss.edge_weights.tolist() == pytest.approx([4 / 3, 2 / 3])
 
 
 def test_labels_that_structure_loss_takes_its_weights_from_are_needed_for_training_alone(tmp_path):
-    gone = StructureLoss(LINE, edge_weights='length_std', ann_file=str(tmp_path / 'gone.json'))
+    file = tmp_path / 'gone.json'
+    gone = StructureLoss(edge_weights='length_std', ann_file=str(file))
     with pytest.raises(UserError, match='StructureLoss.ann_file: there is no .*gone.json'):
-        gone.check(None, None)
-    (tmp_path / 'gone.json').write_text(
-        json.dumps(dict(annotations=[dict(bbox=[0, 0, 9, 9], keypoints=[1, 1, 2] * 17)]))
-    )
+        gone.set_skeleton(load_skeleton(LINE), torch.device('cpu'))
+    file.write_text(json.dumps(dict(annotations=[dict(bbox=[0, 0, 9, 9], keypoints=[1, 1, 2] * 17)])))
     with pytest.raises(UserError, match='labels 17 key points, the metainfo has 3'):
-        gone.check(None, None)
+        gone.set_skeleton(load_skeleton(LINE), torch.device('cpu'))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ def test_labels_that_structure_loss_takes_its_weights_from_are_needed_for_traini
 )
 def test_structure_loss_refuses_unknown_options(options, message):
     with pytest.raises(UserError, match=message):
-        StructureLoss(LINE, **options)
+        structure(LINE, **options)
 
 
 def test_progressive_loss_weighs_stages_and_masks_joints():
@@ -222,7 +228,7 @@ def test_a_joint_counts_by_the_teachers_weight_and_a_limb_by_both_its_ends():
         joint_weights=[1.0] * 3,
         sigmas=[0.05] * 3,
     )
-    assert StructureLoss(chain, loss_weight=1.0)(student, teacher, None).item() == 2  # 0.5·4 + 0·3
+    assert structure(chain, loss_weight=1.0)(student, teacher, None).item() == 2  # 0.5·4 + 0·3
     one = ProgressivePoseLoss(labelled_only=False)(student, teacher, None)
     all_joints = ProgressivePoseLoss(labelled_only=False)(student, poses(peaks=at), None)
     assert 0 < one < all_joints
@@ -231,7 +237,7 @@ def test_a_joint_counts_by_the_teachers_weight_and_a_limb_by_both_its_ends():
 def test_losses_are_registered_with_the_papers_weights():
     assert MODELS.build(dict(type='FeatureMSELoss', student_channels=1, teacher_channels=1)).loss_weight == 5e-5
     assert MODELS.build(dict(type='PoseL1Loss')).loss_weight == 0.1
-    assert MODELS.build(dict(type='StructureLoss', metainfo='CocoDataset')).loss_weight == 0.1
+    assert MODELS.build(dict(type='StructureLoss')).loss_weight == 0.1
     assert MODELS.build(dict(type='ProgressivePoseLoss')).stage_weights == (0.3, 0.5, 1.0)
 
 

@@ -11,8 +11,9 @@ from mmpose_tskd.models.losses import SimCCLogitKDLoss, simcc_logit_kd_loss
 from mmpose_tskd.poses import PoseOutputs
 
 
-def outputs(simcc=None, heatmaps=None, weights=None):
-    return PoseOutputs(feats=(), reader=None, heatmaps=heatmaps, simcc=simcc, weights=weights)
+def outputs(simcc=None, heatmaps=None, weights=None, **codec):
+    reader = SimpleNamespace(codec=SimpleNamespace(**codec))
+    return PoseOutputs(feats=(), reader=reader, heatmaps=heatmaps, simcc=simcc, weights=weights)
 
 
 @pytest.fixture
@@ -116,3 +117,13 @@ def test_it_compares_bins_of_one_number(student, teacher, message):
     loss.check(bins(6, 8), bins(6, 8))
     with pytest.raises(UserError, match=f'^SimCCLogitKDLoss .*{message}'):
         loss.check(student, teacher)
+
+
+def test_bins_that_encode_a_joint_differently_are_not_compared():
+    """Equal poses would cost something: 3.35 between a label-smoothed teacher and RTMPose's Gaussian."""
+    smoothed, gaussian = ((torch.zeros(1, 3, 6), torch.zeros(1, 3, 8)) for _ in range(2))
+    teacher = outputs(smoothed, smoothing_type='standard', sigma=6.0, label_smooth_weight=0.1)
+    student = outputs(gaussian, smoothing_type='gaussian', sigma=6.0, label_smooth_weight=0.0)
+    SimCCLogitKDLoss().check(student, student)
+    with pytest.raises(UserError, match="draws a joint by .*gaussian.*, the teacher's by .*standard.*use PoseL1Loss"):
+        SimCCLogitKDLoss().check(student, teacher)

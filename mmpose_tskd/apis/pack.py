@@ -1,0 +1,167 @@
+"""What one publishes of a trained estimator, in one folder."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config
+
+from ..deploy.onnx_file import require
+from ..engine.atomic_backend import AtomicLocalBackend
+from ..errors import UserError
+from .complexity import model_complexity, plain_student
+from .environment import versions
+from .export import Exported, export_onnx, load_estimator
+
+FORMS = ('coords', 'rtmlib')
+
+
+def pack(
+    work_dir: str,
+    out: str,
+    config: Optional[str] = None,
+    results: Optional[str] = None,
+    command: str = '',
+    cfg_options: Optional[dict] = None,
+) -> List[Path]:
+    """Writes weights, plain config, ONNX files, mmdeploy's folder and a model card.
+
+    Args:
+        work_dir: A run's folder: its best checkpoint, else its last, is taken, and its config.
+        out: The folder to write to, which must not hold a pack yet.
+        config: The plain config, where the run's own is not an estimator (stage 2) or is not in the folder.
+        results: A JSON file of metrics, such as ``tools/test.py --out`` writes, for the card.
+        command: How this was called, for the card.
+        cfg_options: Changes to the config.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: A file is missing, or what is exported differs from PyTorch.
+    """
+    (safetensors,) = require('safetensors.torch')
+    folder = Path(out)
+    if (folder / 'README.md').exists():
+        raise UserError(f'--out {out} holds a pack already: name another folder')
+    config = config or _config_of(Path(work_dir))
+    estimator = load_estimator(config, work_dir, cfg_options)
+    metrics = _read_results(results)
+    plain = _plain_config(estimator.cfg)
+    name = folder.resolve().name
+    weights = {key: value.contiguous() for key, value in estimator.model.state_dict().items()}
+    meta = dict(keypoints=json.dumps(estimator.skeleton.names), sha256=estimator.digest)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        plain.dump(str(folder / f'{name}.py'))
+    except OSError as error:
+        raise UserError(f'--out {out} cannot be written to: {error}') from error
+    checkpoint = folder / f'{name}.pth'
+    torch.save(dict(meta=dict(mmpose_tskd_version=versions()['mmpose_tskd']), state_dict=weights), checkpoint)
+    safetensors.save_file(weights, folder / f'{name}.safetensors', metadata=meta)
+    exported = {form: export_onnx(plain, str(checkpoint), str(folder / f'{name}_{form}.onnx'), form) for form in FORMS}
+    exported['mmdeploy'] = export_onnx(plain, str(checkpoint), str(folder / 'mmdeploy'), 'mmdeploy')
+    files = sorted(path for path in folder.rglob('*') if path.is_file())
+    size = model_complexity(plain.model, plain.codec.input_size) if 'codec' in plain else None
+    facts = dict(
+        name=name,
+        head=plain.model.head.type,
+        backbone=plain.model.backbone.type,
+        keypoints=', '.join(estimator.skeleton.names),
+        size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs a person',
+        data=plain.get('dataset_type', plain.test_dataloader.dataset.type),
+        command=command,
+        versions=', '.join(f'{key} {value}' for key, value in versions().items()),
+    )
+    card = _card(facts, metrics, exported, [(path.relative_to(folder), path) for path in files])
+    AtomicLocalBackend().put_text(card, str(folder / 'README.md'))
+    return [*files, folder / 'README.md']
+
+
+def _config_of(work_dir: Path) -> str:
+    if not work_dir.is_dir():
+        raise UserError(f"there is no work folder {work_dir}: give a run's")
+    configs = sorted(work_dir.glob('*.py'))
+    if len(configs) != 1:
+        found = ', '.join(path.name for path in configs) or 'none'
+        raise UserError(
+            f'{work_dir} should hold one config, its run writes it there; found: {found}. Name it by --config'
+        )
+    return str(configs[0])
+
+
+def _read_results(results: Optional[str]) -> Dict[str, float]:
+    if results is None:
+        return {}
+    try:
+        content = json.loads(Path(results).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f'--results {results} cannot be read: {error}') from error
+    return {key: value for key, value in content.items() if isinstance(value, (int, float))}
+
+
+def _plain_config(cfg: Config) -> Config:
+    """The config without its training: the plain estimator, its test set and evaluator."""
+    kept: Tuple[str, ...] = (
+        'default_scope',
+        'custom_imports',
+        'codec',
+        'dataset_type',
+        'data_mode',
+        'data_root',
+        'val_pipeline',
+    )
+    kept += ('val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator', 'val_cfg', 'test_cfg')
+    plain = Config({key: cfg[key] for key in kept if key in cfg})
+    plain.model = plain_student(cfg.model)
+    plain.model.backbone.init_cfg = None
+    plain.custom_imports = dict(imports=['mmpose_tskd'])
+    # MMPose looks for the joints' names here
+    plain.train_dataloader = dict(
+        dataset={k: cfg.test_dataloader.dataset[k] for k in ('type', 'metainfo') if k in cfg.test_dataloader.dataset}
+    )
+    return plain
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, Exported], files: Sequence[Any]) -> str:
+    """The model card, in Markdown; what only its maker knows is to be filled in."""
+    lines = [f'# {facts["name"]}', '']
+    lines += [f'A top-down pose estimator: {facts["backbone"]} with {facts["head"]}. {facts["size"]}', '']
+    lines += [f'Key points: {facts["keypoints"]}.', '', '## To be filled in', '']
+    lines += [
+        f'- Training data ({facts["data"]}), their licence and what they allow:',
+        '- Licence of these weights:',
+        '- Initialisation, teacher, and their licences:',
+        '- What it is for, what it is not for, and where it fails:',
+        '',
+        '## Metrics',
+        '',
+    ]
+    if metrics:
+        lines += ['| metric | value |', '|---|---|', *(f'| {key} | {value:.4f} |' for key, value in metrics.items())]
+    else:
+        lines += ['To be filled in: give `tools/pack.py` the file that `tools/test.py --out` writes.']
+    lines += ['', '## Files', '', '| file | bytes | SHA-256 |', '|---|---|---|']
+    lines += [f'| {name} | {path.stat().st_size:,} | `{_sha256(path)}` |' for name, path in files]
+    lines += ['', '## Checked as they were exported', '']
+    lines += [
+        '| format | differs from PyTorch by up to | on | milliseconds a person, one thread |',
+        '|---|---|---|---|',
+    ]
+    for form, outcome in exported.items():
+        agreement, what = (
+            (outcome.real, 'people of the test set') if outcome.real else (outcome.random, 'random pictures')
+        )
+        assert agreement is not None
+        lines.append(
+            f'| {form} | {agreement.pixels:.2g} input pixels | {agreement.people} {what} | {outcome.latency_ms:.1f} |'
+        )
+    lines += ['', f'Made by `{facts["command"]}` with {facts["versions"]}.', '']
+    return '\n'.join(lines)

@@ -1,0 +1,68 @@
+from pathlib import Path
+from typing import Optional
+
+from mmengine.logging import print_log
+
+from ..errors import UserError
+from .reading import is_url, read_checkpoint
+
+
+def find_checkpoint(source: str) -> str:
+    """The checkpoint that a path means.
+
+    Args:
+        source: A file, a URL, or the work folder of a run: its best checkpoint, else its last.
+
+    Raises:
+        UserError: There is none.
+    """
+    if is_url(source):
+        return source
+    path = Path(source)
+    if path.is_file():
+        return str(path)
+    if not path.is_dir():
+        raise UserError(f'there is no checkpoint or work folder {source}')
+    best = sorted(path.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+    last = str(best[-1]) if best else find_resumable(source)
+    if last is None:
+        raise UserError(
+            f'the work folder {source} holds no best_*.pth and no last_checkpoint: has its run saved anything yet?'
+        )
+    return last
+
+
+def find_resumable(work_dir: str) -> Optional[str]:
+    """The checkpoint that a stopped run goes on from: the one noted in ``last_checkpoint``, else its newest whole one.
+
+    MMEngine writes that note, and removes old checkpoints, in steps that a kill can come between. It is looked up by
+    its name alone, so that a folder can be copied or moved.
+
+    Returns:
+        None where the folder has no checkpoint.
+
+    Raises:
+        UserError: There are checkpoints or a note, and none of them can be used.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    noted = Path(note.read_text().strip()).name if note.is_file() else ''
+    if noted and (folder / noted).is_file():
+        return str(folder / noted)
+    files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth'), *folder.glob('interrupted.pth')]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        if _is_whole(str(file)):
+            return str(file)
+    if files or noted:
+        what = f'{noted}, which {note} names, is not in it' if noted else 'all of its checkpoints are damaged'
+        raise UserError(f'{work_dir} has nothing to go on from: {what}. To begin anew, name another work folder')
+    return None
+
+
+def _is_whole(file: str) -> bool:
+    try:
+        read_checkpoint(file)
+    except UserError as error:
+        print_log(f'{error}; an older one is looked for', logger='current')
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""Whether an exported file says what PyTorch says."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .formats import Format
+from .network import PoseNetwork
+from .onnx_file import OnnxSession
+
+SCORE_TOLERANCE = 0.01
+
+
+class Agreement(NamedTuple):
+    """The largest differences between a file and PyTorch."""
+
+    pixels: float  # of a key point's x or y, input pixels
+    score: float  # of a confidence
+    people: int  # that were compared
+
+
+def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: Tensor, batch: int = 16) -> Agreement:
+    """Compares what a file says of people with what PyTorch does.
+
+    A joint of confidence 0, which was not found, has no place to compare. PyTorch gives each joint two places, the
+    second one with the picture's pixels moved by a millionth, and the nearer one counts: where two bins tie, rounding
+    decides.
+
+    Args:
+        session: The file.
+        reference: The network, in fp32, given pixels.
+        form: The file's.
+        crops: BGR pixels, N×3×H×W, uint8.
+        batch: How many people at a time.
+    """
+    pixels = score = 0.0
+    for people in crops.split(batch):
+        keypoints, scores = form.decode(session(session.prepare(people)))
+        with torch.no_grad():
+            first, second = (reference.read(people.float() * factor) for factor in (1.0, 1 + 1e-6))
+        apart = [np.abs(keypoints - form.expected(outputs).numpy()) for outputs in (first, second)]
+        found = first.confidence.numpy() > 0
+        pixels = max(pixels, float((np.minimum(*apart) * found[..., None]).max()))
+        score = max(score, float(np.abs(scores - first.confidence.numpy()).max()))
+    return Agreement(pixels, score, len(crops))
+
+
+def check(agreement: Agreement, tolerance: float, what: str) -> None:
+    """Refuses a file that differs.
+
+    Raises:
+        UserError: By more than the tolerance, in pixels, or a confidence by more than 0.01.
+    """
+    if not (agreement.pixels <= tolerance and agreement.score <= SCORE_TOLERANCE):
+        raise UserError(
+            f'the exported file is not kept: on {agreement.people} {what} its key points differ from those of PyTorch '
+            f'by up to {agreement.pixels:.3g} input pixels (allowed: {tolerance}), its confidences by up to '
+            f'{agreement.score:.2g} (allowed: {SCORE_TOLERANCE})'
+        )

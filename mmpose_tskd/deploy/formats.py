@@ -1,0 +1,101 @@
+"""The forms in which runtimes take a pose, and how they read it."""
+
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..poses import PoseOutputs
+from .network import Normalization
+
+# What rtmlib's RTMPose class subtracts and divides by: for RGB, but it reads pictures as BGR and never turns them.
+RTMLIB = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=False)
+RTMLIB_BINS = 2.0  # bins a pixel, fixed in rtmlib
+Answer = Tuple[Tensor, Tensor]
+Pose = Tuple[np.ndarray, np.ndarray]  # key points N×K×2 and confidences N×K
+
+
+class Format(NamedTuple):
+    """One form of a file.
+
+    Args:
+        outputs: The names of its two outputs.
+        answer: What it says of a batch.
+        decode: How the runtime reads that: key points N×K×2 and confidences N×K.
+        expected: The key points that it should come to, N×K×2.
+        tolerance: By how many input pixels it may differ from them.
+        given: How the runtime normalises pictures; None where it can be told.
+        decoded: Its key points are what the codec's ``decode`` returns, which is not input pixels for UDP.
+    """
+
+    outputs: Tuple[str, str]
+    answer: Callable[[PoseOutputs], Answer]
+    decode: Callable[[Sequence[np.ndarray]], Pose]
+    expected: Callable[[PoseOutputs], Tensor]
+    tolerance: float
+    given: Optional[Normalization] = None
+    decoded: bool = False
+
+
+def _peaks(outputs: PoseOutputs) -> Tensor:
+    return outputs.peaks
+
+
+def _decoded(outputs: PoseOutputs) -> Tensor:
+    """What the codec's ``decode`` returns, which MMPose's (and mmdeploy's) way back to the picture expects."""
+    reader: Any = outputs.reader  # of a head, since a student's frame is not exported
+    return reader.decoded(outputs.peaks)
+
+
+def _within_bins(outputs: PoseOutputs) -> Tensor:
+    """Bins reach to half a pixel from the far border: a joint beyond them is read at the border."""
+    sides = [
+        coords.clamp(0, size - 1 / RTMLIB_BINS) for coords, size in zip(outputs.peaks.unbind(-1), outputs.input_size)
+    ]
+    return torch.stack(sides, dim=-1)
+
+
+def say_coords(outputs: PoseOutputs) -> Answer:
+    """Key points N×K×2, input pixels, and confidences N×K."""
+    return _peaks(outputs), outputs.confidence
+
+
+def say_decoded(outputs: PoseOutputs) -> Answer:
+    """Key points N×K×2 as the codec decodes them, and confidences N×K."""
+    return _decoded(outputs), outputs.confidence
+
+
+def say_simcc(outputs: PoseOutputs, sigma: float = 4.0) -> Answer:
+    """Two vectors of bins whose highest one is the key point's and as high as its confidence.
+
+    With b the bin next to the coordinate, ``confidence · exp(-(j - b)² / 2σ²)``. Reading them back is off by half a bin
+    at most.
+
+    Returns:
+        N×K×2W and N×K×2H.
+    """
+    vectors = []
+    for coords, size in zip(outputs.peaks.unbind(-1), outputs.input_size):
+        bins = torch.arange(round(RTMLIB_BINS * size), device=coords.device, dtype=coords.dtype)
+        nearest = (coords * RTMLIB_BINS).round().clamp(0, len(bins) - 1)[..., None]
+        vectors.append(outputs.confidence[..., None] * torch.exp(-((bins - nearest) ** 2) / (2 * sigma**2)))
+    return vectors[0], vectors[1]
+
+
+def _as_they_are(values: Sequence[np.ndarray]) -> Pose:
+    return values[0], values[1]
+
+
+def _by_argmax(values: Sequence[np.ndarray]) -> Pose:
+    """As rtmlib does; its score is the mean of the two maxima."""
+    x, y = values
+    return np.stack([x.argmax(-1), y.argmax(-1)], axis=-1) / RTMLIB_BINS, (x.max(-1) + y.max(-1)) / 2
+
+
+FORMATS: Dict[str, Format] = dict(
+    coords=Format(('keypoints', 'scores'), say_coords, _as_they_are, _peaks, 0.05),
+    rtmlib=Format(('simcc_x', 'simcc_y'), say_simcc, _by_argmax, _within_bins, 0.3, given=RTMLIB),
+    # its post-processor takes coordinates and scores by these names
+    mmdeploy=Format(('simcc_x', 'simcc_y'), say_decoded, _as_they_are, _decoded, 0.05, decoded=True),
+)

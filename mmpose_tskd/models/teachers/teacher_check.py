@@ -1,0 +1,73 @@
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from ...poses import PoseOutputs
+
+
+class TeacherCheck:
+    """Compares a teacher with the labels of the first batches of training, once there are enough people in them.
+
+    A joint counts as found where the teacher is, in the median, a fifth nearer to the label than a guess that has not
+    seen the picture: the mean of the other people's labels.
+
+    Args:
+        people: To wait for.
+        labels: That a joint needs among them to be judged.
+    """
+
+    def __init__(self, people: int = 32, labels: int = 8):
+        self.people = people
+        self.labels = labels
+        self.seen: List[Sequence[Tensor]] = []
+        self.is_done = False
+
+    @torch.no_grad()
+    def __call__(
+        self, label: PoseOutputs, mask: Tensor, teacher: PoseOutputs, names: Optional[Sequence[str]]
+    ) -> Optional[str]:
+        """Takes up a batch.
+
+        Args:
+            label: The targets, as if the student had put them out.
+            mask: N×K, which of them there are.
+            teacher: The teacher's outputs.
+            names: The joints', where they are known.
+
+        Returns:
+            What is wrong with the teacher, None while that is not known or nothing is.
+        """
+        if teacher.weights is not None:
+            mask = mask & (teacher.weights > 0)
+        self.seen.append((label.peaks, teacher.peaks, mask))
+        if sum(len(mask) for _, _, mask in self.seen) < self.people:
+            return None
+        self.is_done = True
+        labels, poses, mask = (torch.cat(list(parts)) for parts in zip(*self.seen))
+        self.seen = []
+        count = mask.sum(0)
+        mean = (labels * mask[..., None]).sum(0) / count[:, None].clamp(min=1)
+        guessed = (labels - mean) * (count / (count - 1).clamp(min=1))[:, None]  # the mean without the person
+        own, by_guess = (_median(error.norm(dim=-1), mask) for error in (poses - labels, guessed))
+        lost = ((count >= self.labels) & (own > 0.8 * by_guess)).nonzero().flatten().tolist()
+        if not lost:
+            return None
+        said = []
+        for k in lost:
+            text = f'{names[k] if names else k} (off by {own[k]:.0f} pixels, the mean by {by_guess[k]:.0f}'
+            others = _median((poses - labels[:, k : k + 1]).norm(dim=-1), mask[:, k : k + 1])
+            nearest = int(others.argmin())
+            if others[nearest] < own[k] / 2:
+                text += f'; its joint {names[nearest] if names else nearest} is nearer, {others[nearest]:.0f}'
+            said.append(f'{text})')
+        shown = ', '.join(said[:8]) + (', ...' if len(said) > 8 else '')
+        return (
+            f'in the first {len(labels)} people {len(lost)} of {int((count >= self.labels).sum())} labelled joints are '
+            f"hardly nearer to their labels than the mean of the other people's is: {shown}"
+        )
+
+
+def _median(error: Tensor, mask: Tensor) -> Tensor:
+    """K: the median over the people of whom a joint is labelled, in pixels."""
+    return error.masked_fill(~mask, float('nan')).nanmedian(0).values

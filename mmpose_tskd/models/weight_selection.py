@@ -1,0 +1,46 @@
+import torch
+from torch import Tensor, nn
+
+
+def select_evenly(values: Tensor, shape: torch.Size) -> Tensor:
+    """Every n-th entry of a tensor along each dimension, so many that it has the given shape.
+
+    Args:
+        values: A tensor at least as large in every dimension.
+        shape: Of the same number of dimensions.
+
+    Example:
+        >>> select_evenly(torch.arange(8), torch.Size([4]))
+        tensor([0, 2, 4, 6])
+    """
+    for dim, (wanted, given) in enumerate(zip(shape, values.shape)):
+        if wanted != given:
+            indices = torch.arange(wanted, device=values.device) * given // wanted
+            values = values.index_select(dim, indices)
+    return values
+
+
+@torch.no_grad()
+def select_weights(student: nn.Module, teacher: nn.Module) -> int:
+    """Starts a network from a selection of the weights of a larger one of its own family.
+
+    Each of the student's entries (parameters and batch-norm statistics) takes every n-th entry of the teacher's of the
+    same name, along each dimension. A channel that leaves one layer is thereby the channel that enters the next one, so
+    that the student computes a thinned-out version of what the teacher does. The uniform selection of `Initializing
+    Models with Larger Ones <https://arxiv.org/abs/2311.18823>`_ (Xu et al., ICLR 2024).
+
+    Args:
+        student: The network to start.
+        teacher: A trained one. Entries that it has not, or has in fewer dimensions or smaller, are left as they are.
+
+    Returns:
+        The number of the student's entries that were taken from the teacher.
+    """
+    given, taken = teacher.state_dict(), 0
+    for name, own in student.state_dict().items():
+        values = given.get(name)
+        if values is None or values.ndim != own.ndim or any(a > b for a, b in zip(own.shape, values.shape)):
+            continue
+        own.copy_(select_evenly(values, own.shape))
+        taken += 1
+    return taken

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from typing import Any, List, Sequence, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from .outputs import PoseOutputs
+from .reader import HeadReader, flip_coords
+
+
+class RegressionReader(HeadReader):
+    """Reads heads that put out coordinates: :class:`RegressionHead`, :class:`RLEHead` and the integral ones.
+
+    The coordinates are shares of the input's width and height. A head that also tells how uncertain it is of them (RLE)
+    is as confident as its codec makes it, 1 less the mean of the two sigmas; the others are always sure.
+
+    Args:
+        head: The head; its ``decoder`` is :class:`RegressionLabel` or :class:`IntegralRegressionLabel`.
+    """
+
+    best_score = 1.0
+
+    def __init__(self, head: Any):
+        self.head = head
+        self.codec = head.decoder
+        self.input_size = tuple(getattr(self.codec, 'keypoint_codec', self.codec).input_size)
+
+    @property
+    def num_keypoints(self) -> int:
+        return self.head.num_joints
+
+    def __call__(self, feats: Tuple[Tensor, ...], output: Union[Tensor, Tuple[Tensor, Tensor]]) -> PoseOutputs:
+        coords = output[0] if isinstance(output, tuple) else output  # an integral head puts out its maps, too
+        output = coords.float()
+        sure = torch.ones_like(output[..., 0]) if output.shape[-1] == 2 else 1 - output[..., 2:].sigmoid().mean(-1)
+        coords = output[..., :2] * output.new_tensor(self.input_size)
+        return PoseOutputs(feats=feats, reader=self, keypoints=torch.cat([coords, sure[..., None]], dim=-1))
+
+    def labels(self, data_samples: Sequence) -> PoseOutputs:
+        """A batch's targets, as if a network had put them out."""
+        return self((), torch.cat([s.gt_instance_labels.keypoint_labels for s in data_samples]))
+
+    def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
+        """The coordinates and their confidence averaged with those for the mirrored picture."""
+        own, other = outputs.require_keypoints(), mirrored.require_keypoints()
+        coords = flip_coords(other[..., :2], flip_indices, self.input_size[0])
+        other = torch.cat([coords, other[:, flip_indices, 2:]], dim=-1)
+        return replace(outputs, keypoints=(own + other) / 2)
+
+    def coords(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.require_keypoints()[..., :2]
+
+    def peaks(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.require_keypoints()[..., :2].detach()
+
+    def scores(self, outputs: PoseOutputs) -> Tensor:
+        return outputs.require_keypoints()[..., 2].detach()

@@ -1,0 +1,68 @@
+"""What one publishes of a run, in one folder."""
+# ruff: noqa: F811
+
+import json
+import shutil
+
+import pytest
+import torch
+from mmpose.apis import init_model
+from saved_estimators import save_estimator, tracing  # noqa: F401
+
+pytest.importorskip('onnxruntime')
+safetensors = pytest.importorskip('safetensors.torch')
+
+from mmpose_tskd.apis.pack import pack  # noqa: E402
+from mmpose_tskd.errors import UserError  # noqa: E402
+
+
+@pytest.fixture
+def run(save_estimator, tmp_path):
+    """A work folder: a config and the checkpoint that its run noted."""
+    saved = save_estimator('simcc')
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    shutil.copy(saved.config, folder / 'config.py')
+    shutil.copy(saved.checkpoint, folder / 'best_coco_AP_epoch_1.pth')
+    return folder, saved
+
+
+def test_a_pack_holds_the_same_weights_in_every_form_and_says_what_it_is(run, tracing, tmp_path):
+    folder, saved = run
+    (tmp_path / 'results.json').write_text(json.dumps({'coco/AP': 0.25}))
+    out = tmp_path / 'my_pose'
+    files = pack(str(folder), str(out), results=str(tmp_path / 'results.json'), command='python tools/pack.py run')
+    names = {str(path.relative_to(out)) for path in files}
+    forms = {f'my_pose{end}' for end in ('.py', '.pth', '.safetensors', '_coords.onnx', '_rtmlib.onnx')}
+    assert names == forms | {
+        f'mmdeploy/{name}' for name in ('end2end.onnx', 'deploy.json', 'pipeline.json', 'detail.json')
+    } | {'README.md'}
+    model = init_model(str(out / 'my_pose.py'), str(out / 'my_pose.pth'), device='cpu')
+    stored = safetensors.load_file(out / 'my_pose.safetensors')
+    for name, value in saved.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value) and torch.equal(stored[name], value)
+    assert model.dataset_meta['keypoint_id2name'][0] == 'nose'
+    assert (
+        'train_pipeline' not in (out / 'my_pose.py').read_text()
+        and 'optim_wrapper' not in (out / 'my_pose.py').read_text()
+    )
+    card = (out / 'README.md').read_text()
+    assert '| coco/AP | 0.2500 |' in card and 'python tools/pack.py run' in card and 'Licence of these weights:' in card
+    for path in files:
+        assert path.name == 'README.md' or str(path.relative_to(out)) in card
+    assert card.count('people of the test set') == 3 and 'input pixels' in card
+
+
+def test_mistakes_are_named(run, tmp_path):
+    folder, _ = run
+    with pytest.raises(UserError, match='there is no work folder gone'):
+        pack('gone', str(tmp_path / 'out'))
+    with pytest.raises(UserError, match='--results gone.json cannot be read'):
+        pack(str(folder), str(tmp_path / 'out'), results='gone.json')
+    shutil.copy(folder / 'config.py', folder / 'other.py')
+    with pytest.raises(UserError, match=r'should hold one config, .* found: config.py, other.py. Name it by --config'):
+        pack(str(folder), str(tmp_path / 'out'))
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'README.md').write_text('')
+    with pytest.raises(UserError, match='holds a pack already'):
+        pack(str(folder), str(tmp_path / 'full'))

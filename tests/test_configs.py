@@ -15,8 +15,12 @@ from mmpose_tskd.apis.complexity import model_complexity
 from mmpose_tskd.models.teachers import load_model_config
 
 CONFIGS = sorted(str(path.relative_to(REPO / 'configs')) for path in REPO.glob('configs/**/*.py'))
-# recipes with MMPose's own models: test_recipes.py
-RUNNABLE = [name for name in CONFIGS if not name.startswith(('_base_', 'recipes/c')) or 'distill-init' in name]
+# recipes with MMPose's own models: test_recipes.py; from records: test_record_recipes.py
+RUNNABLE = [
+    name
+    for name in CONFIGS
+    if not name.startswith(('_base_', 'recipes/c', 'recipes/records')) or 'distill-init' in name
+]
 
 # Millions of parameters of the deployed model, counted once; those of COCO are the known sizes of SimCC HRNet.
 PARAMETERS = {

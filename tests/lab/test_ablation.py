@@ -326,6 +326,18 @@ def by_scheme(results):
     return {(record['scheme'], record['seed']): record for record in records(results).values()}
 
 
+def test_a_scheme_from_a_record_runs_no_teacher_and_each_record_is_a_run_of_its_own(spec):
+    def scheme(file):
+        teacher = {'_delete_': True, 'type': 'RecordedTeacher', 'file': file}
+        options = {'model.teacher': teacher, 'model.teacher_checkpoint': None}
+        return dict(config='stage2', student='scheme4', options=options)
+
+    plan = make_plan(spec(one=scheme('one.json'), other=scheme('other.json')), seeds=[0], schemes=['one', 'other'])
+    one, other = (next(run for run in plan.runs.values() if run.scheme == name) for name in ('one', 'other'))
+    assert list(one.needs) == ['student'] and one.cfg.model.teacher.file == 'one.json'
+    assert one.hash != other.hash
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """An ablation whose command was killed in the middle of a run, and then given again: its folder.

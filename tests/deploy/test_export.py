@@ -310,10 +310,10 @@ def test_a_head_that_no_reader_knows_and_a_damaged_checkpoint_are_named(save_est
     (tmp_path / 'damaged.pth').write_bytes(b'nothing')
     with pytest.raises(UserError, match='damaged.pth'):
         export_onnx(saved.config, str(tmp_path / 'damaged.pth'), out)
-    megvii = dict(type='MegviiHeatmap', input_size=INPUT_SIZE, heatmap_size=(16, 24), kernel_size=3)
-    with pytest.raises(UserError, match='no reader knows the codec MegviiHeatmap'):
+    bottom_up = dict(type='AssociativeEmbedding', input_size=INPUT_SIZE, heatmap_size=(16, 24), sigma=2)
+    with pytest.raises(UserError, match='no reader knows the codec AssociativeEmbedding'):
         export_onnx(
-            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**megvii, '_delete_': True}}
+            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**bottom_up, '_delete_': True}}
         )
 
 

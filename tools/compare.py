@@ -17,8 +17,6 @@ def main() -> None:
     parser.add_argument('--out', default='work_dirs/comparison', help='the folder to write to; default: %(default)s')
     parser.add_argument('--pictures', type=int, default=24, help='how many; default: %(default)s')
 
-    from mmpose_tskd.apis.tools import reporting_mistakes
-
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
@@ -28,6 +26,7 @@ def main() -> None:
     warnings.simplefilter('ignore')  # of the libraries about one another
 
     from mmpose_tskd.apis.compare import compare_models
+    from mmpose_tskd.apis.tools import reporting_mistakes
     from mmpose_tskd.checkpoints import trusting_checkpoints
     from mmpose_tskd.errors import UserError
 

@@ -24,8 +24,6 @@ def main() -> None:
 
     from mmengine.config import DictAction
 
-    from mmpose_tskd.apis.tools import reporting_mistakes
-
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help="changes to the config, as MMPose's tools")
     parser.add_argument(
         '--trust-checkpoint',
@@ -36,6 +34,7 @@ def main() -> None:
     warnings.simplefilter('ignore')  # of the libraries about one another
 
     from mmpose_tskd.apis.export import export_onnx, print_exported
+    from mmpose_tskd.apis.tools import reporting_mistakes
     from mmpose_tskd.checkpoints import trusting_checkpoints
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):

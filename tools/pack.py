@@ -15,8 +15,6 @@ def main() -> None:
 
     from mmengine.config import DictAction
 
-    from mmpose_tskd.apis.tools import reporting_mistakes
-
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help="changes to the config, as MMPose's tools")
     parser.add_argument(
         '--trust-checkpoint',
@@ -27,6 +25,7 @@ def main() -> None:
     warnings.simplefilter('ignore')  # of the libraries about one another
 
     from mmpose_tskd.apis.pack import pack
+    from mmpose_tskd.apis.tools import reporting_mistakes
     from mmpose_tskd.checkpoints import trusting_checkpoints
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):

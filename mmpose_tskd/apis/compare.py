@@ -14,7 +14,6 @@ from mmpose.registry import TRANSFORMS
 from torch import Tensor
 from xtcocotools.coco import COCO
 
-from ..datasets.label_checks import COCO_KEYS
 from ..deploy.onnx_file import OnnxSession
 from ..deploy.people import crop_options
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -64,7 +63,7 @@ class _Cropper:
         """BGR pixels N×3×H×W, and center and scale of each person's crop."""
         cut = [self.pipeline(dict(img=picture, bbox=box[None], bbox_score=np.ones(1))) for box in boxes]
         crops = torch.stack([torch.from_numpy(np.ascontiguousarray(c['img'].transpose(2, 0, 1))) for c in cut])
-        return crops, *(np.stack([c[key] for c in cut]) for key in ('input_center', 'input_scale'))
+        return crops, np.stack([c['input_center'] for c in cut]), np.stack([c['input_scale'] for c in cut])
 
     def back(self, coords: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """N×K×2, input pixels, to the picture's."""
@@ -77,7 +76,7 @@ class TorchColumn:
     def __init__(self, config: str, checkpoint: str):
         estimator = load_estimator(config, checkpoint)
         self.model, self.skeleton = estimator.model, estimator.skeleton
-        self.reader = build_reader(self.model.head)
+        self.reader: Any = build_reader(self.model.head)
         self.cropper = _Cropper(self.reader.input_size, **crop_options(estimator.cfg))
 
     def graph(self) -> List[Dict[str, Any]]:
@@ -99,7 +98,8 @@ class TorchColumn:
                 poses = [self.reader.base.peaks(outputs), *outputs.refined]
             bins = None
             if outputs.simcc is not None:
-                bins = tuple(vector.float().softmax(-1).numpy() for vector in outputs.simcc)
+                x, y = (vector.float().softmax(-1).numpy() for vector in outputs.simcc)
+                bins = (x, y)
         return Said(
             tuple(self.cropper.back(pose.numpy(), center, scale) for pose in poses),
             outputs.confidence.numpy(),
@@ -232,8 +232,8 @@ def _read_labels(labels: str) -> COCO:
         content = json.loads(Path(labels).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'--labels {labels} cannot be read: {error}') from error
-    if not isinstance(content, dict) or not all(key in content for key in COCO_KEYS):
-        raise UserError(f'--labels {labels} is not in COCO format: it needs {", ".join(COCO_KEYS)}')
+    if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= set(content):
+        raise UserError(f'--labels {labels} is not in COCO format: it needs images, annotations and categories')
     coco = COCO()
     coco.dataset = content
     coco.createIndex()
@@ -331,8 +331,9 @@ def _pack_bins(answer: Said, zoom: float) -> Optional[List[Dict[str, Any]]]:
 
 def _rounded(values: Any, digits: int) -> List[Any]:
     """For JSON, which knows no NaN."""
-    array = np.round(np.asarray(values, dtype=np.float64), digits)
-    return np.where(np.isnan(array), None, array.astype(object)).tolist()
+    array = np.round(np.asarray(values, dtype=np.float64), digits).astype(object)
+    array[np.isnan(array.astype(np.float64))] = None
+    return array.tolist()
 
 
 def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
@@ -345,7 +346,8 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
     )
     for i, row in enumerate(shown):
         content = np.frombuffer(base64.b64decode(row['picture'].split(',')[1]), dtype=np.uint8)
-        picture = cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        decoded: Any = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         for j, title in enumerate(titles):
             ax = axes[i, j]
             ax.imshow(picture)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -105,7 +105,15 @@ def _read_results(results: Optional[str]) -> Dict[str, float]:
 
 def _plain_config(cfg: Config) -> Config:
     """The config without its training: the plain estimator, its test set and evaluator."""
-    kept = ('default_scope', 'custom_imports', 'codec', 'dataset_type', 'data_mode', 'data_root', 'val_pipeline')
+    kept: Tuple[str, ...] = (
+        'default_scope',
+        'custom_imports',
+        'codec',
+        'dataset_type',
+        'data_mode',
+        'data_root',
+        'val_pipeline',
+    )
     kept += ('val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator', 'val_cfg', 'test_cfg')
     plain = Config({key: cfg[key] for key in kept if key in cfg})
     plain.model = plain_student(cfg.model)

@@ -1,6 +1,6 @@
 """The forms in which runtimes take a pose, and how they read it."""
 
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -44,7 +44,8 @@ def _peaks(outputs: PoseOutputs) -> Tensor:
 
 def _decoded(outputs: PoseOutputs) -> Tensor:
     """What the codec's ``decode`` returns, which MMPose's (and mmdeploy's) way back to the picture expects."""
-    return outputs.reader.decoded(outputs.peaks)
+    reader: Any = outputs.reader  # of a head, since a student's frame is not exported
+    return reader.decoded(outputs.peaks)
 
 
 def _within_bins(outputs: PoseOutputs) -> Tensor:

@@ -14,8 +14,8 @@ from ..poses import PoseOutputs, build_reader
 class Normalization(NamedTuple):
     """How pixels of 0 to 255 become a network's input: (pixel - mean) / std for each channel, in its order."""
 
-    mean: Tuple[float, float, float]
-    std: Tuple[float, float, float]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
     rgb: bool  # the order of the channels, of mean and std too; else BGR
 
 
@@ -27,8 +27,8 @@ def normalization(preprocessor: Any) -> Normalization:
     mean, std = [0.0], [1.0]
     if preprocessor._enable_normalize:
         mean, std = preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
-    mean, std = (tuple(values * (3 // len(values))) for values in (mean, std))
-    return Normalization(mean, std, rgb=preprocessor._channel_conversion)
+    for_all = 3 // len(mean)  # one value may stand for all channels
+    return Normalization(tuple(mean * for_all), tuple(std * for_all), rgb=preprocessor._channel_conversion)
 
 
 def normalize(pixels: Tensor, wanted: Normalization) -> Tensor:
@@ -47,6 +47,9 @@ class InputLayer(nn.Module):
         wanted: What goes out.
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, given: Normalization, wanted: Normalization):
         super().__init__()
         order = [0, 1, 2] if given.rgb == wanted.rgb else [2, 1, 0]
@@ -63,6 +66,9 @@ class InputLayer(nn.Module):
 
 class ConstantGraphConv(nn.Module):
     """A trained :class:`SemGraphConv`, whose matrix A depends on its weights alone, with A as a constant."""
+
+    own: Tensor
+    neighbours: Tensor
 
     def __init__(self, conv: SemGraphConv):
         super().__init__()
@@ -95,7 +101,7 @@ class PoseNetwork(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         answer: Callable[[PoseOutputs], Tuple[Tensor, Tensor]],
         given: Optional[Normalization] = None,
         flip_indices: Optional[Sequence[int]] = None,
@@ -103,7 +109,7 @@ class PoseNetwork(nn.Module):
     ):
         super().__init__()
         wanted = normalization(model.data_preprocessor)
-        self.input_layer = nn.Identity() if given in (None, wanted) else InputLayer(given, wanted)
+        self.input_layer = nn.Identity() if given is None or given == wanted else InputLayer(given, wanted)
         self.model = copy.deepcopy(model).requires_grad_(False)
         for parent in list(self.model.modules()):
             for name, child in parent.named_children():

@@ -44,20 +44,21 @@ def to_onnx(network: nn.Module, example: Tensor, outputs: Sequence[str], legacy:
         The model (``onnx.ModelProto``), at opset 18, or 17 from the tracing exporter.
     """
     onnx, _ = require('onnx', 'onnxscript')
-    names = dict(input_names=[INPUT], output_names=list(outputs))
+    names: Dict[str, Any] = dict(input_names=[INPUT], output_names=list(outputs))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')  # of the exporters about one another, and of shapes that they take as fixed
         network(example)  # whatever is worked out once is there before
         if legacy or digit_version(torch.__version__) < digit_version('2.6'):
-            file = io.BytesIO()
-            old = {} if digit_version(torch.__version__) < digit_version('2.5') else dict(dynamo=False)
+            file: Any = io.BytesIO()
+            old: Dict[str, Any] = {} if digit_version(torch.__version__) < digit_version('2.5') else dict(dynamo=False)
             axes = {name: {0: 'batch'} for name in (INPUT, *outputs)}
             torch.onnx.export(network, (example,), file, opset_version=17, dynamic_axes=axes, **names, **old)
             model = onnx.load_from_string(file.getvalue())
         else:
             shapes = ({0: torch.export.Dim('batch')},)
-            options = dict(dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False)
-            model = torch.onnx.export(network, (example,), opset_version=18, **names, **options).model_proto
+            options: Dict[str, Any] = dict(dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False)
+            program: Any = torch.onnx.export(network, (example,), opset_version=18, **names, **options)
+            model = program.model_proto
     for part in (model.graph, *model.graph.node):
         part.doc_string = ''
     for node in model.graph.node:  # paths of the exporting machine, stack traces
@@ -104,7 +105,8 @@ class OnnxSession:
             raise UserError(f'{name} has no metadata of this package: export it with tools/export_onnx.py')
         self.metadata = {key: json.loads(value) for key, value in stored.items()}
         self.form = FORMATS[self.metadata['format']]
-        self.given = Normalization(*(tuple(self.metadata[key]) for key in ('mean', 'std')), self.metadata['rgb'])
+        mean, std = (tuple(self.metadata[key]) for key in ('mean', 'std'))
+        self.given = Normalization(mean, std, self.metadata['rgb'])
 
     def prepare(self, crops: Tensor) -> np.ndarray:
         """BGR pixels N×3×H×W, uint8, to the file's input."""

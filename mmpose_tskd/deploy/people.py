@@ -11,7 +11,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from mmpose.registry import DATASETS
-from torch import Tensor, nn
+from torch import Tensor
 
 Predict = Callable[[Tensor], Tuple[np.ndarray, np.ndarray]]
 
@@ -46,7 +46,7 @@ def crops_of(cfg: Config, split: str, count: int) -> Tensor:
     return torch.stack([dataset[int(index)]['inputs'] for index in chosen])
 
 
-def evaluate(cfg: Config, model: nn.Module, predict: Predict) -> Dict[str, float]:
+def evaluate(cfg: Config, model: Any, predict: Predict) -> Dict[str, float]:
     """The config's test metrics of what is predicted, on the boxes that ``tools/test.py`` takes.
 
     Args:

@@ -34,40 +34,36 @@ class Quantizer:
     """
 
     def __init__(self, model: Any, images: np.ndarray, folder: str):
-        onnx, _ = require('onnx', 'onnxruntime')
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
+        onnx, shapes = require('onnx', 'onnxruntime.quantization.shape_inference')
         self.folder = Path(folder)
         self.images = images
         raw, self.float_file = self.folder / 'raw.onnx', self.folder / 'float.onnx'
         onnx.save(model, raw)
-        quant_pre_process(raw, self.float_file, skip_symbolic_shape=True)  # which cannot do without an extra package
+        shapes.quant_pre_process(
+            raw, self.float_file, skip_symbolic_shape=True
+        )  # which cannot do without an extra package
         self.convolutions = [node.name for node in onnx.load(self.float_file).graph.node if node.op_type == 'Conv']
 
     def quantize(self, left_out: Sequence[str] = ()) -> Any:
         """The model in 8 bits (``onnx.ModelProto``), some convolutions left out."""
-        (onnx,) = require('onnx')
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-        quantize_static(
+        onnx, quantization = require('onnx', 'onnxruntime.quantization')
+        quantization.quantize_static(
             self.float_file,
             self.folder / 'int8.onnx',
             _Batches(self.images),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=['Conv'],
             nodes_to_exclude=list(left_out),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
         )
         return onnx.load(self.folder / 'int8.onnx')
 
     def by_loss(self) -> List[str]:
         """The convolutions, those first whose output 8 bits spoil most (signal to noise, on one batch)."""
-        from onnxruntime.quantization import qdq_loss_debug as debug
-
-        onnx, ort = require('onnx', 'onnxruntime')
+        onnx, debug = require('onnx', 'onnxruntime.quantization.qdq_loss_debug')
         activations = []
         for name in ('float.onnx', 'int8.onnx'):
             tapped = str(self.folder / f'tapped_{name}')

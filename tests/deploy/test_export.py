@@ -67,7 +67,7 @@ def test_any_split_ratio(ratio, save_estimator, tracing, tmp_path):
 
 def test_the_current_exporter_writes_one_file_of_plain_operators_with_its_metadata(save_estimator, tmp_path):
     saved = save_estimator('simcc')
-    exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), flip_test=True, max_drop=0.0)
+    exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), max_drop=0.0)
     assert [path.name for path in tmp_path.glob('*.onnx*')] == ['pose.onnx']
     assert exported.real.pixels < 0.05
     assert exported.metrics['onnx']['coco/AP'] == pytest.approx(exported.metrics['pytorch']['coco/AP'], abs=1e-3)
@@ -79,7 +79,7 @@ def test_the_current_exporter_writes_one_file_of_plain_operators_with_its_metada
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert str(REPO).encode() not in model.SerializeToString()
     metadata = OnnxSession(exported.file).metadata
-    assert metadata['input_size'] == list(INPUT_SIZE) and metadata['rgb'] and metadata['flip_test']
+    assert metadata['input_size'] == list(INPUT_SIZE) and metadata['rgb'] and not metadata['flip_test']
     assert metadata['mean'] == pytest.approx([123.675, 116.28, 103.53])
     assert metadata['keypoints'][:2] == ['nose', 'left_eye'] and metadata['skeleton'][0] == [15, 13]
     assert len(metadata['sigmas']) == 17 and len(metadata['checkpoint_sha256']) == 12
@@ -310,10 +310,10 @@ def test_a_head_that_no_reader_knows_and_a_damaged_checkpoint_are_named(save_est
     (tmp_path / 'damaged.pth').write_bytes(b'nothing')
     with pytest.raises(UserError, match='damaged.pth'):
         export_onnx(saved.config, str(tmp_path / 'damaged.pth'), out)
-    megvii = dict(type='MegviiHeatmap', input_size=INPUT_SIZE, heatmap_size=(16, 24), kernel_size=3)
-    with pytest.raises(UserError, match='no reader knows the codec MegviiHeatmap'):
+    bottom_up = dict(type='AssociativeEmbedding', input_size=INPUT_SIZE, heatmap_size=(16, 24), sigma=2)
+    with pytest.raises(UserError, match='no reader knows the codec AssociativeEmbedding'):
         export_onnx(
-            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**megvii, '_delete_': True}}
+            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**bottom_up, '_delete_': True}}
         )
 
 

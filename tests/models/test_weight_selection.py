@@ -1,7 +1,11 @@
+import pytest
 import torch
+from conftest import toy_teacher, train
 from mmpose.models.backbones import HRNet
+from mmpose.registry import MODELS
 from torch import nn
 
+from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.weight_selection import select_evenly, select_weights
 
 
@@ -56,3 +60,60 @@ def test_what_the_teacher_lacks_stays_as_it_is():
     assert torch.equal(
         student.state_dict()['stage3.1.branches.0.0.conv1.weight'], before['stage3.1.branches.0.0.conv1.weight']
     )
+
+
+@pytest.fixture
+def started(make_config, teacher_checkpoint):
+    """A distiller's config whose student starts from the teacher, and is taught nothing else."""
+    cfg = make_config('stage1_structure.py')
+    cfg.model.update(teacher=toy_teacher(), teacher_checkpoint=teacher_checkpoint, init_from_teacher=True)
+    cfg.model.distill_losses = None
+    cfg.model.type = 'PoseDistiller'
+    return cfg
+
+
+def test_a_student_starts_from_its_teacher_which_then_rests(started, teacher_checkpoint, monkeypatch):
+    model = MODELS.build(started.model)
+    model.init_weights()
+    teacher = torch.load(teacher_checkpoint, weights_only=True)['state_dict']
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, select_evenly(teacher[name], value.shape)), name
+    monkeypatch.setattr(type(model.teacher), '__call__', lambda *args: pytest.fail('the teacher ran'))
+    runner = train(started)
+    assert runner.epoch == 2
+
+
+def test_with_other_keypoints_the_head_starts_by_itself(started, tmp_path):
+    torch.manual_seed(1)
+    teacher = toy_teacher()
+    teacher['head']['out_channels'] = 14
+    torch.save(MODELS.build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    started.model.teacher = teacher
+    started.model.teacher_checkpoint = str(tmp_path / 'teacher.pth')
+    model = MODELS.build(started.model)
+    model.init_weights()
+    own, other = model.state_dict(), model.teacher.model.state_dict()
+    first = 'backbone.conv1.weight'
+    assert torch.equal(own[first], select_evenly(other[first], own[first].shape))
+    assert not torch.equal(own['head.mlp_head_x.weight'], other['head.mlp_head_x.weight'])
+
+
+@pytest.mark.parametrize('change', [dict(teacher=None), dict(student_checkpoint='student.pth')])
+def test_there_is_one_start(started, change):
+    started.model.update(change)
+    with pytest.raises(UserError, match='model.init_from_teacher needs a model.teacher, and no student_checkpoint'):
+        MODELS.build(started.model)
+
+
+def test_a_teacher_of_another_family_is_refused(started, tmp_path):
+    teacher = toy_teacher()
+    teacher['backbone'] = dict(type='ResNet', depth=18, strides=(1, 1, 1, 1), dilations=(1, 1, 1, 1))
+    teacher['head'].update(in_channels=512, out_channels=14)
+    torch.save(MODELS.build(teacher).state_dict(), tmp_path / 'teacher.pth')
+    started.model.teacher = teacher
+    started.model.teacher_checkpoint = str(tmp_path / 'teacher.pth')
+    started.model.backbone = dict(type='MobileNetV2', out_indices=(1,))
+    started.model.head.in_channels = 24
+    model = MODELS.build(started.model)
+    with pytest.raises(UserError, match='networks of one family'):
+        model.init_weights()

@@ -99,12 +99,17 @@ def test_two_processes_learn_what_one_does(stage, write_config, teacher_checkpoi
 
 
 def test_a_signal_that_reaches_one_process_within_a_validation_stops_both(write_config, survived):
-    config = write_config('stage1_structure.py', 'cut', batch_size=2)
+    """Each of them has two of the three batches of a step by then."""
+    options = {'batch_size': 2, 'optim_wrapper.accumulative_counts': 3}
+    whole = train(write_config('stage1_structure.py', 'uncut', **options), processes=2)
+    config = write_config('stage1_structure.py', 'cut', **options)
     hooks = [*Config.fromfile(config).custom_hooks, dict(type='StopSecondHook')]
-    config = write_config('stage1_structure.py', 'cut', batch_size=2, custom_hooks=hooks)
+    config = write_config('stage1_structure.py', 'cut', custom_hooks=hooks, **options)
     train(config, processes=2, exit_code=130)
     assert (config.with_suffix('') / 'last_checkpoint').read_text().endswith('interrupted.pth')
-    assert train(config, '--resume', processes=2)['meta']['epoch'] == 2
+    resumed = train(config, '--resume', processes=2)
+    assert resumed['meta']['epoch'] == 2
+    assert_close(whole, resumed)
     survived('two processes', 'a signal to one within a validation')
 
 

@@ -1,5 +1,4 @@
-# RTMPose-l teaches RTMPose-s on COCO. RTMPose's pipelines need the package albumentations: MMPose 1.3.2 works with its version
-# 1.3.1, not with 2.0.8.
+# RTMPose-l teaches RTMPose-s on COCO. RTMPose's pipelines need albumentations 1.3.1: pip install "mmpose_tskd[rtmpose]"
 _base_ = ['mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-s_8xb256-420e_coco-256x192.py']
 
 custom_imports = dict(imports=['mmpose_tskd'])

@@ -35,7 +35,8 @@ UNHASHED = (
 )  # fmt: skip
 # and for hooks that save, show or check, or, as SyncBuffersHook in one process and ChannelsLastHook, change roundings.
 UNHASHED_HOOKS = (
-    'ReliableRunHook', 'BoxSourceHook', 'TeacherEvaluationHook', 'SyncBuffersHook', 'ChannelsLastHook',
+    'ReliableRunHook', 'DistillStateHook', 'BoxSourceHook', 'TeacherEvaluationHook', 'SyncBuffersHook',
+    'ChannelsLastHook',
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from ...errors import UserError
 from ...paths import tool_command
 from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
 from ..replay_forward import replay_forward
-from ..teachers import LabelledCategories, Teacher, TeacherCheck, build_teacher
+from ..teachers import FrozenTeacher, LabelledCategories, Teacher, TeacherCheck, build_teacher
+from ..weight_selection import select_weights
 
 
 @MODELS.register_module()
@@ -49,6 +50,8 @@ class PoseDistiller(TopdownPoseEstimator):
             otherwise. It teaches those that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
             cost. Its feature maps are those of the picture.
+        init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
+            the two are of one family, such as HRNet-W32 and W48. With other keypoints the head starts by itself.
         teacher_confidence: A joint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
@@ -72,6 +75,7 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_metainfo: Union[str, dict, None] = None,
         teacher_flip_test: bool = False,
         teacher_confidence: float = 0.0,
+        init_from_teacher: bool = False,
         **kwargs,
     ):
         skeleton = None if metainfo is None else _load_skeleton(metainfo)
@@ -81,6 +85,8 @@ class PoseDistiller(TopdownPoseEstimator):
         wanted = {name: cfg for name, cfg in (distill_losses or {}).items() if cfg is not None}
         if wanted and teacher is None:
             raise UserError('model.distill_losses needs a model.teacher to compare with')
+        if init_from_teacher and (teacher is None or student_checkpoint is not None):
+            raise UserError('model.init_from_teacher needs a model.teacher, and no student_checkpoint to start from')
         if not wanted and not task_loss:
             raise UserError('model.task_loss is False and model.distill_losses is empty: there is nothing to train')
         if temperature <= 0:
@@ -104,6 +110,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
             )
         self.task_loss = task_loss
+        self.init_from_teacher = init_from_teacher
         self.student_checkpoint = student_checkpoint
         self.frozen = tuple(frozen)
         for module in self._frozen_modules():
@@ -112,7 +119,7 @@ class PoseDistiller(TopdownPoseEstimator):
             losses = {name: self._build_loss(name, cfg) for name, cfg in wanted.items()}
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
-        self.teaches = True  # whether γ is above 0, known without asking the device
+        self.teaches = bool(losses)  # and γ is above 0, known without asking the device
         self.knows_joints = False
         self.teacher_check = TeacherCheck()
         self.categories = LabelledCategories()
@@ -196,11 +203,32 @@ class PoseDistiller(TopdownPoseEstimator):
             self._load_student(sources['student'])
         if self.teacher is not None and not self.teacher.is_built:
             self._build_teacher(self.teacher, sources['teacher'])
+        if self.init_from_teacher:
+            self._init_from_teacher()
+
+    def _init_from_teacher(self) -> None:
+        if not isinstance(self.teacher, FrozenTeacher):
+            raise UserError(f'model.init_from_teacher needs a teacher of MMPose, not a {type(self.teacher).__name__}')
+        student = nn.Module()
+        student.backbone = self.backbone
+        if self.with_neck:
+            student.neck = self.neck
+        if self.teacher.reader.num_keypoints == self.reader.num_keypoints:
+            student.head = self.head
+        taken, count = select_weights(student, self.teacher.model), len(self.state_dict())
+        if not taken:
+            raise UserError(
+                'model.init_from_teacher: the teacher has no layer of the same name and kind as one of the student, at '
+                'least as large: it is for networks of one family, such as HRNet-W32 and W48'
+            )
+        print_log(f'student ← a selection of the weights of the teacher: {taken} of {count} entries', logger='current')
 
     @torch.no_grad()
     def _build_teacher(self, teacher: Teacher, source: str) -> None:
         """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
         teacher.build(self, source)
+        if not self.distill_losses:
+            return
         width, height = self.reader.input_size
         picture = next(self.parameters()).new_zeros(1, 3, height, width)
         training = [module for module in self.modules() if module.training]
@@ -267,7 +295,7 @@ class PoseDistiller(TopdownPoseEstimator):
     def set_gamma(self, gamma: float) -> None:
         """Sets γ, the weight of all distillation losses; while it is 0 the teacher does not run."""
         self.gamma.fill_(gamma)
-        self.teaches = gamma > 0
+        self.teaches = gamma > 0 and bool(self.distill_losses)
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict:
         """The named losses of one batch.

@@ -20,8 +20,9 @@ ort = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
 from mmpose_tskd.apis.export import export_onnx  # noqa: E402
-from mmpose_tskd.deploy.check import Agreement, check  # noqa: E402
-from mmpose_tskd.deploy.network import PIXELS, InputLayer, Normalization  # noqa: E402
+from mmpose_tskd.deploy.check import Agreement, check, compare  # noqa: E402
+from mmpose_tskd.deploy.formats import FORMATS  # noqa: E402
+from mmpose_tskd.deploy.network import PIXELS, InputLayer, Normalization, PoseNetwork  # noqa: E402
 from mmpose_tskd.deploy.onnx_file import OnnxSession  # noqa: E402
 from mmpose_tskd.errors import UserError  # noqa: E402
 from mmpose_tskd.poses import build_reader  # noqa: E402
@@ -277,6 +278,26 @@ def _with_the_real_graph(read, model):
         return read(self, images)
 
     return read_
+
+
+@pytest.mark.parametrize('wrong', [float('nan'), 7.0])
+def test_a_single_wrong_joint_of_the_last_batch_is_noticed(wrong, save_estimator):
+    saved = save_estimator('simcc', refined=False)
+    crops, form = random_crops(3), FORMATS['coords']
+    keypoints, scores = said_by(saved.model, crops)
+
+    def session(images):
+        people = slice(0, 2) if len(images) == 2 else slice(2, 3)
+        said = keypoints[people].copy()
+        if len(images) == 1:
+            said[0, 3, 1] += wrong
+        return said, scores[people]
+
+    session.prepare = lambda people: people.numpy()
+    agreement = compare(session, PoseNetwork(saved.model, form.answer, given=PIXELS), form, crops, batch=2)
+    assert np.isnan(agreement.pixels) if np.isnan(wrong) else agreement.pixels == pytest.approx(7, abs=1e-3)
+    with pytest.raises(UserError, match='not kept'):
+        check(agreement, form.tolerance, 'people')
 
 
 def test_the_figure_counts_pixels_and_confidences():

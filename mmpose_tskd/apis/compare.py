@@ -117,7 +117,10 @@ class OnnxColumn:
         if self.session.form.decoded:
             raise UserError(f"{file} is for mmdeploy's SDK: export with --format coords or rtmlib to compare")
         self.cropper = _Cropper(stored['input_size'], stored['padding'], stored['use_udp'])
-        self.skeleton = Skeleton(*(tuple(stored[key]) for key in ('keypoints', 'skeleton', 'sigmas', 'flip_indices')))
+        names, links, sigmas, flip_indices = (
+            tuple(stored[key]) for key in ('keypoints', 'skeleton', 'sigmas', 'flip_indices')
+        )
+        self.skeleton = Skeleton(names, links, sigmas, flip_indices)
 
     def __call__(self, picture: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
         crops, center, scale = self.cropper.cut(picture, boxes)

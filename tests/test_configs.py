@@ -15,8 +15,12 @@ from mmpose_tskd.apis.complexity import model_complexity
 from mmpose_tskd.models.teachers import load_model_config
 
 CONFIGS = sorted(str(path.relative_to(REPO / 'configs')) for path in REPO.glob('configs/**/*.py'))
-# recipes with MMPose's own models: test_recipes.py
-RUNNABLE = [name for name in CONFIGS if not name.startswith(('_base_', 'recipes/c')) or 'distill-init' in name]
+# recipes with MMPose's own models: test_recipes.py; from records: test_record_recipes.py
+RUNNABLE = [
+    name
+    for name in CONFIGS
+    if not name.startswith(('_base_', 'recipes/c', 'recipes/records')) or 'distill-init' in name
+]
 
 # Millions of parameters of the deployed model, counted once; those of COCO are the known sizes of SimCC HRNet.
 PARAMETERS = {
@@ -141,30 +145,32 @@ def test_a_config_builds_its_model_at_full_size(name):
 
 @pytest.mark.parametrize('data', ['coco-256x192', 'mpii-256x256'])
 def test_ikds_student_has_35_percent_of_its_teacher(data):
-    cfg = Config.fromfile(REPO / f'configs/ikd/{data.split("-")[0]}/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py')
+    folder = REPO / 'configs/ikd' / data.split('-')[0]
+    cfg = Config.fromfile(folder / f'ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py')
     student = model_complexity(cfg.model, cfg.codec.input_size)
     teacher = model_complexity(load_model_config(cfg.model.teacher), cfg.codec.input_size)
     assert (student.params_m, teacher.params_m) == pytest.approx((11.833, 34.0), abs=2e-3)
     assert student.params_m / teacher.params_m == pytest.approx(0.35, abs=5e-3)
     assert student.gmacs / teacher.gmacs == pytest.approx(0.35, abs=7e-3)
-    plain = Config.fromfile(REPO / f'configs/ikd/{data.split("-")[0]}/td-hm_res18-small_8xb64-210e_{data}.py')
+    plain = Config.fromfile(folder / f'td-hm_res18-small_8xb64-210e_{data}.py')
     assert plain.model.backbone == cfg.model.backbone and plain.model.head == cfg.model.head
 
 
 @pytest.mark.parametrize('data', ['coco-256x192', 'mpii-256x256'])
 def test_ikds_teacher_has_the_checkpoint_that_mmpose_publishes(data):
-    model = Config.fromfile(REPO / f'configs/ikd/{data.split("-")[0]}/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py').model
+    folder = REPO / 'configs/ikd' / data.split('-')[0]
+    model = Config.fromfile(folder / f'ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}.py').model
     assert model.teacher_checkpoint == published_weights(model.teacher)
 
 
 def test_ikds_ablation_holds_one_term_of_it_each():
     name = '_td-hm_res50-to-res18-small_8xb64-210e_coco-256x192.py'
-    whole = Config.fromfile(REPO / f'configs/ikd/ikd{name}').model.distill_losses
+    whole = Config.fromfile(REPO / f'configs/ikd/coco/ikd{name}').model.distill_losses
     for term in ('logit', 'feature', 'structure'):
-        alone = Config.fromfile(REPO / f'configs/ikd/ikd-{term}{name}').model.distill_losses
+        alone = Config.fromfile(REPO / f'configs/ikd/coco/ikd-{term}{name}').model.distill_losses
         assert alone == {f'loss_{term}': whole[f'loss_{term}']}
     assert len(whole) == 3
-    mpii = Config.fromfile(REPO / f'configs/ikd/ikd{name.replace("coco-256x192", "mpii-256x256")}')
+    mpii = Config.fromfile(REPO / f'configs/ikd/mpii/ikd{name.replace("coco-256x192", "mpii-256x256")}')
     assert mpii.model.distill_losses == whole
 
 

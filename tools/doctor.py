@@ -1,4 +1,7 @@
-"""Checks the environment, or, with --data, a data set's files, labels and pictures, and says what mends them."""
+"""Checks the environment, or, with --data, a data set's files, labels and pictures, and says what mends them.
+
+With --record it shows how confident a recorded teacher is, and, with labels, how right.
+"""
 
 import argparse
 import sys
@@ -10,23 +13,31 @@ from runpy import run_path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', choices=['coco', 'crowdpose', 'mpii'], help='a data set in place of the environment')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--data', choices=['coco', 'crowdpose', 'mpii'], help='a data set in place of the environment')
+    what.add_argument('--record', help='a record of a teacher, of tools/record_teacher.py, likewise')
     parser.add_argument('--root', help="the data set's folder: data_root in the configs")
     parser.add_argument('--coco-root', help="COCO's folder: looks for pictures of COCO val in CrowdPose trainval")
+    parser.add_argument('--labels', help="labels of the record's people, in COCO format")
+    parser.add_argument('--metainfo', default='CocoDataset', help="the labels' data set (default: %(default)s)")
     args = parser.parse_args()
     if (args.data is None) != (args.root is None):
         parser.error('--data and --root go together')
 
     warnings.simplefilter('ignore')  # of the libraries about one another
-    if args.data is None:  # by its path: the package cannot be imported where MMPose is broken
+    if args.data is None and args.record is None:  # by its path: the package cannot be imported where MMPose is broken
         package = Path(find_spec('mmpose_tskd').origin).parent
         run_path(str(package / 'apis/environment_doctor.py'))['main']()
 
     from mmpose_tskd.apis.doctor import examine, print_findings
+    from mmpose_tskd.apis.record_report import examine_record, print_record
     from mmpose_tskd.apis.tools import reporting_mistakes
 
     with reporting_mistakes():
-        sys.exit(0 if print_findings(examine(args.data, args.root, args.coco_root)) else 1)
+        if args.record is not None:
+            print_record(examine_record(args.record, args.labels, args.metainfo))
+        else:
+            sys.exit(0 if print_findings(examine(args.data, args.root, args.coco_root)) else 1)
 
 
 if __name__ == '__main__':

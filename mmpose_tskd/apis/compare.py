@@ -14,7 +14,6 @@ from mmpose.registry import TRANSFORMS
 from torch import Tensor
 from xtcocotools.coco import COCO
 
-from ..datasets.label_checks import COCO_KEYS
 from ..deploy.onnx_file import OnnxSession
 from ..deploy.people import crop_options
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -233,8 +232,8 @@ def _read_labels(labels: str) -> COCO:
         content = json.loads(Path(labels).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'--labels {labels} cannot be read: {error}') from error
-    if not isinstance(content, dict) or not all(key in content for key in COCO_KEYS):
-        raise UserError(f'--labels {labels} is not in COCO format: it needs {", ".join(COCO_KEYS)}')
+    if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= set(content):
+        raise UserError(f'--labels {labels} is not in COCO format: it needs images, annotations and categories')
     coco = COCO()
     coco.dataset = content
     coco.createIndex()

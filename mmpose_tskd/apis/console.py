@@ -45,14 +45,20 @@ class ShortConsole(logging.Filter):
 def short_console() -> Iterator[None]:
     """Puts :class:`ShortConsole` on the logger of every Runner that is built."""
     build_logger = Runner.build_logger
+    filtered = []
 
     def build(self, *args, **kwargs):
         logger = build_logger(self, *args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(ShortConsole(handler))
+                filtered.append((handler, ShortConsole(handler)))
+                handler.addFilter(filtered[-1][1])
         logger.info(f'The log, with config and environment: {logger.log_file}')
         return logger
 
-    with mock.patch.object(Runner, 'build_logger', build):
-        yield
+    try:
+        with mock.patch.object(Runner, 'build_logger', build):
+            yield
+    finally:  # MMEngine keeps the loggers
+        for handler, short in filtered:
+            handler.removeFilter(short)

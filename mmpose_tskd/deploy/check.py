@@ -25,9 +25,8 @@ class Agreement(NamedTuple):
 def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: Tensor, batch: int = 16) -> Agreement:
     """Compares what a file says of people with what PyTorch does.
 
-    A joint of confidence 0, which was not found, has no place to compare. PyTorch gives each joint two places, the
-    second one with the picture's pixels moved by a millionth, and the nearer one counts: where two bins tie, rounding
-    decides.
+    PyTorch gives each joint two places, the second one with the picture's pixels moved by a millionth, and the nearer
+    one counts: where two bins tie, rounding decides.
 
     Args:
         session: The file.
@@ -36,16 +35,16 @@ def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: T
         crops: BGR pixels, N×3×H×W, uint8.
         batch: How many people at a time.
     """
-    pixels = score = 0.0
+    pixels, score = [], []
     for people in crops.split(batch):
         keypoints, scores = form.decode(session(session.prepare(people)))
         with torch.no_grad():
             first, second = (reference.read(people.float() * factor) for factor in (1.0, 1 + 1e-6))
-        apart = [np.abs(keypoints - form.expected(outputs).numpy()) for outputs in (first, second)]
-        found = first.confidence.numpy() > 0
-        pixels = max(pixels, float((np.minimum(*apart) * found[..., None]).max()))
-        score = max(score, float(np.abs(scores - first.confidence.numpy()).max()))
-    return Agreement(pixels, score, len(crops))
+        places = [form.expected(outputs).numpy() for outputs in (first, second)]
+        apart = [np.where(np.isnan(place), 0, np.abs(keypoints - place)) for place in places]
+        pixels.append(np.minimum(*apart).max())
+        score.append(np.abs(scores - first.confidence.numpy()).max())
+    return Agreement(float(np.max(pixels)), float(np.max(score)), len(crops))
 
 
 def check(agreement: Agreement, tolerance: float, what: str) -> None:

@@ -23,7 +23,7 @@ class Format(NamedTuple):
         outputs: The names of its two outputs.
         answer: What it says of a batch.
         decode: How the runtime reads that: key points N×K×2 and confidences N×K.
-        expected: The key points that it should come to, N×K×2.
+        expected: The key points that it should come to, N×K×2; NaN where it can come to none.
         tolerance: By how many input pixels it may differ from them.
         given: How the runtime normalises pictures; None where it can be told.
         decoded: Its key points are what the codec's ``decode`` returns, which is not input pixels for UDP.
@@ -49,11 +49,14 @@ def _decoded(outputs: PoseOutputs) -> Tensor:
 
 
 def _within_bins(outputs: PoseOutputs) -> Tensor:
-    """Bins reach to half a pixel from the far border: a joint beyond them is read at the border."""
+    """Bins reach to half a pixel from the far border: a joint beyond them is read at the border.
+
+    One of confidence 0 has no highest bin, and no place (NaN); rtmlib says -1.
+    """
     sides = [
         coords.clamp(0, size - 1 / RTMLIB_BINS) for coords, size in zip(outputs.peaks.unbind(-1), outputs.input_size)
     ]
-    return torch.stack(sides, dim=-1)
+    return torch.stack(sides, dim=-1).masked_fill(outputs.confidence[..., None] <= 0, float('nan'))
 
 
 def say_coords(outputs: PoseOutputs) -> Answer:

@@ -147,7 +147,7 @@ def analyze_refinement(
             raise UserError(f'{config} has no IGPGCNHead: there is no refined pose to look at')
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
-            teacher.build(model, teacher.find_checkpoint())
+            teacher.build(model, teacher.find_source())
             model.skeleton = model.head.skeleton
             model.learn_joints()
         weights = load_weights(checkpoint)

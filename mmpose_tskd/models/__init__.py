@@ -1,4 +1,4 @@
 from . import backbones, distillers, heads, losses  # noqa: F401
-from .teachers import FrozenTeacher
+from .teachers import FrozenTeacher, RecordedTeacher
 
-__all__ = ['FrozenTeacher']
+__all__ = ['FrozenTeacher', 'RecordedTeacher']

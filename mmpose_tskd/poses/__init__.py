@@ -3,6 +3,7 @@
 from .build import build_reader, find_reader
 from .combined import CombinedReader
 from .heatmap import HeatmapReader
+from .keypoints import KeypointReader, join_keypoints
 from .labels import keypoint_weights, labelled_coords, labelled_joints, visible_joints
 from .megvii import MegviiReader
 from .outputs import PoseOutputs, PoseReader
@@ -17,6 +18,7 @@ __all__ = [
     'CombinedReader',
     'HeadReader',
     'HeatmapReader',
+    'KeypointReader',
     'MegviiReader',
     'PoseOutputs',
     'PoseReader',
@@ -29,6 +31,7 @@ __all__ = [
     'config_skeleton',
     'find_reader',
     'flip_coords',
+    'join_keypoints',
     'keypoint_weights',
     'labelled_coords',
     'labelled_joints',

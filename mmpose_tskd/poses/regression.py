@@ -4,11 +4,12 @@ from typing import Any, List, Sequence, Tuple, Union
 import torch
 from torch import Tensor
 
+from .keypoints import KeypointReader
 from .outputs import PoseOutputs
 from .reader import HeadReader, flip_coords
 
 
-class RegressionReader(HeadReader):
+class RegressionReader(KeypointReader, HeadReader):
     """Reads heads that put out coordinates: :class:`RegressionHead`, :class:`RLEHead` and the integral ones.
 
     The coordinates are shares of the input's width and height. A head that also tells how uncertain it is of them (RLE)
@@ -17,8 +18,6 @@ class RegressionReader(HeadReader):
     Args:
         head: The head; its ``decoder`` is :class:`RegressionLabel` or :class:`IntegralRegressionLabel`.
     """
-
-    best_score = 1.0
 
     def __init__(self, head: Any):
         self.head = head
@@ -46,12 +45,3 @@ class RegressionReader(HeadReader):
         coords = flip_coords(other[..., :2], flip_indices, self.input_size[0])
         other = torch.cat([coords, other[:, flip_indices, 2:]], dim=-1)
         return replace(outputs, keypoints=(own + other) / 2)
-
-    def coords(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_keypoints()[..., :2]
-
-    def peaks(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_keypoints()[..., :2].detach()
-
-    def scores(self, outputs: PoseOutputs) -> Tensor:
-        return outputs.require_keypoints()[..., 2].detach()

@@ -37,7 +37,7 @@ def synchronised_norm_on_a_cpu(monkeypatch):
     [
         (vitpose, ['mmpretrain.NoSuchTransformer', 'mim install mmpretrain']),
         (amp_on_a_cpu, ['only available training on gpu', 'BF16OptimWrapper']),
-        (albumentations, ['albumentations is not installed', 'pip install albumentations==1.3.1']),
+        (albumentations, ['albumentations is not installed', 'pip install "mmpose_tskd[rtmpose]"']),
         (synchronised_norm_on_a_cpu, ['to be on GPU', "type='BN' in every norm_cfg"]),
     ],
 )

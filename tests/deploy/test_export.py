@@ -20,8 +20,9 @@ ort = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
 from mmpose_tskd.apis.export import export_onnx  # noqa: E402
-from mmpose_tskd.deploy.check import Agreement, check  # noqa: E402
-from mmpose_tskd.deploy.network import PIXELS, InputLayer, Normalization  # noqa: E402
+from mmpose_tskd.deploy.check import Agreement, check, compare  # noqa: E402
+from mmpose_tskd.deploy.formats import FORMATS  # noqa: E402
+from mmpose_tskd.deploy.network import PIXELS, InputLayer, Normalization, PoseNetwork  # noqa: E402
 from mmpose_tskd.deploy.onnx_file import OnnxSession  # noqa: E402
 from mmpose_tskd.errors import UserError  # noqa: E402
 from mmpose_tskd.poses import build_reader  # noqa: E402
@@ -67,7 +68,7 @@ def test_any_split_ratio(ratio, save_estimator, tracing, tmp_path):
 
 def test_the_current_exporter_writes_one_file_of_plain_operators_with_its_metadata(save_estimator, tmp_path):
     saved = save_estimator('simcc')
-    exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), flip_test=True, max_drop=0.0)
+    exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), max_drop=0.0)
     assert [path.name for path in tmp_path.glob('*.onnx*')] == ['pose.onnx']
     assert exported.real.pixels < 0.05
     assert exported.metrics['onnx']['coco/AP'] == pytest.approx(exported.metrics['pytorch']['coco/AP'], abs=1e-3)
@@ -79,7 +80,7 @@ def test_the_current_exporter_writes_one_file_of_plain_operators_with_its_metada
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert str(REPO).encode() not in model.SerializeToString()
     metadata = OnnxSession(exported.file).metadata
-    assert metadata['input_size'] == list(INPUT_SIZE) and metadata['rgb'] and metadata['flip_test']
+    assert metadata['input_size'] == list(INPUT_SIZE) and metadata['rgb'] and not metadata['flip_test']
     assert metadata['mean'] == pytest.approx([123.675, 116.28, 103.53])
     assert metadata['keypoints'][:2] == ['nose', 'left_eye'] and metadata['skeleton'][0] == [15, 13]
     assert len(metadata['sigmas']) == 17 and len(metadata['checkpoint_sha256']) == 12
@@ -279,6 +280,26 @@ def _with_the_real_graph(read, model):
     return read_
 
 
+@pytest.mark.parametrize('wrong', [float('nan'), 7.0])
+def test_a_single_wrong_joint_of_the_last_batch_is_noticed(wrong, save_estimator):
+    saved = save_estimator('simcc', refined=False)
+    crops, form = random_crops(3), FORMATS['coords']
+    keypoints, scores = said_by(saved.model, crops)
+
+    def session(images):
+        people = slice(0, 2) if len(images) == 2 else slice(2, 3)
+        said = keypoints[people].copy()
+        if len(images) == 1:
+            said[0, 3, 1] += wrong
+        return said, scores[people]
+
+    session.prepare = lambda people: people.numpy()
+    agreement = compare(session, PoseNetwork(saved.model, form.answer, given=PIXELS), form, crops, batch=2)
+    assert np.isnan(agreement.pixels) if np.isnan(wrong) else agreement.pixels == pytest.approx(7, abs=1e-3)
+    with pytest.raises(UserError, match='not kept'):
+        check(agreement, form.tolerance, 'people')
+
+
 def test_the_figure_counts_pixels_and_confidences():
     check(Agreement(0.04, 0.001, 4), 0.05, 'people')
     for wrong in (Agreement(0.06, 0.001, 4), Agreement(0.04, 0.02, 4), Agreement(float('nan'), 0.0, 4)):
@@ -310,10 +331,10 @@ def test_a_head_that_no_reader_knows_and_a_damaged_checkpoint_are_named(save_est
     (tmp_path / 'damaged.pth').write_bytes(b'nothing')
     with pytest.raises(UserError, match='damaged.pth'):
         export_onnx(saved.config, str(tmp_path / 'damaged.pth'), out)
-    megvii = dict(type='MegviiHeatmap', input_size=INPUT_SIZE, heatmap_size=(16, 24), kernel_size=3)
-    with pytest.raises(UserError, match='no reader knows the codec MegviiHeatmap'):
+    bottom_up = dict(type='AssociativeEmbedding', input_size=INPUT_SIZE, heatmap_size=(16, 24), sigma=2)
+    with pytest.raises(UserError, match='no reader knows the codec AssociativeEmbedding'):
         export_onnx(
-            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**megvii, '_delete_': True}}
+            saved.config, saved.checkpoint, out, cfg_options={'model.head.decoder': {**bottom_up, '_delete_': True}}
         )
 
 

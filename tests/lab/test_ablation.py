@@ -326,6 +326,18 @@ def by_scheme(results):
     return {(record['scheme'], record['seed']): record for record in records(results).values()}
 
 
+def test_a_scheme_from_a_record_runs_no_teacher_and_each_record_is_a_run_of_its_own(spec):
+    def scheme(file):
+        teacher = {'_delete_': True, 'type': 'RecordedTeacher', 'file': file}
+        options = {'model.teacher': teacher, 'model.teacher_checkpoint': None}
+        return dict(config='stage2', student='scheme4', options=options)
+
+    plan = make_plan(spec(one=scheme('one.json'), other=scheme('other.json')), seeds=[0], schemes=['one', 'other'])
+    one, other = (next(run for run in plan.runs.values() if run.scheme == name) for name in ('one', 'other'))
+    assert list(one.needs) == ['student'] and one.cfg.model.teacher.file == 'one.json'
+    assert one.hash != other.hash
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """An ablation whose command was killed in the middle of a run, and then given again: its folder.
@@ -433,6 +445,7 @@ def test_runs_of_a_seed_are_paired(finished):
 
 def test_what_is_finished_is_not_run_again_and_what_is_missing_is(finished, copied, tmp_path, capfd):
     before = records(copied)
+    shutil.copytree(finished / 'work' / 'data', tmp_path / 'work' / 'data')
     # from the records alone: nothing is trained, the summary is the same
     run(tmp_path / 'work', copied, SCHEMES, seeds=[0])
     assert '4 runs, 4 finished before' in capfd.readouterr().out and not (tmp_path / 'work' / 'runs').exists()
@@ -478,12 +491,12 @@ def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finish
         (None, r'baseline_seed0_\w+.json is the record of .*_scheme4_seed0_\w+ under another name'),
     ],
 )
-def test_a_record_that_is_not_what_the_run_wrote_is_refused(copied, tmp_path, change, message):
+def test_a_record_that_is_not_what_the_run_wrote_is_refused(finished, copied, change, message):
     (file,) = (copied / 'runs').glob('*baseline_seed0*')
     (other,) = (copied / 'runs').glob('*scheme4_seed0*')
     file.write_text(other.read_text() if change is None else change(file.read_text()))
     with pytest.raises(UserError, match=message):
-        run(tmp_path / 'work', copied, report_only=True)
+        run(finished / 'work', copied, report_only=True)
 
 
 def test_what_fails_is_named_and_the_rest_is_done(spec, tmp_path, capfd):

@@ -81,6 +81,9 @@ def test_steps_are_timed_beside_their_limits_and_stage1_needs_no_more_memory(sta
     for name, limit in (('stage1', 'student_step'), ('dwpose', 'student_step'), ('stage2', 'student_forward')):
         rounds = zip(times[f'{name}_step'], times[limit], times['teacher_forward'])
         assert result[f'{name}_over_limit'] == pytest.approx(statistics.median(s / (a + b) for s, a, b in rounds))
+    rounds = zip(times['record_step'], times['student_forward'])
+    assert result['record_over_limit'] == pytest.approx(statistics.median(step / part for step, part in rounds))
+    assert result['record_to_live'] < 1
     memory = result['memory_mib']
     assert memory['stage1_step']['peak'] <= result['memory_of_limit_mib']['stage1']
     assert memory['stage2_step']['peak'] < memory['stage1_step']['peak']  # a frozen student keeps no activations

@@ -107,6 +107,7 @@ def test_gamma_scales_the_distillation_losses_alone(stage1, batch):
 
 def test_a_teacher_without_weight_does_not_run(stage1, batch, monkeypatch):
     model = build(stage1)
+    model.has_state_hook = True
     model.set_gamma(0.0)
     monkeypatch.setattr(type(model.teacher), '__call__', lambda *args: pytest.fail('the teacher ran'))
     losses = model.loss(**batch(model))

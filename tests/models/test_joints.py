@@ -197,7 +197,7 @@ def test_what_a_teacher_says_of_joints_outside_of_the_category_is_not_followed(k
     loss = model.loss(inputs, samples)['loss_other']
     answer = model.teacher(inputs)
     answer.coords[:, 5:] += 1000
-    monkeypatch.setattr(FrozenTeacher, '__call__', lambda self, inputs: answer)
+    monkeypatch.setattr(FrozenTeacher, '__call__', lambda self, inputs, data_samples: answer)
     assert model.loss(inputs, samples)['loss_other'] == loss > 0
 
 

@@ -114,11 +114,17 @@ def between(loss):
     return lambda student, teacher: loss(student, teacher, samples)
 
 
+def structure_loss(**options):
+    loss = StructureLoss(**options)
+    loss.set_skeleton(load_skeleton('CocoDataset'), torch.device('cpu'))
+    return loss
+
+
 LOSSES = {
     'Eq. 1': (feature_loss, MSRA),
     **{f'Eq. 2, {name}': (between(PoseL1Loss()), codec) for name, codec in CODECS.items()},
-    **{f'Eq. 3, {name}': (between(StructureLoss('CocoDataset')), codec) for name, codec in CODECS.items()},
-    'Eq. 3, vectors': (between(StructureLoss('CocoDataset', 'vector')), SMOOTHED),
+    **{f'Eq. 3, {name}': (between(structure_loss()), codec) for name, codec in CODECS.items()},
+    'Eq. 3, vectors': (between(structure_loss(edge_form='vector')), SMOOTHED),
     'Eq. 3, poses': (limb_loss, SMOOTHED),
     'Eq. 6 and 7': (refinement_loss, SMOOTHED),
     'SimCCKLLoss': (task_loss, SMOOTHED),

@@ -4,6 +4,7 @@ from .channels_last_hook import ChannelsLastHook
 from .distill_state_hook import DistillStateHook
 from .distill_weight_decay_hook import DistillWeightDecayHook
 from .divergence_hook import DivergenceHook
+from .recorded_teacher_hook import RecordedTeacherHook
 from .reliable_run_hook import ReliableRunHook
 from .resume_hook import ResumeHook
 from .safe_samples_hook import SafeSamplesHook
@@ -18,6 +19,7 @@ __all__ = [
     'DistillStateHook',
     'DistillWeightDecayHook',
     'DivergenceHook',
+    'RecordedTeacherHook',
     'ReliableRunHook',
     'ResumeHook',
     'SafeSamplesHook',

@@ -47,8 +47,8 @@ class DistillStateHook(Hook):
             )
         if state['teacher'] != _teacher_digest(model) and not runner.cfg.get('allow_changes', False):
             raise UserError(
-                f'model.teacher is another than in the run that {source} is of: its weights have another digest. To go '
-                'on with it all the same: --cfg-options allow_changes=True'
+                f'model.teacher is another than in the run that {source} is of: its weights, or its record, have '
+                'another digest. To go on with it all the same: --cfg-options allow_changes=True'
             )
         model.load_distill_state_dict(state)
 

@@ -7,6 +7,7 @@ from mmpose.registry import HOOKS
 
 from ...errors import UserError
 from ...models.heads.official_simcc_head import pack_instances
+from ...models.teachers import LiveTeacher
 from .utils import unwrapped_model
 
 
@@ -29,6 +30,11 @@ class TeacherEvaluationHook(Hook):
             kind = type(unwrapped_model(runner)).__name__
             raise UserError(
                 f'custom_hooks: TeacherEvaluationHook needs a distiller with a teacher, which model.type={kind} is not'
+            )
+        if not isinstance(unwrapped_model(runner).teacher, LiveTeacher):
+            raise UserError(
+                'custom_hooks: TeacherEvaluationHook asks a teacher for the poses of the validation pictures, which a '
+                'record does not have: take the hook out'
             )
         unwrapped_model(runner).learn_joints()  # a resumed run may begin with the validation that it still owes
         if runner.val_loop is None:

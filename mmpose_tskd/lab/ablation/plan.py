@@ -359,7 +359,7 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
             cfg.merge_from_dict(copy.deepcopy(dict(options)))
         scale_epochs(cfg, budget * entry.get('budget', 1.0))
         needs = {}
-        if scheme != TEACHER and cfg.model.get('teacher') is not None:
+        if scheme != TEACHER and cfg.model.get('teacher') is not None and not _is_recorded(cfg.model.teacher):
             needs['teacher'] = TEACHER
             cfg.model.teacher = configured[TEACHER][0].model
         if scheme != TEACHER and 'student_checkpoint' in cfg.model:
@@ -384,17 +384,22 @@ def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], dev_o
             evaluator.ann_file = str(family.sets['dev'].file)
     needs = {role: made[needed] for role, needed in roles.items()}
     hashed = TRAINING + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
-    kind = cfg.train_dataloader.dataset.type
+    kind, teacher = cfg.train_dataloader.dataset.type, cfg.model.get('teacher')
     digest = _hash(
         config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}, kind),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
+        **(dict(record=_described(teacher, kind)) if _is_recorded(teacher) else {}),
     )
     tested = dict(dataset=cfg.test_dataloader.dataset, model=cfg.model.get('test_cfg'), metric=cfg.val_evaluator[0])
     name = RECORD.format(family=family.name, scheme=scheme, seed=seed, hash=digest)
     names = {role: run.name for role, run in needs.items()}
     sets = {part: labels for part, labels in family.sets.items() if not (dev_only and part.startswith('test'))}
     return Run(name, family.name, scheme, seed, cfg, names, digest, _hash(**_described(tested, kind)), sets)
+
+
+def _is_recorded(teacher: Any) -> bool:
+    return isinstance(teacher, dict) and teacher.get('type') == 'RecordedTeacher'
 
 
 def _hash(**content: Any) -> str:

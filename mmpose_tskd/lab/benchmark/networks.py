@@ -1,6 +1,7 @@
 """The networks that are timed, with random weights, and batches of noise to feed them."""
 
 import copy
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
@@ -17,16 +18,18 @@ from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
 
 from ...apis.complexity import plain_student
+from ...datasets.transforms import pack_input_frames
 from ...errors import UserError
-from ...models.distillers import PoseDistiller
-from ...models.teachers import load_model_config
+from ...models.teachers import FrozenTeacher, load_model_config
 from ...paths import config_folder, load_config
 from .measuring import Call, Setting, tensor_bytes
 
 STAGE1 = str(config_folder() / 'stage1_structure.py')
 STAGE2 = str(config_folder() / 'stage2_igpgcn.py')
 WRAPPERS = dict(fp32='OptimWrapper', bf16='BF16OptimWrapper')
-NAMES = ('student_step', 'teacher_forward', 'student_forward', 'stage1_step', 'dwpose_step', 'stage2_step')
+NAMES = (
+    'student_step', 'teacher_forward', 'student_forward', 'stage1_step', 'dwpose_step', 'stage2_step', 'record_step',
+)  # fmt: skip
 # What the pipelines take from a data set's metainfo
 METAINFO_KEYS = ('upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices', 'dataset_keypoint_weights')
 
@@ -91,12 +94,14 @@ def noise_batch(cfg: Config, batch_size: int, seed: int) -> Dict[str, Any]:
     dataset = cfg.train_dataloader.dataset
     metainfo = parse_pose_metainfo(dict(DATASETS.get(dataset.type).METAINFO))
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.train_pipeline if step.type != 'LoadImage'])
+    pack_input_frames(pipeline.transforms)
     samples = []
     for i in range(batch_size):
         count = metainfo['num_keypoints']
         sample = dict(
             id=i,
             img_id=i,
+            img_path=f'{i}.jpg',
             img=rng.integers(0, 256, (480, 640, 3), dtype=np.uint8),
             img_shape=(480, 640),
             bbox=np.array([[120, 40, 440, 440]], dtype=np.float32),
@@ -141,6 +146,7 @@ def build_subjects(
             stage1_step=lambda: _distiller(stage1, weights),
             dwpose_step=lambda: _dwpose_distiller(stage1, weights, folder),
             stage2_step=lambda: _distiller(stage2, weights),
+            record_step=lambda: _recorded_distiller(stage2, setting, folder),
         )
         for name in names:
             if name in forwards:
@@ -150,7 +156,7 @@ def build_subjects(
                 inputs = model.data_preprocessor(batch, True)['inputs']
                 subjects[name] = Subject(_forward(model, inputs, setting), [model])
             else:
-                cfg = stage2 if name == 'stage2_step' else stage1
+                cfg = stage2 if name in ('stage2_step', 'record_step') else stage1
                 subjects[name] = _train_step(setting.prepare(steps[name]()), cfg.optim_wrapper, batch, setting, wrap)
     return subjects
 
@@ -162,7 +168,8 @@ def _train_step(
     wrapper = build_optim_wrapper(wrapped, {**optim_wrapper, 'type': WRAPPERS[setting.precision]})
     wrapped.train()  # as the Runner does; the teacher of DWPoseDistiller goes into training mode with it
     model.has_state_hook = True  # of a distiller: nothing is saved here
-    teachers = [model.teacher.model] if isinstance(model, PoseDistiller) else []  # which is no submodule
+    teacher = getattr(model, 'teacher', None)
+    teachers = [teacher.model] if isinstance(teacher, FrozenTeacher) else []  # which is no submodule
     return Subject(lambda: wrapped.train_step(batch, wrapper), [model, wrapper.optimizer, *teachers])
 
 
@@ -178,6 +185,35 @@ def _distiller(cfg: Config, weights: str) -> nn.Module:
     joints = cfg.train_dataloader.dataset.type
     model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights, 'metainfo': joints})
     model.init_weights()
+    return model
+
+
+def _recorded_distiller(cfg: Config, setting: Setting, folder: str) -> nn.Module:
+    """Stage 2 from a record of a pose for each of :func:`noise_batch`."""
+    dataset = cfg.train_dataloader.dataset
+    metainfo = parse_pose_metainfo(dict(DATASETS.get(dataset.type).METAINFO))
+    names = list(metainfo['keypoint_id2name'].values())
+    rng = np.random.default_rng(setting.seed)
+    people = [
+        dict(
+            id=i,
+            image_id=i,
+            category_id=1,
+            bbox=[120, 40, 320, 400],
+            keypoints=np.append(rng.uniform(160, 400, (len(names), 2)), [[1]] * len(names), 1).ravel().tolist(),
+            keypoint_scores=[1.0] * len(names),
+        )
+        for i in range(setting.batch_size)
+    ]
+    images = [dict(id=i, file_name=f'{i}.jpg', width=640, height=480) for i in range(setting.batch_size)]
+    file = Path(folder, 'record.json')
+    file.write_text(
+        json.dumps(dict(images=images, annotations=people, categories=[dict(id=1, name='person', keypoints=names)]))
+    )
+    teacher = dict(type='RecordedTeacher', file=str(file))
+    model = MODELS.build({**cfg.model, 'teacher': teacher, 'teacher_checkpoint': None, 'metainfo': dataset.type})
+    model.init_weights()
+    model.teacher.prepare(DATASETS.build(dict(type=dataset.type, ann_file=str(file), data_prefix=dict(img=''))))
     return model
 
 

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...paths import tool_command
 from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
 from ..replay_forward import replay_forward
-from ..teachers import FrozenTeacher, LabelledCategories, TeacherCheck
+from ..teachers import FrozenTeacher, LabelledCategories, Teacher, TeacherCheck, build_teacher
 from ..weight_selection import select_weights
 
 
@@ -32,8 +32,9 @@ class PoseDistiller(TopdownPoseEstimator):
     Args:
         backbone: The student's backbone.
         head: The student's head.
-        teacher: A model dict, a config file or ``'mmpose::path'``. None trains without one, on the task loss alone.
-        teacher_checkpoint: The teacher's weights: a file, a URL, or a work folder (best checkpoint).
+        teacher: An MMPose network: a model dict, a config file or ``'mmpose::path'``; or another teacher, by the
+            ``type`` of a :class:`Teacher`. None trains without one, on the task loss alone.
+        teacher_checkpoint: The weights of an MMPose network: a file, a URL, or a work folder (best checkpoint).
         distill_losses: The losses that compare student and teacher, by name; MMEngine sums what has "loss" in its name.
             None instead of a loss leaves it out, such as one of the base config's.
         task_loss: Add the head's own loss on the labels.
@@ -92,15 +93,15 @@ class PoseDistiller(TopdownPoseEstimator):
             raise UserError(f'model.temperature divides logits and must be above 0, not {temperature}')
         if teacher_confidence < 0:
             raise UserError(f'model.teacher_confidence is a power and must be 0 or more, not {teacher_confidence}')
-        self.teacher: Any = None
+        self.teacher: Optional[Teacher] = None
         if teacher is not None:
-            self.teacher = FrozenTeacher(
+            self.teacher = build_teacher(
                 teacher,
                 teacher_checkpoint,
                 temperature,
-                teacher_metainfo,
-                teacher_flip_test,
-                teacher_confidence,
+                metainfo=teacher_metainfo,
+                flip_test=teacher_flip_test,
+                confidence_power=teacher_confidence,
             )
         self.reader = build_reader(self.head, temperature)
         self.skeleton = skeleton
@@ -200,19 +201,21 @@ class PoseDistiller(TopdownPoseEstimator):
         super().init_weights()
         if self.student_checkpoint is not None:
             self._load_student(sources['student'])
-        if self.teacher is not None and self.teacher.model is None:
-            self._build_teacher(sources['teacher'])
+        if self.teacher is not None and not self.teacher.is_built:
+            self._build_teacher(self.teacher, sources['teacher'])
         if self.init_from_teacher:
             self._init_from_teacher()
 
     def _init_from_teacher(self) -> None:
-        student, teacher = nn.Module(), self.teacher.model
+        if not isinstance(self.teacher, FrozenTeacher):
+            raise UserError(f'model.init_from_teacher needs a teacher of MMPose, not a {type(self.teacher).__name__}')
+        student = nn.Module()
         student.backbone = self.backbone
         if self.with_neck:
             student.neck = self.neck
         if self.teacher.reader.num_keypoints == self.reader.num_keypoints:
             student.head = self.head
-        taken, count = select_weights(student, teacher), len(self.state_dict())
+        taken, count = select_weights(student, self.teacher.model), len(self.state_dict())
         if not taken:
             raise UserError(
                 'model.init_from_teacher: the teacher has no layer of the same name and kind as one of the student, at '
@@ -221,9 +224,9 @@ class PoseDistiller(TopdownPoseEstimator):
         print_log(f'student ← a selection of the weights of the teacher: {taken} of {count} entries', logger='current')
 
     @torch.no_grad()
-    def _build_teacher(self, source: str) -> None:
+    def _build_teacher(self, teacher: Teacher, source: str) -> None:
         """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
-        self.teacher.build(self, source)
+        teacher.build(self, source)
         if not self.distill_losses:
             return
         width, height = self.reader.input_size
@@ -231,12 +234,12 @@ class PoseDistiller(TopdownPoseEstimator):
         training = [module for module in self.modules() if module.training]
         self.eval()
         feats = self.extract_feat(picture)
-        student, teacher = self.reader(feats, self.reader.head.forward(feats)), self.teacher(picture)
+        student, example = self.reader(feats, self.reader.head.forward(feats)), teacher.example(picture)
         for module in training:
             module.training = True
         for name, loss in self.distill_losses.items():
             try:
-                getattr(loss, 'check', _accept)(student, teacher)
+                getattr(loss, 'check', _accept)(student, example)
             except UserError as error:
                 raise UserError(f'model.distill_losses.{name}: {error}') from error
 
@@ -254,7 +257,7 @@ class PoseDistiller(TopdownPoseEstimator):
             )
         try:
             if self.teacher is not None:
-                sources['teacher'] = self.teacher.find_checkpoint()
+                sources['teacher'] = self.teacher.find_source()
         except UserError as error:
             problems.append(str(error))
         if problems:
@@ -305,10 +308,10 @@ class PoseDistiller(TopdownPoseEstimator):
             The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
         """
         if self.teacher is not None and self.teaches:  # before the student, whose activations would be held meanwhile
-            if self.teacher.model is None:
-                self._build_teacher(self.teacher.find_checkpoint())
+            if not self.teacher.is_built:
+                self._build_teacher(self.teacher, self.teacher.find_source())
             self.learn_joints()
-            teacher = self._teach(inputs, data_samples)
+            teacher = self._teach(self.teacher, inputs, data_samples)
         feats = self.extract_feat(inputs)
         output = self.reader.head.forward(feats)
         losses = {}
@@ -345,24 +348,24 @@ class PoseDistiller(TopdownPoseEstimator):
             )
         return super().parse_losses(losses)
 
-    def _teach(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
+    def _teach(self, teacher: Teacher, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
         """The teacher's answer, of which what nobody was trained on has no weight."""
-        teacher = self.teacher(inputs)
+        outputs = teacher(inputs, data_samples)
         known = self.categories(data_samples, inputs.device)
-        teacher = replace(teacher, weights=known if teacher.weights is None else known * teacher.weights)
+        outputs = replace(outputs, weights=known if outputs.weights is None else known * outputs.weights)
         if not self.teacher_check.is_done:
             names = None if self.skeleton is None else self.skeleton.names
             label, mask = self.reader.labels(data_samples), keypoint_weights(data_samples) > 0
-            fault = self.teacher_check(label, mask, teacher, names)
+            fault = self.teacher_check(label, mask, outputs, names)
             if fault is not None:
                 print_log(
-                    f'The teacher ({self.teacher.checkpoint}) knows little of these data: {fault}. Is it trained for '
+                    f'The teacher ({teacher.name}) knows little of these data: {fault}. Is it trained for '
                     "them and this input size, and are its joints the student's, in their order "
                     '(model.teacher_metainfo)?',
                     logger='current',
                     level=logging.WARNING,
                 )
-        return teacher
+        return outputs
 
     def distill_state_dict(self) -> Dict[str, Any]:
         """What the distiller itself has learnt: the adapters, γ, and which joints the labels of a category have."""

@@ -55,7 +55,7 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
             both = getattr(student, other) is not None and getattr(teacher, other) is not None
             fits = f'{_COMPARES[other]}, or ' if both else ''
             raise UserError(
-                f"{loss} compares {_NAMES[kind]}, but the {who}'s head offers {_NAMES[offers]}: "
+                f'{loss} compares {_NAMES[kind]}, but the {who} offers {_NAMES[offers]}: '
                 f'use {fits}PoseL1Loss, which compares the poses of any two heads'
             )
 

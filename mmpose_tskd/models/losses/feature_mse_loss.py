@@ -91,6 +91,11 @@ class FeatureMSELoss(nn.Module):
             ('teacher', teacher, self.adapter.out_channels),
         ):
             index = getattr(self, f'{who}_index')
+            if not outputs.feats:
+                raise UserError(
+                    f'FeatureMSELoss compares feature maps, but the {who} offers none: set this loss to None, or let '
+                    'an MMPose network teach in each step'
+                )
             maps = ', '.join(f'{i}: {_size(feat)}' for i, feat in enumerate(outputs.feats))
             if not -len(outputs.feats) <= index < len(outputs.feats):
                 raise UserError(f'{who}_index={index} is none of the feature maps of the {who} ({maps})')

@@ -1,6 +1,28 @@
+from .build import build_teacher
+from .callable_teacher import CallableTeacher
+from .foreign_teacher import ForeignTeacher
 from .frozen_teacher import FrozenTeacher, load_model_config
+from .hf_teacher import HFTeacher
 from .labelled_categories import LabelledCategories
+from .live_teacher import LiveTeacher
+from .onnx_teacher import OnnxTeacher
+from .recorded_teacher import RecordedTeacher
 from .student_frame import StudentFrame
+from .teacher import Teacher
 from .teacher_check import TeacherCheck
 
-__all__ = ['FrozenTeacher', 'LabelledCategories', 'StudentFrame', 'TeacherCheck', 'load_model_config']
+__all__ = [
+    'CallableTeacher',
+    'ForeignTeacher',
+    'FrozenTeacher',
+    'HFTeacher',
+    'LabelledCategories',
+    'LiveTeacher',
+    'OnnxTeacher',
+    'RecordedTeacher',
+    'StudentFrame',
+    'Teacher',
+    'TeacherCheck',
+    'build_teacher',
+    'load_model_config',
+]

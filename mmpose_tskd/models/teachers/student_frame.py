@@ -17,7 +17,7 @@ class StudentFrame(nn.Module):
 
     Args:
         student: The student, with its ``data_preprocessor``.
-        teacher: The teacher, likewise.
+        teacher: The teacher's data preprocessor.
         student_reader: Reads the student's head.
         teacher_reader: Reads the teacher's head.
 
@@ -48,7 +48,7 @@ class StudentFrame(nn.Module):
             )
         self.reader: PoseReader = RescaledView(teacher_reader, size) if self.resizes else teacher_reader
 
-        mean, std, swaps = _normalisation(student)
+        mean, std, swaps = _normalisation(student.data_preprocessor)
         their_mean, their_std, they_swap = _normalisation(teacher)
         order = torch.tensor([2, 1, 0] if swaps != they_swap else [0, 1, 2])
         self.register_buffer('order', order)
@@ -86,9 +86,8 @@ class StudentFrame(nn.Module):
         return replace(outputs, reader=self.reader)
 
 
-def _normalisation(model: Any) -> Tuple[Tensor, Tensor, bool]:
-    """Mean and standard deviation of a model's preprocessor, and whether it swaps BGR and RGB before."""
-    preprocessor = model.data_preprocessor
+def _normalisation(preprocessor: Any) -> Tuple[Tensor, Tensor, bool]:
+    """Mean and standard deviation of a preprocessor, and whether it swaps BGR and RGB before."""
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
     if not getattr(preprocessor, '_enable_normalize', False):
         return torch.zeros(3), torch.ones(3), swaps

@@ -1,0 +1,74 @@
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Optional, Sequence
+
+from torch import Tensor
+
+from ...poses import PoseOutputs, Skeleton
+
+
+class Teacher(ABC):
+    """Whatever says a pose: what a distiller asks of it.
+
+    It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
+    (EMA), and ``train()`` does not reach it. It is built by :meth:`build` when training starts, so that a model made
+    for testing needs none of the teacher's files, and answers in the student's joints after :meth:`match`.
+    """
+
+    name: str  # of the file or function that answers, for messages
+    is_built = False
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        return self
+
+    def find_source(self) -> str:
+        """The file, URL or name that :meth:`build` reads.
+
+        Raises:
+            UserError: There is none; with what makes one.
+        """
+        return self.name
+
+    @abstractmethod
+    def build(self, student: Any, source: str) -> None:
+        """Reads what it answers from, onto the student's device.
+
+        Args:
+            student: The model it is to teach.
+            source: What :meth:`find_source` found.
+
+        Raises:
+            UserError: It cannot be read, or its input is not the student's.
+        """
+
+    @abstractmethod
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """Lets it answer in the student's joints: those of the same name.
+
+        Args:
+            student: The student's joints, None where they are not known.
+            num_keypoints: Their number.
+
+        Raises:
+            UserError: They cannot be matched.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells it from another teacher: hexadecimal digits of the SHA-256 of its weights, files or code."""
+
+    @abstractmethod
+    def __call__(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
+        """Its outputs in the student's frame (joints, their order, input pixels), without gradient.
+
+        Args:
+            inputs: N×3×H×W, preprocessed for the student.
+            data_samples: The N samples they were made from.
+        """
+
+    @abstractmethod
+    def example(self, inputs: Tensor) -> PoseOutputs:
+        """Outputs as those of :meth:`__call__`, for pictures of nobody, by which losses see what it offers."""
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""
+        return

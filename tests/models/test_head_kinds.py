@@ -268,7 +268,7 @@ def test_an_untrained_refiner_returns_the_pose_of_any_head(kind):
             assert poses == pytest.approx(expected, abs=1e-2)
         elif kind != 'udp' and not flip_test:  # a flip test, and the expansion of an empty map, are MMPose's own
             # what is not found MMPose puts into the corner, and it leaves what lies at a map's border
-            found = (np.stack(expected_scores) > 0) & (expected > 16).all(-1)
+            found = (np.stack([instance.keypoint_scores for instance in said[1]]) > 0) & (expected > 16).all(-1)
             assert found.any() and poses[found] == pytest.approx(expected[found], abs=0.1)
     losses = model.train().loss(inputs, samples)
     assert losses['loss_refine'].isfinite() and losses['loss_kpt'].isfinite()

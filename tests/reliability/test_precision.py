@@ -114,7 +114,7 @@ def between(loss):
     return lambda student, teacher: loss(student, teacher, samples)
 
 
-def structure_loss(**options):
+def limb_loss(**options):
     loss = StructureLoss(**options)
     loss.set_skeleton(load_skeleton('CocoDataset'), torch.device('cpu'))
     return loss
@@ -123,8 +123,8 @@ def structure_loss(**options):
 LOSSES = {
     'Eq. 1': (feature_loss, MSRA),
     **{f'Eq. 2, {name}': (between(PoseL1Loss()), codec) for name, codec in CODECS.items()},
-    **{f'Eq. 3, {name}': (between(structure_loss()), codec) for name, codec in CODECS.items()},
-    'Eq. 3, vectors': (between(structure_loss(edge_form='vector')), SMOOTHED),
+    **{f'Eq. 3, {name}': (between(limb_loss()), codec) for name, codec in CODECS.items()},
+    'Eq. 3, vectors': (between(limb_loss(edge_form='vector')), SMOOTHED),
     'Eq. 3, poses': (limb_loss, SMOOTHED),
     'Eq. 6 and 7': (refinement_loss, SMOOTHED),
     'SimCCKLLoss': (task_loss, SMOOTHED),
@@ -248,7 +248,7 @@ VARIANTS = {
 def test_a_whole_step_is_finite_and_near_that_of_fp32(make_stage, batch, stage, variant, survived):
     """Over pictures and logits of all kinds; near where no argmax hangs on the last digits."""
     share, least, pixels, grad_share = VARIANTS[variant]
-    model = MODELS.build(make_stage(stage).model)
+    model = MODELS.build(dict(make_stage(stage).model, metainfo='CocoDataset'))
     model.init_weights()
     model.train()
     inputs = batch(model)

@@ -85,7 +85,7 @@ def batched_nms(
         scores: N.
         idxs: N, the classes.
         nms_cfg: ``iou_threshold`` and the other options of :func:`nms`; None only sorts.
-        class_agnostic: Boxes suppress those of every class.
+        class_agnostic: Boxes suppress those of every class; in mmcv only where there are fewer than ``split_thr``.
 
     Returns:
         The kept boxes with their scores, n×5, by falling score, and their indices.

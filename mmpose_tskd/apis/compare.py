@@ -120,7 +120,7 @@ class OnnxColumn:
         names, links, sigmas, flip_indices = (
             tuple(stored[key]) for key in ('keypoints', 'skeleton', 'sigmas', 'flip_indices')
         )
-        self.skeleton = Skeleton(names, links, sigmas, flip_indices)
+        self.skeleton = Skeleton(names, links, sigmas, flip_indices, dataset=file)
 
     def __call__(self, picture: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
         crops, center, scale = self.cropper.cut(picture, boxes)

@@ -1,4 +1,4 @@
-"""Asks a teacher once for the poses of a data set: a record to distil from, and labels for pictures without any.
+"""Asks a teacher once for the poses of a data set: a record to distill from, and labels for pictures without any.
 
 Run it again after it was stopped, and it goes on.
 """

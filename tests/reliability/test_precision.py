@@ -114,7 +114,7 @@ def between(loss):
     return lambda student, teacher: loss(student, teacher, samples)
 
 
-def skeletons_loss(**options):
+def loss_of_skeleton(**options):
     loss = StructureLoss(**options)
     loss.set_skeleton(load_skeleton('CocoDataset'), torch.device('cpu'))
     return loss
@@ -123,8 +123,8 @@ def skeletons_loss(**options):
 LOSSES = {
     'Eq. 1': (feature_loss, MSRA),
     **{f'Eq. 2, {name}': (between(PoseL1Loss()), codec) for name, codec in CODECS.items()},
-    **{f'Eq. 3, {name}': (between(skeletons_loss()), codec) for name, codec in CODECS.items()},
-    'Eq. 3, vectors': (between(skeletons_loss(edge_form='vector')), SMOOTHED),
+    **{f'Eq. 3, {name}': (between(loss_of_skeleton()), codec) for name, codec in CODECS.items()},
+    'Eq. 3, vectors': (between(loss_of_skeleton(edge_form='vector')), SMOOTHED),
     'Eq. 3, poses': (limb_loss, SMOOTHED),
     'Eq. 6 and 7': (refinement_loss, SMOOTHED),
     'SimCCKLLoss': (task_loss, SMOOTHED),

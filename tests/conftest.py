@@ -1,6 +1,7 @@
 """Toy-sized versions of the real configs, and a made-up data set for them."""
 
 import json
+import signal
 import socket
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from scipy.io import savemat
 
 from mmpose_tskd.apis.environment import machine, versions
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would runs
 torch.set_num_threads(1)  # toy networks are slower on several
 # Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)

@@ -51,7 +51,8 @@ class PoseDistiller(TopdownPoseEstimator):
         teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
             cost. Its feature maps are those of the picture.
         init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
-            the two are of one family, such as HRNet-W32 and W48. With other keypoints the head starts by itself.
+            the two are of one family, such as HRNet-W32 and W48. With another number of keypoints the head starts by
+            itself; with the same number in another order it starts from the wrong rows, which the labels put right.
         teacher_confidence: A joint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 

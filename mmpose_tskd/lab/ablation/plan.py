@@ -21,6 +21,8 @@ from ..occlusion import occlude
 
 TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
+START = 'start'
+BUILT_ON = ('student', START)
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
 # What a run's hash is of: what is learnt depends on it.
 TRAINING = (
@@ -65,7 +67,7 @@ class Run(NamedTuple):
         name: Its folder's: ``'FAMILY_SCHEME_seedN_HASH'``.
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
-        needs: The names of these, by ``'teacher'`` and ``'student'``.
+        needs: The names of these, by ``'teacher'``, ``'student'``, and ``'start'``, whose weights it starts from.
         hash: Of all that bears on what is learnt: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labelled pictures to measure it on, by name.
@@ -129,7 +131,8 @@ def make_plan(
     Args:
         path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
             the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
-            ``student``, ``options``, ``budget`` and ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
+            ``student`` (which it refines), ``start`` (which it goes on from), ``options``, ``budget`` and
+            ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
             ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
             pictures that are of the same photograph. Those of dev that the training pictures have, and those of the
             test set that either has, count in no number.
@@ -230,10 +233,23 @@ def write_configs(
         for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
             cfg, needs = configured[scheme]
             for role, needed in needs.items():
-                cfg.model[f'{role}_checkpoint'] = f'work_dirs/{name}_{needed}'
+                set_checkpoint(cfg, role, f'work_dirs/{name}_{needed}')
             files.append(Path(folder) / f'{name}_{scheme}.py')
             cfg.dump(files[-1])
     return files
+
+
+def set_checkpoint(cfg: Config, role: str, checkpoint: str) -> None:
+    """Names the weights of a run that another one needs, see :attr:`Run.needs`."""
+    if role == START:
+        cfg.load_from = checkpoint
+    else:
+        cfg.model[f'{role}_checkpoint'] = checkpoint
+
+
+def starts_from_others(run: Run) -> bool:
+    """Whether its first weights are those of other runs, and not random."""
+    return bool(set(run.needs) & set(BUILT_ON)) or bool(run.cfg.model.get('init_from_teacher'))
 
 
 def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequence[str] = ()) -> Config:
@@ -248,8 +264,9 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequenc
         budget = scheme.get('budget', 1)
         if not isinstance(budget, (int, float)) or budget <= 0:
             raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0: {budget!r}')
-        if scheme.get('student', name) not in spec.schemes or scheme.get('student') == name:
-            raise UserError(f'{path}: schemes.{name}.student is another scheme, not {scheme.student!r}')
+        for role in BUILT_ON:
+            if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
+                raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')
     for name, family in spec.families.items():
         missing = [key for key in of_family if key not in family]
         if missing:
@@ -281,12 +298,13 @@ def _choose(option: str, wanted: Optional[Sequence[str]], known: List[str]) -> L
 
 
 def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
-    """The chosen schemes and those whose students they refine, these first."""
+    """The chosen schemes and those that they build on, these first."""
     ordered: List[str] = []
 
     def add(name: str) -> None:
-        if 'student' in schemes[name]:
-            add(schemes[name].student)
+        for role in BUILT_ON:
+            if role in schemes[name]:
+                add(schemes[name][role])
         if name not in ordered:
             ordered.append(name)
 
@@ -368,6 +386,8 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
                     f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"'
                 )
             needs['student'] = entry.student
+        if START in entry:
+            needs[START] = entry.start
         configured[scheme] = cfg, needs
     return configured
 

@@ -4,7 +4,7 @@ import copy
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence
 
 import numpy as np
 import torch

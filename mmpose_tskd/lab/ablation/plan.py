@@ -129,11 +129,11 @@ def make_plan(
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
     Args:
-        path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
-            the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
-            ``student`` (which it refines), ``start`` (which it goes on from), ``options``, ``budget`` and
-            ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
-            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
+        path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``, ``stage1``
+            and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each ``config``, and, where
+            it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
+            ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
+            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
             pictures that are of the same photograph. Those of dev that the training pictures have, and those of the
             test set that either has, count in no number.
         work_dir, results: In place of the YAML's.
@@ -145,7 +145,7 @@ def make_plan(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path, (*ROLES, 'dev_pictures'), ('seeds', 'work_dir', 'results'))
+    spec = _load_spec(path, ['dev_pictures'], ['seeds', 'work_dir', 'results'])
     chosen_families = _choose('--families', families, list(spec.families))
     chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
@@ -222,7 +222,7 @@ def write_configs(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path, ROLES)
+    spec = _load_spec(path)
     chosen = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     wanted = _with_students(spec.schemes, [name for name in chosen if name != TEACHER])
     files = []
@@ -252,8 +252,8 @@ def starts_from_others(run: Run) -> bool:
     return bool(set(run.needs) & set(BUILT_ON)) or bool(run.cfg.model.get('init_from_teacher'))
 
 
-def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequence[str] = ()) -> Config:
-    """The YAML, with what it must have: ``families``, with ``of_family`` each, ``schemes``, and ``others``."""
+def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Sequence[str] = ()) -> Config:
+    """The YAML, with what it must have: schemes, families with their configs and ``of_family``, and ``others``."""
     spec = _read_yaml(Path(path))
     missing = [key for key in ('families', 'schemes', *others) if key not in spec]
     if missing:
@@ -267,8 +267,9 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequenc
         for role in BUILT_ON:
             if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
                 raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')
+    roles = [role for role in ROLES if role in (TEACHER, *(scheme.config for scheme in spec.schemes.values()))]
     for name, family in spec.families.items():
-        missing = [key for key in of_family if key not in family]
+        missing = [key for key in (*roles, *of_family) if key not in family]
         if missing:
             raise UserError(f'{path}: families.{name} has no {", ".join(missing)}')
     return spec
@@ -369,7 +370,7 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
     """Of the teacher and of each scheme the config, and the schemes that it builds on, by role."""
     if budget <= 0:
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
-    configs = {role: _load_config(spec.families[family][role]) for role in ROLES}
+    configs = {role: _load_config(file) for role, file in spec.families[family].items() if role in ROLES}
     configured: Dict[str, Tuple[Config, Dict[str, str]]] = {}
     for scheme, entry in {TEACHER: Config(dict(config=TEACHER)), **spec.schemes}.items():
         cfg = copy.deepcopy(configs[entry.config])

@@ -129,9 +129,9 @@ def make_plan(
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
     Args:
-        path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``, ``stage1``
-            and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each ``config``, and, where
-            it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
+        path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
+            ``stage1`` and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each
+            ``config``, and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
             ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
             pictures that are of the same photograph. Those of dev that the training pictures have, and those of the

@@ -130,12 +130,12 @@ def make_plan(
 
     Args:
         path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
-            ``stage1`` and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each
-            ``config``, and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
+            ``stage1`` and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each ``config``,
+            and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
-            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
-            pictures that are of the same photograph. Those of dev that the training pictures have, and those of the
-            test set that either has, count in no number.
+            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of pictures that
+            are of the same photograph. Those of dev that the training pictures have, and those of the test set that
+            either has, count in no number.
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.

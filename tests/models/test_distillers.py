@@ -5,21 +5,22 @@ import logging
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
+from mmpose.datasets.datasets import CocoDataset
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import MODELS
 from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.models.distillers import PoseDistiller
 from mmpose_tskd.models.losses import progressive_pose_loss
 from mmpose_tskd.poses import load_skeleton
 
 
 def build(cfg, initialised=True):
     model = MODELS.build(cfg.model)
-    if isinstance(model, PoseDistiller):
-        model.skeleton = load_skeleton('CocoDataset')  # as the Runner's data would tell it
+    metainfo = parse_pose_metainfo(dict(CocoDataset.METAINFO))
+    MessageHub.get_current_instance().update_info('dataset_meta', metainfo)  # as a Runner does
     if initialised:
         model.init_weights()
     return model.train() or model

@@ -160,7 +160,9 @@ def test_the_graph_of_a_refiner_is_held_against_the_datas(make_config):
         train(cfg)
 
 
-REFINER = dict(type='IGPGCNHead', in_channels=(64,) * 3, in_indices=(-1,) * 3, feat_channels=(8,) * 3, hidden_channels=8)
+REFINER = dict(
+    type='IGPGCNHead', in_channels=(64,) * 3, in_indices=(-1,) * 3, feat_channels=(8,) * 3, hidden_channels=16
+)
 
 
 def refiner(**options):

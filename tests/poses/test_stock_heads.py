@@ -26,7 +26,7 @@ STOCK = sorted(str(f.relative_to(CONFIGS)) for f in CONFIGS.rglob('*.py') if '_b
 DOCS = Path(__file__).parents[2] / 'docs' / 'distill_your_own.md'
 START, END = '<!-- by tests/poses/test_stock_heads.py -->\n', '<!-- end -->\n'
 # where nothing is a top-down estimator of 2-D poses
-REFUSED = ('associative_embedding', 'cid', 'dekr', 'dwpose', 'edpose', 'internet', 'rtmo', 'yoloxpose')
+REFUSED = ('associative_embedding', 'cid', 'dekr', 'edpose', 'internet', 'rtmo', 'yoloxpose')
 EXACT = ('SimCC', 'UDP', 'DARK', 'Regression')  # others round a joint to a pixel of their map
 
 

@@ -14,8 +14,8 @@ class SemGraphConv(nn.Module):
 
     with :math:`A` the row-wise softmax of the edges' weights, which are 1 at first and :math:`-\infty` where there is
     no edge. From `Semantic Graph Convolutional Networks for 3D Human Pose Regression
-    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it. Every pair of joints has a weight, and
-    a buffer says which are edges: a layer can be made before its graph is known, and a checkpoint brings it.
+    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it. Every pair of joints has a weight,
+    and a buffer says which are edges: a layer can be made before its graph is known, and a checkpoint brings it.
 
     Args:
         in_channels: C of the input.

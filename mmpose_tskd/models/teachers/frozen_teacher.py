@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
@@ -97,13 +98,18 @@ class FrozenTeacher(LiveTeacher):
 
 
 def load_whole_config(source: Union[str, dict]) -> Any:
-    """A config given as a dict, a file or ``'package::path'``.
+    """A config given as a dict, a file or ``'package::path'``; of MMPose's ``DWPoseDistiller``, its student's.
 
     Raises:
         UserError: There is no such file.
     """
     try:
-        return load_config(source) if isinstance(source, str) else source
+        config = load_config(source) if isinstance(source, str) else source
+        student = config.get('model', config).get('student_cfg')
+        if student is None:
+            return config
+        # as MMPose's configs name it, from the root of its sources
+        return load_config(student if Path(student).is_file() else f'mmpose::{student.partition("configs/")[2]}')
     except UserError as error:
         raise UserError(f'model.teacher: {error}') from error
 
@@ -128,5 +134,4 @@ _TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstim
 _REFUSED = dict(
     BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
     PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
-    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its exported weights fit",
 )

@@ -402,6 +402,34 @@ def test_a_step_never_waits_for_the_device(stage, batch, request):
     assert all(isinstance(value, FakeTensor) for name, value in losses.items() if name != 'distill_gamma')
 
 
+# Of these the gradient has no deterministic form on a GPU (see torch.use_deterministic_algorithms).
+UNSTEADY = (
+    'AdaptiveAvgPool', 'AdaptiveMaxPool', 'Cumsum', 'GridSampler', 'Kthvalue', 'Median', 'NllLoss2D', 'Put',
+    'ReflectionPad', 'ReplicationPad', 'UpsampleBicubic', 'UpsampleBilinear2DAa',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('stage', ['stage1', 'stage2'])
+def test_a_step_is_deterministic(stage, batch, request):
+    model = build(request.getfixturevalue(stage))
+    inputs = batch(model)
+    torch.use_deterministic_algorithms(True)
+    try:
+        losses = model.loss(**inputs)
+        total = sum(value for name, value in losses.items() if 'loss' in name)
+        total.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found, waiting = set(), [total.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting.extend(before for before, _ in node.next_functions)
+    names = {node.name() for node in found}
+    assert 'ConvolutionBackward0' in names and [name for name in names if name.startswith(UNSTEADY)] == []
+
+
 def test_a_frozen_students_features_have_no_graph(stage2, batch):
     model = build(stage2)
     feats = model.extract_feat(batch(model)['inputs'])

@@ -73,9 +73,9 @@ def perfect_output(reader, joint):
         return encoded['heatmaps'][None]
     loss = reader.head.loss_module
     targets = [encoded[f'keypoint_{axis}_labels'] for axis in 'xy']
-    if loss.label_softmax:
+    if getattr(loss, 'label_softmax', False):
         targets = [(target * loss.label_beta).softmax(-1) for target in targets]
-    return tuple(target.clamp(min=1e-30).log() / loss.beta for target in targets)
+    return tuple(target.clamp(min=1e-30).log() / reader.beta for target in targets)
 
 
 @pytest.mark.parametrize('file', STOCK)

@@ -93,7 +93,7 @@ class Skeleton(NamedTuple):
             raise UserError(f'{key} ({self.dataset}) has other mirror pairs (swap) than the data; {advice}')
 
 
-def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
+def load_skeleton(metainfo: Union[str, dict], key: str = 'metainfo') -> Skeleton:
     """The skeleton that a dataset's metainfo describes.
 
     A skeleton in several parts, or with joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken
@@ -103,12 +103,13 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
         metainfo: A dataset class registered in MMPose (``'CocoDataset'``, ``'CrowdPoseDataset'``, ...), or a metainfo
             dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``, or
             as they hand it out.
+        key: The config key that it stands in, for messages.
 
     Raises:
         UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its joints one by
             one, or has a link or a swap to a joint that it has not.
     """
-    where = f'metainfo {metainfo!r}' if isinstance(metainfo, str) else 'the metainfo given'
+    where = f'{key}={metainfo!r}' if isinstance(metainfo, str) else key
     raw: Any = metainfo
     if isinstance(metainfo, str):
         dataset = DATASETS.get(metainfo)

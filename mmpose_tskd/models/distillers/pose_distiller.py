@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...checkpoints import find_checkpoint, load_strictly, load_weights, replace_loaders
 from ...errors import UserError
 from ...paths import tool_command
-from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
+from ...poses import PoseOutputs, build_reader, keypoint_weights, load_skeleton, training_skeleton
 from ..heads import IGPGCNHead
 from ..replay_forward import replay_forward
 from ..teachers import FrozenTeacher, LabelledCategories, Teacher, TeacherCheck, build_teacher
@@ -80,7 +80,7 @@ class PoseDistiller(TopdownPoseEstimator):
         init_from_teacher: bool = False,
         **kwargs,
     ):
-        skeleton = None if metainfo is None else _load_skeleton(metainfo)
+        skeleton = None if metainfo is None else load_skeleton(metainfo, 'model.metainfo')
         if isinstance(metainfo, dict):  # which a pose estimator shows with its predictions
             kwargs['metainfo'] = metainfo
         super().__init__(backbone=backbone, head=head, **kwargs)
@@ -386,13 +386,6 @@ class PoseDistiller(TopdownPoseEstimator):
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
         for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
             state_dict.setdefault(name, value)
-
-
-def _load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
-    try:
-        return load_skeleton(metainfo)
-    except UserError as error:
-        raise UserError(f'model.metainfo: {error}') from error
 
 
 def _accept(student: PoseOutputs, teacher: PoseOutputs) -> None:

@@ -117,7 +117,7 @@ class IGPGCNHead(BaseHead):
             width += channels
             self.output_layers.append(SemGraphConv(width, 2, adjacency, zero_init=output == 'offset'))
         if metainfo is not None:
-            self.set_skeleton(load_skeleton(metainfo))
+            self.set_skeleton(load_skeleton(metainfo, 'head.metainfo'))
 
     def set_skeleton(self, skeleton: Skeleton) -> None:
         """Connects the joints as a skeleton does.

@@ -35,7 +35,7 @@ class LiveTeacher(Teacher):
         flip_test: bool = False,
         confidence_power: float = 0.0,
     ):
-        self.skeleton = _load_skeleton(metainfo)
+        self.skeleton = None if metainfo is None else load_skeleton(metainfo, 'model.teacher_metainfo')
         self.flip_test = flip_test
         self.flip_indices: Optional[List[int]] = None
         self.confidence_power = confidence_power
@@ -146,12 +146,3 @@ class LiveTeacher(Teacher):
     def example(self, inputs: Tensor) -> PoseOutputs:
         """See :meth:`Teacher.example`."""
         return self(inputs)
-
-
-def _load_skeleton(metainfo: Union[str, dict, None]) -> Optional[Skeleton]:
-    if metainfo is None:
-        return None
-    try:
-        return load_skeleton(metainfo)
-    except UserError as error:
-        raise UserError(f'model.teacher_metainfo: {error}') from error

@@ -24,7 +24,7 @@ class PoseReader(Protocol):
     input_size: Tuple[int, int]
     best_score: float  # the score of the head's own target, so that the scores of all heads compare
     least_score: float  # and that of a joint that it does not find at all
-    codec: BaseKeypointCodec
+    codec: Optional[BaseKeypointCodec]  # of a head that encodes poses
 
     def coords(self, outputs: 'PoseOutputs') -> Tensor: ...
 
@@ -109,8 +109,8 @@ class PoseOutputs:
         )
 
     @property
-    def codec(self) -> BaseKeypointCodec:
-        """The codec of the head."""
+    def codec(self) -> Optional[BaseKeypointCodec]:
+        """The codec of the head, None where coordinates are all that is known."""
         return self.reader.codec
 
     @property

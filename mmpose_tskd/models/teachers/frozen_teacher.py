@@ -1,14 +1,16 @@
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import torch
+from mmengine.config import Config
+from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor
 
 from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
-from ...poses import PoseOutputs, build_reader, config_skeleton
+from ...poses import HeadReader, PoseOutputs, build_reader, config_skeleton
 from .live_teacher import LiveTeacher
 
 
@@ -23,6 +25,9 @@ class FrozenTeacher(LiveTeacher):
         temperature: See :func:`build_reader`.
         kwargs: Of :class:`LiveTeacher`.
     """
+
+    model: TopdownPoseEstimator
+    reader: HeadReader
 
     def __init__(
         self,
@@ -97,7 +102,7 @@ class FrozenTeacher(LiveTeacher):
         return self.reader(feats, self.reader.head.forward(feats))
 
 
-def load_whole_config(source: Union[str, dict]) -> Any:
+def load_whole_config(source: Union[str, dict]) -> Union[Config, dict]:
     """A config given as a dict, a file or ``'package::path'``; of MMPose's ``DWPoseDistiller``, its student's.
 
     Raises:

@@ -1,13 +1,15 @@
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Callable, List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from mmpose.models import TopdownPoseEstimator
+from mmpose.models.data_preprocessors import PoseDataPreprocessor
+from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import PoseOutputs, Skeleton, load_skeleton, match_joints
+from ...poses import HeadReader, KeypointReader, PoseOutputs, Skeleton, load_skeleton, match_joints
 from .student_frame import StudentFrame
 from .teacher import Teacher
 
@@ -24,9 +26,9 @@ class LiveTeacher(Teacher):
         confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
 
-    model: Any = None  # what :meth:`apply` moves, where it has some
-    reader: Any  # of its own outputs
-    preprocessor: Any  # an MMPose data preprocessor: how its pictures are normalised
+    model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
+    reader: Union[HeadReader, KeypointReader]  # of its own outputs
+    preprocessor: PoseDataPreprocessor  # how its pictures are normalised
     num_keypoints: int
 
     def __init__(
@@ -57,7 +59,7 @@ class LiveTeacher(Teacher):
     def _read(self, inputs: Tensor) -> PoseOutputs:
         """N×3×H×W as it takes them to its own outputs."""
 
-    def build(self, student: Any, source: str) -> None:
+    def build(self, student: TopdownPoseEstimator, source: str) -> None:
         """See :meth:`Teacher.build`.
 
         Raises:

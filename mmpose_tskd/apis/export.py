@@ -23,7 +23,7 @@ from ..deploy.formats import FORMATS, Format
 from ..deploy.mmdeploy_folder import write_folder
 from ..deploy.network import PIXELS, Normalization, PoseNetwork, normalization
 from ..deploy.onnx_file import OnnxSession, require, to_bytes, to_onnx
-from ..deploy.people import crop_options, crops_of, evaluate, labels_of
+from ..deploy.people import Predict, crop_options, crops_of, evaluate, labels_of
 from ..deploy.quantize import Quantizer
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
@@ -222,7 +222,7 @@ def _metadata(
     )
 
 
-def _torch_predict(network: PoseNetwork) -> Any:
+def _torch_predict(network: PoseNetwork) -> Predict:
     def predict(crops: Tensor) -> Tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
             outputs = network.read(crops)
@@ -231,7 +231,7 @@ def _torch_predict(network: PoseNetwork) -> Any:
     return predict
 
 
-def _onnx_predict(session: OnnxSession, network: PoseNetwork) -> Any:
+def _onnx_predict(session: OnnxSession, network: PoseNetwork) -> Predict:
     def predict(crops: Tensor) -> Tuple[np.ndarray, np.ndarray]:
         keypoints, scores = session.form.decode(session(session.prepare(crops)))
         keypoints = keypoints.astype(np.float32)

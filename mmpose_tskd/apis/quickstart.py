@@ -188,19 +188,17 @@ def _load_config(file: str, data: str, data_root: str) -> Config:
             if 'ann_file' in evaluator:
                 evaluator.ann_file = str(Path(data_root, labels))
     cfg.dataset_type = kind.type
-    set_joints(cfg.model, kind.type, load_skeleton(kind.type).num_keypoints)
+    set_joints(cfg.model, load_skeleton(kind.type).num_keypoints)
     return cfg
 
 
-def set_joints(cfg: Any, dataset_type: str, num_keypoints: int) -> None:
-    """Gives every head its number of joints and every graph its limbs, in place."""
+def set_joints(cfg: Any, num_keypoints: int) -> None:
+    """Gives every head its number of joints, in place."""
     if isinstance(cfg, dict):
         if 'out_channels' in cfg:
             cfg['out_channels'] = num_keypoints
-        if 'metainfo' in cfg:
-            cfg['metainfo'] = dataset_type
         for value in cfg.values():
-            set_joints(value, dataset_type, num_keypoints)
+            set_joints(value, num_keypoints)
 
 
 class _FollowHook(Hook):

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from mmpose.registry import MODELS
@@ -20,7 +21,7 @@ from ..errors import UserError
 from ..models.distillers import PoseDistiller
 from ..models.heads import IGPGCNHead
 from ..paths import load_config
-from ..poses import PoseOutputs, RefinerReader, labelled_coords, labelled_joints, load_skeleton
+from ..poses import PoseOutputs, RefinerReader, config_skeleton, labelled_coords, labelled_joints, load_skeleton
 from .benchmark.measuring import find_device, print_rows, versions_and_machine
 
 NEAR, FAR = 3.0, 25.0  # input pixels, for the error of P_init
@@ -83,7 +84,7 @@ def analyze_gradients(
         raise UserError(
             f'--batches {batches} leaves nothing to average over (the training set has {len(loader)} batches)'
         )
-    model.skeleton = load_skeleton(loader.dataset.metainfo)
+    MessageHub.get_current_instance().update_info('dataset_meta', loader.dataset.metainfo)  # as a Runner does
     rows: Rows = []
     files: Sequence[Optional[str]] = checkpoints or [None]
     for checkpoint in files:
@@ -148,7 +149,7 @@ def analyze_refinement(
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.build(model, teacher.find_source())
-            model.skeleton = model.head.skeleton
+            model.skeleton = model.head.skeleton or config_skeleton(cfg)
             model.learn_joints()
         weights = load_weights(checkpoint)
         load_strictly(model, weights, checkpoint, 'the model')

@@ -1,11 +1,12 @@
 from contextlib import contextmanager
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, Sequence, Tuple
 
+from mmpose.models.heads.base_head import BaseHead
 from torch import Tensor
 
 
 @contextmanager
-def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
+def replay_forward(head: BaseHead, *known: Tuple[Any, Any]) -> Iterator[None]:
     """Lets a head's ``loss`` or ``predict`` use outputs that are worked out already.
 
     MMPose's heads call ``self.forward`` inside both, so a head whose output is needed elsewhere would run twice. The
@@ -17,7 +18,7 @@ def replay_forward(head: Any, *known: Tuple[Any, Any]) -> Iterator[None]:
     """
     own = head.__dict__.get('forward')  # such as a compiled one
 
-    def forward(feats: Any) -> Any:
+    def forward(feats: Sequence) -> Any:
         for seen, output in known:
             if seen is feats:
                 return _in_fp32(output)

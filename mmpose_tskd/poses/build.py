@@ -1,6 +1,7 @@
-from typing import Any, Optional
+from typing import Optional
 
 from mmpose.codecs import IntegralRegressionLabel, MegviiHeatmap, MSRAHeatmap, RegressionLabel, SimCCLabel, UDPHeatmap
+from mmpose.models.heads.base_head import BaseHead
 
 from ..errors import UserError
 from .combined import CombinedReader
@@ -12,7 +13,7 @@ from .regression import RegressionReader
 from .simcc import SimCCReader
 
 
-def find_reader(head: Any, temperature: float = 1.0) -> Optional[HeadReader]:
+def find_reader(head: BaseHead, temperature: float = 1.0) -> Optional[HeadReader]:
     """The reader for a head, chosen by its codec; None where there is none.
 
     Args:
@@ -38,7 +39,7 @@ def find_reader(head: Any, temperature: float = 1.0) -> Optional[HeadReader]:
     return None
 
 
-def build_reader(head: Any, temperature: float = 1.0, where: str = 'model.head') -> HeadReader:
+def build_reader(head: BaseHead, temperature: float = 1.0, where: str = 'model.head') -> HeadReader:
     """:func:`find_reader`, with the head's config key for the message.
 
     Raises:

@@ -1,9 +1,10 @@
 from dataclasses import replace
-from typing import Any, List, Sequence, Tuple, Union
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from torch import Tensor
 
@@ -19,7 +20,7 @@ class CombinedReader(HeatmapReader):
     that one say, each by its height in the disc, which is exact for the target too and has a gradient in all of them.
     """
 
-    def __init__(self, head: Any):
+    def __init__(self, head: BaseHead):
         codec = head.decoder
         super().__init__(head)
         self.radius = codec.radius_factor * max(codec.heatmap_size)

@@ -1,12 +1,13 @@
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import cv2
 import torch
 import torch.nn.functional as F
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap
+from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class HeatmapReader(HeadReader):
 
     best_score = 1.0
 
-    def __init__(self, head: Any):
+    def __init__(self, head: BaseHead):
         self.head = head
         self.codec = codec = head.decoder
         self.input_size = tuple(codec.input_size)

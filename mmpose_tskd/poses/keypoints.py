@@ -1,7 +1,8 @@
 from dataclasses import replace
-from typing import Any, List, Tuple
+from typing import List, Optional, Tuple
 
 import torch
+from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
 from .outputs import PoseOutputs
@@ -19,7 +20,7 @@ class KeypointReader:
 
     best_score = 1.0
     least_score = 0.0
-    codec: Any = None
+    codec: Optional[BaseKeypointCodec] = None
 
     def __init__(self, input_size: Tuple[int, int]):
         self.input_size = input_size

@@ -6,7 +6,7 @@ Coordinates are (x, y) in pixels of the network's input image.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Iterator, Optional, Protocol, Sequence, Tuple
+from typing import Iterator, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import torch
 from mmpose.codecs.base import BaseKeypointCodec
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import UserError
 
 SimCC = Tuple[Tensor, Tensor]
+Part = TypeVar('Part')
 
 
 class PoseReader(Protocol):
@@ -23,7 +24,7 @@ class PoseReader(Protocol):
     input_size: Tuple[int, int]
     best_score: float  # the score of the head's own target, so that the scores of all heads compare
     least_score: float  # and that of a joint that it does not find at all
-    codec: BaseKeypointCodec
+    codec: Optional[BaseKeypointCodec]  # of a head that encodes poses
 
     def coords(self, outputs: 'PoseOutputs') -> Tensor: ...
 
@@ -82,34 +83,16 @@ class PoseOutputs:
         return ((self.scores - least) / (best - least)).clamp(0, 1)
 
     def require_simcc(self) -> SimCC:
-        """``simcc``.
-
-        Raises:
-            UserError: The outputs have none.
-        """
-        if self.simcc is None:
-            raise UserError('SimCC bins are asked of a network whose head has none')
-        return self.simcc
+        """``simcc``, or a UserError where the outputs have none."""
+        return _required(self.simcc, 'SimCC bins are asked of a network whose head has none')
 
     def require_heatmaps(self) -> Tensor:
-        """``heatmaps``.
-
-        Raises:
-            UserError: The outputs have none.
-        """
-        if self.heatmaps is None:
-            raise UserError('heatmaps are asked of a network whose head has none')
-        return self.heatmaps
+        """``heatmaps``, or a UserError where the outputs have none."""
+        return _required(self.heatmaps, 'heatmaps are asked of a network whose head has none')
 
     def require_keypoints(self) -> Tensor:
-        """``keypoints``.
-
-        Raises:
-            UserError: The outputs have none.
-        """
-        if self.keypoints is None:
-            raise UserError('coordinates are asked of a network whose head puts out none')
-        return self.keypoints
+        """``keypoints``, or a UserError where the outputs have none."""
+        return _required(self.keypoints, 'coordinates are asked of a network whose head puts out none')
 
     def select_joints(self, indices: Tensor) -> 'PoseOutputs':
         """The outputs of other joints, or the same in another order.
@@ -126,14 +109,20 @@ class PoseOutputs:
         )
 
     @property
-    def codec(self) -> BaseKeypointCodec:
-        """The codec of the head."""
+    def codec(self) -> Optional[BaseKeypointCodec]:
+        """The codec of the head, None where coordinates are all that is known."""
         return self.reader.codec
 
     @property
     def input_size(self) -> Tuple[int, int]:
         """(W, H) of the network's input, in pixels."""
         return self.reader.input_size
+
+
+def _required(value: Optional[Part], message: str) -> Part:
+    if value is None:
+        raise UserError(message)
+    return value
 
 
 def _maps(feats: Sequence) -> Iterator[Tensor]:

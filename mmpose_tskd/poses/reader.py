@@ -3,6 +3,7 @@ from typing import Any, List, Sequence, Tuple
 
 import torch
 from mmpose.codecs.base import BaseKeypointCodec
+from mmpose.models.heads.base_head import BaseHead
 from torch import Tensor
 
 from .outputs import PoseOutputs
@@ -15,7 +16,7 @@ class HeadReader(ABC):
     reads, which may be a part of the model's head.
     """
 
-    head: Any
+    head: BaseHead
     codec: BaseKeypointCodec
     input_size: Tuple[int, int]
     best_score: float

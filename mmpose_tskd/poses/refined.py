@@ -1,6 +1,7 @@
 from dataclasses import replace
 from typing import Any, List, Sequence, Tuple
 
+from mmpose.models.heads.base_head import BaseHead
 from torch import Tensor
 
 from .outputs import PoseOutputs
@@ -10,7 +11,7 @@ from .reader import HeadReader
 class RefinerReader(HeadReader):
     """Reads :class:`IGPGCNHead`: the pose is the last refined one, the confidence its base head's."""
 
-    def __init__(self, head: Any, base: HeadReader):
+    def __init__(self, head: BaseHead, base: HeadReader):
         self.head = head
         self.base = base
         self.input_size = base.input_size

@@ -1,7 +1,8 @@
 from dataclasses import replace
-from typing import Any, List, Sequence, Tuple, Union
+from typing import List, Sequence, Tuple, Union
 
 import torch
+from mmpose.models.heads.base_head import BaseHead
 from torch import Tensor
 
 from .keypoints import KeypointReader
@@ -19,7 +20,7 @@ class RegressionReader(KeypointReader, HeadReader):
         head: The head; its ``decoder`` is :class:`RegressionLabel` or :class:`IntegralRegressionLabel`.
     """
 
-    def __init__(self, head: Any):
+    def __init__(self, head: BaseHead):
         self.head = head
         self.codec = head.decoder
         self.input_size = tuple(getattr(self.codec, 'keypoint_codec', self.codec).input_size)

@@ -1,10 +1,11 @@
 from dataclasses import replace
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_vectors
-from torch import Tensor
+from torch import Tensor, nn
 
 from .outputs import PoseOutputs
 from .reader import HeadReader
@@ -85,7 +86,7 @@ class SimCCReader(HeadReader):
         temperature: Divides the logits before the softmax of ``coords``.
     """
 
-    def __init__(self, head: Any, temperature: float = 1.0):
+    def __init__(self, head: BaseHead, temperature: float = 1.0):
         self.head = head
         self.codec = head.decoder
         codec, loss = self.codec, head.loss_module
@@ -103,7 +104,7 @@ class SimCCReader(HeadReader):
         softened = [prob ** (1 / temperature) for prob in (prob_x, prob_y)]
         self.floors = [float(prob.min() / prob.sum()) for prob in softened]
 
-    def _distribution(self, target: np.ndarray, loss: Any) -> Tensor:
+    def _distribution(self, target: np.ndarray, loss: nn.Module) -> Tensor:
         """The distribution that the loss asks for: the codec's target, normalised or soft-maxed."""
         prob = torch.from_numpy(target).double().flatten()
         if getattr(loss, 'label_softmax', False):

@@ -83,7 +83,7 @@ class Skeleton(NamedTuple):
         Raises:
             UserError: Their joints, limbs or mirror pairs differ.
         """
-        advice = f'the training data are {other.dataset}: name the same joints, or leave {key} out where it is optional'
+        advice = f'the training data are {other.dataset}: leave {key} out, or name the same joints'
         if self.names != other.names:
             both = [f'{a} and {b}' for a, b in zip(self.names, other.names) if a != b] or ['another number of them']
             raise UserError(f'{key} ({self.dataset}) has other joints than the data, such as {both[0]}; {advice}')
@@ -93,7 +93,7 @@ class Skeleton(NamedTuple):
             raise UserError(f'{key} ({self.dataset}) has other mirror pairs (swap) than the data; {advice}')
 
 
-def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
+def load_skeleton(metainfo: Union[str, dict], key: str = 'metainfo') -> Skeleton:
     """The skeleton that a dataset's metainfo describes.
 
     A skeleton in several parts, or with joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken
@@ -103,12 +103,13 @@ def load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
         metainfo: A dataset class registered in MMPose (``'CocoDataset'``, ``'CrowdPoseDataset'``, ...), or a metainfo
             dict as MMPose's datasets take it, in full or as ``dict(from_file='configs/_base_/datasets/coco.py')``, or
             as they hand it out.
+        key: The config key that it stands in, for messages.
 
     Raises:
         UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its joints one by
             one, or has a link or a swap to a joint that it has not.
     """
-    where = f'metainfo {metainfo!r}' if isinstance(metainfo, str) else 'the metainfo given'
+    where = f'{key}={metainfo!r}' if isinstance(metainfo, str) else key
     raw: Any = metainfo
     if isinstance(metainfo, str):
         dataset = DATASETS.get(metainfo)
@@ -149,10 +150,34 @@ def _parse(raw: Any, where: str) -> dict:
         raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error
 
 
-def training_skeleton() -> Optional[Skeleton]:
-    """The joints of the data that a Runner trains on, as its ``RuntimeInfoHook`` tells; None outside of training."""
+def training_skeleton(num_keypoints: int, given: Optional[Skeleton], key: str) -> Optional[Skeleton]:
+    """The joints of a network in training: those of the data, as the Runner's ``RuntimeInfoHook`` tells.
+
+    Args:
+        num_keypoints: How many joints the network has.
+        given: Those that the config names, which count where the pipeline converts the data's (``KeypointConverter``),
+            and have to be the data's elsewhere.
+        key: Their config key, for messages.
+
+    Returns:
+        None outside of a Runner, where the config names none.
+
+    Raises:
+        UserError: The data's joints are others.
+    """
     metainfo = MessageHub.get_current_instance().get_info('dataset_meta')
-    return None if metainfo is None else load_skeleton(metainfo)
+    found = None if metainfo is None else load_skeleton(metainfo)
+    if found is None:
+        return given
+    if found.num_keypoints == num_keypoints:
+        if given is not None:
+            given.require_same(found, key)
+    elif given is None:
+        raise UserError(
+            f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {num_keypoints}: '
+            f'where the pipeline converts them (KeypointConverter), set {key} to what it makes of them'
+        )
+    return given or found
 
 
 def config_skeleton(config: dict) -> Optional[Skeleton]:

@@ -109,9 +109,9 @@ def test_it_leaves_results_pictures_and_a_model_and_goes_on_where_it_was_stopped
             run()
 
 
-def test_real_photographs_take_their_joints_and_limbs(lspet_like):
+def test_real_photographs_take_their_joints(lspet_like):
     cfg = quickstart._load_config(quickstart.REFINED, 'lspet', str(lspet_like))
-    assert cfg.model.head.base_head.out_channels == 14 and cfg.model.head.metainfo == 'CrowdPoseDataset'
+    assert cfg.model.head.base_head.out_channels == 14 and cfg.train_dataloader.dataset.type == 'CrowdPoseDataset'
     assert cfg.val_evaluator[0].ann_file == str(lspet_like / 'annotations' / 'lspet_val.json')
     cfg = quickstart._load_config(quickstart.CONFIGS['stage1'], 'lspet', str(lspet_like))
     assert cfg.train_dataloader.dataset.ann_file == 'annotations/lspet_train.json'

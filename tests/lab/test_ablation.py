@@ -140,15 +140,6 @@ def test_hooks_count_where_they_change_what_is_learnt(spec):
     assert hash_with([*hooks, dict(type='EMAHook')]) != base and hash_with(learning[1:]) != base
 
 
-def test_metainfo_counts_where_it_is_not_the_data_sets_own(spec):
-    base = {key: run.hash for key, run in runs_of(spec()).items()}
-    for name, counts in ((None, False), ('CrowdPoseDataset', True)):
-        option = {'model.distill_losses.loss_structure.metainfo': name}
-        if name is None:
-            option = {'model.metainfo': 'CocoDataset'}
-        assert (runs_of(spec(scheme4=dict(options=option)))['scheme4', 0].hash != base['scheme4', 0]) is counts
-
-
 def test_options_of_randomness_are_kept(spec):
     run = runs_of(spec(options={'randomness.deterministic': True}))['baseline', 1]
     assert run.cfg.randomness == dict(deterministic=True, seed=1)

@@ -5,21 +5,22 @@ import logging
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
+from mmpose.datasets.datasets import CocoDataset
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import MODELS
 from torch._subclasses import FakeTensor, FakeTensorMode
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.models.distillers import PoseDistiller
 from mmpose_tskd.models.losses import progressive_pose_loss
 from mmpose_tskd.poses import load_skeleton
 
 
 def build(cfg, initialised=True):
     model = MODELS.build(cfg.model)
-    if isinstance(model, PoseDistiller):
-        model.skeleton = load_skeleton('CocoDataset')  # as the Runner's data would tell it
+    metainfo = parse_pose_metainfo(dict(CocoDataset.METAINFO))
+    MessageHub.get_current_instance().update_info('dataset_meta', metainfo)  # as a Runner does
     if initialised:
         model.init_weights()
     return model.train() or model
@@ -399,6 +400,34 @@ def test_a_step_never_waits_for_the_device(stage, batch, request):
     with FakeTensorMode(allow_non_fake_inputs=True):
         losses = model.loss(**inputs)
     assert all(isinstance(value, FakeTensor) for name, value in losses.items() if name != 'distill_gamma')
+
+
+# Of these the gradient has no deterministic form on a GPU (see torch.use_deterministic_algorithms).
+UNSTEADY = (
+    'AdaptiveAvgPool', 'AdaptiveMaxPool', 'Cumsum', 'GridSampler', 'Kthvalue', 'Median', 'NllLoss2D', 'Put',
+    'ReflectionPad', 'ReplicationPad', 'UpsampleBicubic', 'UpsampleBilinear2DAa',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('stage', ['stage1', 'stage2'])
+def test_a_step_is_deterministic(stage, batch, request):
+    model = build(request.getfixturevalue(stage))
+    inputs = batch(model)
+    torch.use_deterministic_algorithms(True)
+    try:
+        losses = model.loss(**inputs)
+        total = sum(value for name, value in losses.items() if 'loss' in name)
+        total.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found, waiting = set(), [total.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting.extend(before for before, _ in node.next_functions)
+    names = {node.name() for node in found}
+    assert 'ConvolutionBackward0' in names and [name for name in names if name.startswith(UNSTEADY)] == []
 
 
 def test_a_frozen_students_features_have_no_graph(stage2, batch):

@@ -10,8 +10,9 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import MultilevelPixelData, PoseDataSample
 from test_any_teacher import MSRA, RTM, SIZE, SMOOTHED, UDP, estimator
+from test_stock_heads import perfect_output
 
-from mmpose_tskd.poses import flip_coords, load_skeleton
+from mmpose_tskd.poses import build_reader, flip_coords, load_skeleton
 
 COMBINED = dict(UDP, heatmap_type='combined')
 MEGVII = dict(type='MegviiHeatmap', input_size=SIZE, heatmap_size=(16, 24), kernel_size=7)
@@ -196,6 +197,26 @@ def test_a_twin_of_the_student_teaches_nothing(kind, tmp_path):
     model.eval().to(memory_format=torch.channels_last)  # as the teacher is: else they would differ by rounding
     losses = model.loss(*batch(codec))
     assert losses['loss_pose'].item() == losses['loss_structure'].item() == pytest.approx(0, abs=1e-6)
+
+
+@every_kind
+def test_a_known_shift_has_the_known_loss(kind):
+    """Between two networks that have learnt their targets; one wrist lies farther from its elbow than the rest."""
+    reader = build_reader(MODELS.build(copy.deepcopy(KINDS[kind][1]['head'])))
+    grid = np.meshgrid(np.arange(16, 48, 8), np.arange(32, 72, 8))
+    joints = np.stack(grid, -1).reshape(1, -1, 2)[:, :17].astype(np.float32)
+    moved = joints + np.float32([8, -8])
+    moved[:, 9, 1] += 8
+    student, teacher = (reader((), perfect_output(reader, pose)) for pose in (joints, moved))
+    samples = batch(KINDS[kind][0], 1)[1]
+    loss = MODELS.build(dict(type='PoseL1Loss', loss_weight=1.0))(student, teacher, samples)
+    assert loss.item() == pytest.approx(17 * 16 - 8, rel=0.01)
+    limbs = MODELS.build(dict(type='StructureLoss', loss_weight=1.0))
+    limbs.set_skeleton(load_skeleton('CocoDataset'), torch.device('cpu'))
+    first, second = load_skeleton('CocoDataset').edges().numpy()
+    lengths = [np.linalg.norm(pose[0, first] - pose[0, second], axis=-1) for pose in (joints, moved)]
+    expected = np.abs(lengths[0] - lengths[1]).sum()
+    assert expected > 4 and limbs(student, teacher, samples).item() == pytest.approx(expected, abs=1)
 
 
 @every_kind

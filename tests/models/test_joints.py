@@ -15,6 +15,7 @@ from mmpose.structures import PoseDataSample
 from test_any_teacher import MSRA, SIMCC, estimator, labelled_batch
 
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.models.layers import SemGraphConv
 from mmpose_tskd.models.teachers import FrozenTeacher, LabelledCategories, TeacherCheck
 from mmpose_tskd.poses import PoseOutputs, load_skeleton, match_joints
 
@@ -46,11 +47,13 @@ def distiller(folder, dataset=None, count=17, losses=None, students=None, **opti
     model = MODELS.build(
         dict(
             estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=students or count),
-            type='PoseDistiller',
-            teacher=teacher,
-            teacher_checkpoint=str(folder / 'teacher.pth'),
-            distill_losses=losses or dict(loss_pose=dict(type='PoseL1Loss', loss_weight=1.0)),
-            **options,
+            **dict(
+                type='PoseDistiller',
+                teacher=teacher,
+                teacher_checkpoint=str(folder / 'teacher.pth'),
+                distill_losses=losses or dict(loss_pose=dict(type='PoseL1Loss', loss_weight=1.0)),
+                **options,
+            ),
         )
     )
     model.init_weights()
@@ -151,10 +154,67 @@ def from_coco():
 
 
 def test_the_graph_of_a_refiner_is_held_against_the_datas(make_config):
-    cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py')
+    cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py', **{'model.head.metainfo': 'CocoDataset'})
     cfg.train_dataloader.dataset.type = 'AP10KDataset'
     with pytest.raises(UserError, match=r'model.head.metainfo \(coco\) has other joints than the data'):
         train(cfg)
+
+
+REFINER = dict(
+    type='IGPGCNHead', in_channels=(64,) * 3, in_indices=(-1,) * 3, feat_channels=(8,) * 3, hidden_channels=16
+)
+
+
+def refiner(**options):
+    return MODELS.build(dict(REFINER, base_head=estimator(SIMCC, 'OfficialSimCCHead')['head'], **options))
+
+
+def graph(head):
+    graphs = [layer.adjacency for layer in head.modules() if isinstance(layer, SemGraphConv)]
+    assert all(torch.equal(graph, graphs[0]) for graph in graphs)
+    return graphs[0]
+
+
+def test_a_refiner_takes_the_graph_of_its_data_and_a_checkpoint_has_it():
+    head, feats = refiner(), (torch.randn(2, 64, 3, 2),)
+    poses = head.eval()(feats).refined
+    assert torch.allclose(poses[-1], head.base_reader(feats, head.base_head(feats)).peaks, atol=1e-4)
+    tell('AP10KDataset')
+    head.train()(feats)
+    assert torch.equal(graph(head), load_skeleton('AP10KDataset').adjacency())
+    tuned = refiner()
+    tuned.load_state_dict(head.state_dict())
+    assert torch.equal(graph(tuned), graph(head))
+    tell('CocoDataset')
+    tuned.train()(feats)
+    assert torch.equal(graph(tuned), load_skeleton('CocoDataset').adjacency())
+
+
+@pytest.mark.parametrize(
+    'data, message',
+    [
+        (None, 'connects 17 joints by their limbs, and neither a Runner nor .* set model.head.metainfo'),
+        ('CrowdPoseDataset', r'\(crowdpose\) have 14 key points, the student 17: .* set model.head.metainfo'),
+        ('COFWDataset', 'have 29 key points'),
+    ],
+)
+def test_a_refiner_asks_for_joints_that_its_data_do_not_say(data, message):
+    if data is not None:
+        tell(data)
+    feats = (torch.randn(2, 64, 3, 2),)
+    with pytest.raises(UserError, match=message):
+        refiner().train()(feats)
+    assert refiner(metainfo='CocoDataset').train()(feats).refined[-1].isfinite().all()
+
+
+def test_a_distillers_joints_are_its_refiners(tmp_path):
+    """Where the pipeline converts them it has to be said, once."""
+    tell('CrowdPoseDataset')
+    losses = dict(loss_refine=dict(type='ProgressivePoseLoss'))
+    student = dict(REFINER, base_head=estimator(SIMCC, 'OfficialSimCCHead')['head'])
+    model = distiller(tmp_path, losses=losses, metainfo='CocoDataset', head=student, task_loss=False)
+    assert model.loss(*labelled_batch(SIMCC))['loss_refine'] > 0
+    assert torch.equal(graph(model.head), load_skeleton('CocoDataset').adjacency())
 
 
 def test_a_mirror_that_does_not_lead_back_is_said_once(tmp_path, said):

@@ -10,7 +10,7 @@ CHAIN = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
 def test_attention_is_a_softmax_over_a_joints_edges():
     conv = SemGraphConv(2, 2, CHAIN)
     assert torch.allclose(conv.attention(), torch.tensor([[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0, 0.5, 0.5]]))
-    conv.edge_weight.data[0] = 1 + torch.tensor(3.0).log()  # joint 0 to itself
+    conv.edge_weight.data[0, 0] = 1 + torch.tensor(3.0).log()  # joint 0 to itself
     assert torch.allclose(conv.attention()[0], torch.tensor([0.75, 0.25, 0]))
 
 

@@ -158,9 +158,8 @@ def relabel(layer, twin, order):
     for name, module in layer.named_modules():
         prefix = f'{name}.' if name else ''
         if isinstance(module, SemGraphConv):
-            dense = torch.zeros(len(order), len(order)).index_put(tuple(module.edges), module.edge_weight.detach())
-            other = twin.get_submodule(name)
-            state[f'{prefix}edge_weight'] = dense[order][:, order][tuple(other.edges)]
+            for key in ('edge_weight', 'adjacency'):
+                state[f'{prefix}{key}'] = state[f'{prefix}{key}'][order][:, order]
         elif name.endswith('attention'):
             for key in ('weight', 'bias'):  # a row for each joint
                 state[f'{prefix}excite.{key}'] = state[f'{prefix}excite.{key}'][order]

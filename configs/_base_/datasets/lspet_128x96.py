@@ -1,8 +1,6 @@
 # Leeds Sports Pose Extended in COCO format with CrowdPose's 14 joints, at 128×96.
 # TSKD_DATA names the folder that holds lspet/; it is data/ where unset.
-_base_ = ['mmpose::_base_/default_runtime.py']
-
-custom_imports = dict(imports=['mmpose_tskd'])
+_base_ = ['../default_runtime.py']
 
 # codec: from scratch a Gaussian target learns much faster than a label-smoothed one-hot
 codec = dict(
@@ -79,10 +77,3 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(interval=25),
     checkpoint=dict(interval=1, max_keep_ckpts=2))
-custom_hooks = [
-    dict(type='SyncBuffersHook'),
-    dict(type='ReliableRunHook'),
-    dict(type='SafeSamplesHook'),
-    dict(type='BoxSourceHook'),
-    dict(type='ChannelsLastHook'),
-]

@@ -1,9 +1,7 @@
 # The synthetic crowd at 96×64: people who hide one another, with COCO's 17 joints, drawn by this package
 # (tools/quickstart.py, or mmpose_tskd.datasets.generate_synthetic_crowd). TSKD_DATA names the folder that holds
 # synthetic_crowd/; it is data/ where unset.
-_base_ = ['mmpose::_base_/default_runtime.py']
-
-custom_imports = dict(imports=['mmpose_tskd'])
+_base_ = ['../default_runtime.py']
 
 # codec
 codec = dict(
@@ -78,10 +76,3 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=1, max_keep_ckpts=2))
-custom_hooks = [
-    dict(type='SyncBuffersHook'),
-    dict(type='ReliableRunHook'),
-    dict(type='SafeSamplesHook'),
-    dict(type='BoxSourceHook'),
-    dict(type='ChannelsLastHook'),
-]

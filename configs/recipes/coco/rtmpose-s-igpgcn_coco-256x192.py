@@ -10,6 +10,5 @@ model = dict(
         _delete_=True,
         type='IGPGCNHead',
         base_head=_base_.model.head,
-        metainfo=_base_.dataset_type,
         in_channels=(512, 256, 128),
         in_indices=(2, 1, 0)))

@@ -11,7 +11,6 @@ model = dict(
         _delete_=True,
         type='IGPGCNHead',
         base_head=_base_.model.head,
-        metainfo=_base_.dataset_type,
         in_channels=(64, 32, 16),
         feat_channels=(128, 64, 64),
         feature_adaption=False))

@@ -405,18 +405,18 @@ def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], dev_o
             evaluator.ann_file = str(family.sets['dev'].file)
     needs = {role: made[needed] for role, needed in roles.items()}
     hashed = TRAINING + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
-    kind, teacher = cfg.train_dataloader.dataset.type, cfg.model.get('teacher')
+    teacher = cfg.model.get('teacher')
     digest = _hash(
-        config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}, kind),
+        config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
-        **(dict(record=_described(teacher, kind)) if _is_recorded(teacher) else {}),
+        **(dict(record=_described(teacher)) if _is_recorded(teacher) else {}),
     )
     tested = dict(dataset=cfg.test_dataloader.dataset, model=cfg.model.get('test_cfg'), metric=cfg.val_evaluator[0])
     name = RECORD.format(family=family.name, scheme=scheme, seed=seed, hash=digest)
     names = {role: run.name for role, run in needs.items()}
     sets = {part: labels for part, labels in family.sets.items() if not (dev_only and part.startswith('test'))}
-    return Run(name, family.name, scheme, seed, cfg, names, digest, _hash(**_described(tested, kind)), sets)
+    return Run(name, family.name, scheme, seed, cfg, names, digest, _hash(**_described(tested)), sets)
 
 
 def _is_recorded(teacher: Any) -> bool:
@@ -427,17 +427,10 @@ def _hash(**content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _described(value: Any, kind: str) -> Any:
-    """What of a config is hashed: plain values, without what has no part in the outcome.
-
-    Metainfo that names the data set's own class, ``kind``, is what there is without a name.
-    """
+def _described(value: Any) -> Any:
+    """What of a config is hashed: plain values, without what has no part in the outcome."""
     if isinstance(value, dict):
-        return {
-            str(k): _described(v, kind)
-            for k, v in value.items()
-            if k not in UNHASHED and not (str(k).endswith('metainfo') and v == kind)
-        }
+        return {str(k): _described(v) for k, v in value.items() if k not in UNHASHED}
     if isinstance(value, (list, tuple)):
-        return [_described(v, kind) for v in value if not (isinstance(v, dict) and v.get('type') in UNHASHED_HOOKS)]
+        return [_described(v) for v in value if not (isinstance(v, dict) and v.get('type') in UNHASHED_HOOKS)]
     return value

@@ -105,7 +105,7 @@ def _text(what: str, size: Any) -> str:
 def _with_joints(cfg: Config, dataset: str) -> Config:
     cfg = copy.deepcopy(cfg)
     cfg.train_dataloader.dataset.type = dataset
-    set_joints(cfg.model, dataset, load_skeleton(dataset).num_keypoints)
+    set_joints(cfg.model, load_skeleton(dataset).num_keypoints)
     return cfg
 
 

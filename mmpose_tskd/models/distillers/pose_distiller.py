@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ...checkpoints import find_checkpoint, load_strictly, load_weights, replace_loaders
 from ...errors import UserError
 from ...paths import tool_command
-from ...poses import PoseOutputs, Skeleton, build_reader, keypoint_weights, load_skeleton, training_skeleton
+from ...poses import PoseOutputs, build_reader, keypoint_weights, load_skeleton, training_skeleton
+from ..heads import IGPGCNHead
 from ..replay_forward import replay_forward
 from ..teachers import FrozenTeacher, LabelledCategories, Teacher, TeacherCheck, build_teacher
 from ..weight_selection import select_weights
@@ -45,7 +46,7 @@ class PoseDistiller(TopdownPoseEstimator):
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
         metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
             training data do not say them: outside of a Runner, or where the pipeline converts them
-            (``KeypointConverter``).
+            (``KeypointConverter``). A refiner takes its graph from them.
         teacher_metainfo: The teacher's joints, likewise, where its config does not name its data set or names them
             otherwise. It teaches those that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
@@ -79,7 +80,7 @@ class PoseDistiller(TopdownPoseEstimator):
         init_from_teacher: bool = False,
         **kwargs,
     ):
-        skeleton = None if metainfo is None else _load_skeleton(metainfo)
+        skeleton = None if metainfo is None else load_skeleton(metainfo, 'model.metainfo')
         if isinstance(metainfo, dict):  # which a pose estimator shows with its predictions
             kwargs['metainfo'] = metainfo
         super().__init__(backbone=backbone, head=head, **kwargs)
@@ -110,6 +111,8 @@ class PoseDistiller(TopdownPoseEstimator):
             raise UserError(
                 f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
             )
+        if skeleton is not None and isinstance(self.head, IGPGCNHead) and self.head.skeleton is None:
+            self.head.set_skeleton(skeleton)
         self.task_loss = task_loss
         self.init_from_teacher = init_from_teacher
         self.student_checkpoint = student_checkpoint
@@ -136,7 +139,7 @@ class PoseDistiller(TopdownPoseEstimator):
             raise UserError(f'model.distill_losses.{name}: {error}') from error
 
     def learn_joints(self) -> None:
-        """Takes the student's joints from the training data, and matches the teacher's with them and the losses' limbs.
+        """Takes the student's joints from the training data, and gives them to its teacher and its losses.
 
         The first training step calls it, and who asks the teacher before.
 
@@ -146,15 +149,8 @@ class PoseDistiller(TopdownPoseEstimator):
         """
         if self.knows_joints:
             return
-        found, count = training_skeleton(), self.reader.num_keypoints
-        if found is not None and found.num_keypoints != count and self.skeleton is None:
-            raise UserError(
-                f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {count}: '
-                'where the pipeline converts them (KeypointConverter), set model.metainfo to what it makes of them'
-            )
-        if found is not None and found.num_keypoints == count and self.skeleton is not None:
-            self.skeleton.require_same(found, 'model.metainfo')
-        self.skeleton = self.skeleton or found
+        count = self.reader.num_keypoints
+        self.skeleton = training_skeleton(count, self.skeleton, 'model.metainfo')
         if self.skeleton is not None and self.skeleton.unmirrored():
             joints = ', '.join(self.skeleton.unmirrored())
             print_log(
@@ -390,13 +386,6 @@ class PoseDistiller(TopdownPoseEstimator):
         super()._load_state_dict_pre_hook(state_dict, prefix, *args, **kwargs)
         for name, value in self.distill_losses.state_dict(prefix=f'{prefix}distill_losses.').items():
             state_dict.setdefault(name, value)
-
-
-def _load_skeleton(metainfo: Union[str, dict]) -> Skeleton:
-    try:
-        return load_skeleton(metainfo)
-    except UserError as error:
-        raise UserError(f'model.metainfo: {error}') from error
 
 
 def _accept(student: PoseOutputs, teacher: PoseOutputs) -> None:

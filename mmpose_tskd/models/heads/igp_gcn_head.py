@@ -8,7 +8,15 @@ from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import build_reader, flip_coords, labelled_coords, labelled_joints, load_skeleton, training_skeleton
+from ...poses import (
+    Skeleton,
+    build_reader,
+    flip_coords,
+    labelled_coords,
+    labelled_joints,
+    load_skeleton,
+    training_skeleton,
+)
 from ..layers import FeatureAdaption, GraphBlock, SemGraphConv, normalize_joints
 from ..losses.progressive_pose_loss import denormalize_coords, normalize_coords, progressive_pose_loss
 from ..replay_forward import replay_forward
@@ -30,11 +38,14 @@ class IGPGCNHead(BaseHead):
     image, each step reads one feature map at the joints, coarse to fine, and puts out a pose. From
     `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C uses it.
 
+    The graph is that of the training data, which the first training step takes up; checkpoints have it. Until then a
+    joint is connected with itself alone.
+
     Args:
         base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
-        metainfo: The joints and limbs, of which the graph is built before there are data: a dataset class's name
-            (``_base_.dataset_type``) or a metainfo dict, see :func:`load_skeleton`. In training they have to be the
-            data set's own.
+        metainfo: The joints and limbs, a dataset class's name or a metainfo dict (see :func:`load_skeleton`), where the
+            training data do not say them: outside of a Runner, or where the pipeline converts them
+            (``KeypointConverter``).
         in_channels: Channels of the feature maps to read, coarse to fine; one a step.
         in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
         feat_channels: Channels of the image feature that each step adds to its joints.
@@ -50,13 +61,13 @@ class IGPGCNHead(BaseHead):
 
     Raises:
         UserError: The base head and the metainfo differ in their key points, or the lists above in their length; or a
-            value is none of those above; at the first training step, the metainfo is not the data set's.
+            value is none of those above; at the first training step, the joints are not known, or not the data's.
     """
 
     def __init__(
         self,
         base_head: dict,
-        metainfo: Union[str, dict],
+        metainfo: Union[str, dict, None] = None,
         in_channels: Sequence[int] = (128, 64, 32),
         in_indices: Sequence[int] = (0, 1, 2),
         feat_channels: Sequence[int] = (256, 128, 128),
@@ -89,15 +100,9 @@ class IGPGCNHead(BaseHead):
         self.refine_score_thr = refine_score_thr
         self.stage_weights = tuple(stage_weights)
 
-        skeleton = load_skeleton(metainfo)
-        if self.base_reader.num_keypoints != skeleton.num_keypoints:
-            raise UserError(
-                f'IGPGCNHead.base_head has {self.base_reader.num_keypoints} key points, '
-                f'but the metainfo has {skeleton.num_keypoints} key points'
-            )
-        self.skeleton = skeleton
-        self.is_verified = False
-        adjacency = skeleton.adjacency()
+        self.skeleton: Optional[Skeleton] = None
+        self.knows_joints = False
+        adjacency = torch.eye(self.base_reader.num_keypoints, dtype=torch.bool)
         self.feature_adaption = FeatureAdaption(in_channels, feat_channels) if feature_adaption else None
         self.projections = None
         if not feature_adaption:
@@ -111,6 +116,41 @@ class IGPGCNHead(BaseHead):
             self.blocks.append(GraphBlock(width, channels, hidden_channels // 2, adjacency))
             width += channels
             self.output_layers.append(SemGraphConv(width, 2, adjacency, zero_init=output == 'offset'))
+        if metainfo is not None:
+            self.set_skeleton(load_skeleton(metainfo, 'head.metainfo'))
+
+    def set_skeleton(self, skeleton: Skeleton) -> None:
+        """Connects the joints as a skeleton does.
+
+        Raises:
+            UserError: It has not the base head's number of joints, or no limbs.
+        """
+        if self.base_reader.num_keypoints != skeleton.num_keypoints:
+            raise UserError(
+                f'IGPGCNHead.base_head has {self.base_reader.num_keypoints} key points, '
+                f'but the metainfo has {skeleton.num_keypoints} key points'
+            )
+        adjacency = skeleton.adjacency()
+        for layer in self.modules():
+            if isinstance(layer, SemGraphConv):
+                layer.adjacency.copy_(adjacency)
+        self.skeleton = skeleton
+
+    def learn_joints(self) -> None:
+        """Takes the graph from the training data, as the first training step does.
+
+        Raises:
+            UserError: Nothing says what it is, or the data's joints are not those of ``metainfo``.
+        """
+        count = self.base_reader.num_keypoints
+        skeleton = training_skeleton(count, self.skeleton, 'model.head.metainfo')
+        if skeleton is None:
+            raise UserError(
+                f'IGPGCNHead connects {count} joints by their limbs, and neither a Runner nor the config says which '
+                "joints they are: set model.head.metainfo to the data's dataset class or metainfo dict"
+            )
+        self.set_skeleton(skeleton)
+        self.knows_joints = True
 
     def refine(self, feats: Sequence[Tensor], coords: Tensor, confidence: Tensor) -> Tuple[Tensor, ...]:
         """Refines a pose.
@@ -187,11 +227,8 @@ class IGPGCNHead(BaseHead):
 
     def forward(self, feats: Tuple[Tensor, ...]) -> RefinedOutput:
         """Feature maps to the base head's output and its refined poses; P_init and its confidence carry no gradient."""
-        if self.training and not self.is_verified:
-            self.is_verified = True
-            found = training_skeleton()
-            if found is not None and found.num_keypoints == self.skeleton.num_keypoints:  # else they are converted
-                self.skeleton.require_same(found, 'model.head.metainfo')
+        if self.training and not self.knows_joints:
+            self.learn_joints()
         base = self.base_reader.head.forward(feats)
         initial = self.base_reader(feats, base)
         return RefinedOutput(self.refine(initial.feats, initial.peaks, initial.confidence), base)

@@ -14,7 +14,8 @@ class SemGraphConv(nn.Module):
 
     with :math:`A` the row-wise softmax of the edges' weights, which are 1 at first and :math:`-\infty` where there is
     no edge. From `Semantic Graph Convolutional Networks for 3D Human Pose Regression
-    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it.
+    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it. Every pair of joints has a weight,
+    and a buffer says which are edges: a layer can be made before its graph is known, and a checkpoint brings it.
 
     Args:
         in_channels: C of the input.
@@ -23,18 +24,14 @@ class SemGraphConv(nn.Module):
         zero_init: Start with an output of zero.
     """
 
-    no_edge: Tensor
-    edges: Tensor
+    adjacency: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, adjacency: Tensor, zero_init: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(2, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        rows, cols = adjacency.nonzero(as_tuple=True)
-        self.edge_weight = nn.Parameter(torch.ones(len(rows)))
-        no_edge = torch.zeros(adjacency.shape).masked_fill(~adjacency, float('-inf'))
-        self.register_buffer('no_edge', no_edge, persistent=False)
-        self.register_buffer('edges', torch.stack([rows, cols]), persistent=False)
+        self.edge_weight = nn.Parameter(torch.ones(adjacency.shape))
+        self.register_buffer('adjacency', adjacency.clone())
         if zero_init:
             nn.init.zeros_(self.weight)
         else:
@@ -43,7 +40,7 @@ class SemGraphConv(nn.Module):
 
     def attention(self) -> Tensor:
         """K×K: A, its rows summing to 1."""
-        return self.no_edge.index_put(tuple(self.edges), self.edge_weight).softmax(dim=-1)
+        return self.edge_weight.masked_fill(~self.adjacency, float('-inf')).softmax(dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×K×C_in to N×K×C_out."""

@@ -112,7 +112,10 @@ class FeatureMSELoss(nn.Module):
 
 
 def resample(feat: Tensor, size: Sequence[int]) -> Tensor:
-    """N×C×H×W to N×C×size, fp32; as it is where it has that size."""
+    """N×C×H×W to N×C×size, fp32; as it is where it has that size.
+
+    On a GPU the gradient has no deterministic form: with ``randomness=dict(deterministic=True)`` torch refuses it.
+    """
     if list(feat.shape[-2:]) == list(size):
         return feat
     return F.interpolate(feat.float(), size=tuple(size), mode='bilinear', antialias=True)

@@ -9,7 +9,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from torch import Tensor
 
 from ...errors import UserError
-from ...poses import KeypointReader, PoseOutputs, build_reader, simcc_peaks
+from ...poses import HeadReader, KeypointReader, PoseOutputs, build_reader, simcc_peaks
 from .live_teacher import LiveTeacher
 
 Output = Union[Tensor, Tuple[Tensor, Tensor], List[Tensor]]
@@ -85,7 +85,7 @@ class ForeignTeacher(LiveTeacher):
         super().place(device)
         self.preprocessor.to(device)
 
-    def _choose_reader(self, output: Output) -> Tuple[Any, int]:
+    def _choose_reader(self, output: Output) -> Tuple[Union[HeadReader, KeypointReader], int]:
         shapes = [tuple(part.shape) for part in ([output] if isinstance(output, Tensor) else output)]
         if len(shapes) == 1 and len(shapes[0]) == 4:
             codec = KEYPOINT_CODECS.build(dict(self.codec, input_size=self.input_size, heatmap_size=shapes[0][:1:-1]))

@@ -1,13 +1,16 @@
-from typing import Any, Optional, Union
+from pathlib import Path
+from typing import Optional, Union
 
 import torch
+from mmengine.config import Config
+from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor
 
 from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
-from ...poses import PoseOutputs, build_reader, config_skeleton
+from ...poses import HeadReader, PoseOutputs, build_reader, config_skeleton
 from .live_teacher import LiveTeacher
 
 
@@ -22,6 +25,9 @@ class FrozenTeacher(LiveTeacher):
         temperature: See :func:`build_reader`.
         kwargs: Of :class:`LiveTeacher`.
     """
+
+    model: TopdownPoseEstimator
+    reader: HeadReader
 
     def __init__(
         self,
@@ -96,14 +102,19 @@ class FrozenTeacher(LiveTeacher):
         return self.reader(feats, self.reader.head.forward(feats))
 
 
-def load_whole_config(source: Union[str, dict]) -> Any:
-    """A config given as a dict, a file or ``'package::path'``.
+def load_whole_config(source: Union[str, dict]) -> Union[Config, dict]:
+    """A config given as a dict, a file or ``'package::path'``; of MMPose's ``DWPoseDistiller``, its student's.
 
     Raises:
         UserError: There is no such file.
     """
     try:
-        return load_config(source) if isinstance(source, str) else source
+        config = load_config(source) if isinstance(source, str) else source
+        student = config.get('model', config).get('student_cfg')
+        if student is None:
+            return config
+        # as MMPose's configs name it, from the root of its sources
+        return load_config(student if Path(student).is_file() else f'mmpose::{student.partition("configs/")[2]}')
     except UserError as error:
         raise UserError(f'model.teacher: {error}') from error
 
@@ -128,5 +139,4 @@ _TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstim
 _REFUSED = dict(
     BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
     PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
-    DWPoseDistiller="is itself a distiller: name its student's config (student_cfg), which its exported weights fit",
 )

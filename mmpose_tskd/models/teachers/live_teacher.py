@@ -1,13 +1,15 @@
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Callable, List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from mmpose.models import TopdownPoseEstimator
+from mmpose.models.data_preprocessors import PoseDataPreprocessor
+from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import PoseOutputs, Skeleton, load_skeleton, match_joints
+from ...poses import HeadReader, KeypointReader, PoseOutputs, Skeleton, load_skeleton, match_joints
 from .student_frame import StudentFrame
 from .teacher import Teacher
 
@@ -24,9 +26,9 @@ class LiveTeacher(Teacher):
         confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
 
-    model: Any = None  # what :meth:`apply` moves, where it has some
-    reader: Any  # of its own outputs
-    preprocessor: Any  # an MMPose data preprocessor: how its pictures are normalised
+    model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
+    reader: Union[HeadReader, KeypointReader]  # of its own outputs
+    preprocessor: PoseDataPreprocessor  # how its pictures are normalised
     num_keypoints: int
 
     def __init__(
@@ -35,7 +37,7 @@ class LiveTeacher(Teacher):
         flip_test: bool = False,
         confidence_power: float = 0.0,
     ):
-        self.skeleton = _load_skeleton(metainfo)
+        self.skeleton = None if metainfo is None else load_skeleton(metainfo, 'model.teacher_metainfo')
         self.flip_test = flip_test
         self.flip_indices: Optional[List[int]] = None
         self.confidence_power = confidence_power
@@ -57,7 +59,7 @@ class LiveTeacher(Teacher):
     def _read(self, inputs: Tensor) -> PoseOutputs:
         """N×3×H×W as it takes them to its own outputs."""
 
-    def build(self, student: Any, source: str) -> None:
+    def build(self, student: TopdownPoseEstimator, source: str) -> None:
         """See :meth:`Teacher.build`.
 
         Raises:
@@ -146,12 +148,3 @@ class LiveTeacher(Teacher):
     def example(self, inputs: Tensor) -> PoseOutputs:
         """See :meth:`Teacher.example`."""
         return self(inputs)
-
-
-def _load_skeleton(metainfo: Union[str, dict, None]) -> Optional[Skeleton]:
-    if metainfo is None:
-        return None
-    try:
-        return load_skeleton(metainfo)
-    except UserError as error:
-        raise UserError(f'model.teacher_metainfo: {error}') from error

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class RecordedTeacher(Teacher):
         self.records: List[PoseRecord] = []
         self.rows: Dict[Key, int] = {}
 
-    def build(self, student: Any, source: str) -> None:
+    def build(self, student: TopdownPoseEstimator, source: str) -> None:
         """Reads the record.
 
         Raises:
@@ -94,7 +95,7 @@ class RecordedTeacher(Teacher):
         """Of its files."""
         return ' '.join(record.digest[:12] for record in self.records)
 
-    def prepare(self, dataset: Any) -> None:
+    def prepare(self, dataset: BaseDataset) -> None:
         """Compares the record with the data set that it is to teach.
 
         Args:
@@ -178,7 +179,7 @@ def _select(record: PoseRecord, student: Skeleton) -> np.ndarray:
     return keypoints
 
 
-def _instances(dataset: Any) -> Iterator[Dict[str, Any]]:
+def _instances(dataset: BaseDataset) -> Iterator[Dict[str, Any]]:
     """The labelled instances of a data set, and of those that a wrapper holds; no picture is opened."""
     parts = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
     if parts != [None]:

@@ -1,8 +1,10 @@
 from dataclasses import replace
-from typing import Any, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmpose.models import TopdownPoseEstimator
+from mmpose.models.data_preprocessors import PoseDataPreprocessor
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -32,8 +34,8 @@ class StudentFrame(nn.Module):
 
     def __init__(
         self,
-        student: Any,
-        teacher: Any,
+        student: TopdownPoseEstimator,
+        teacher: PoseDataPreprocessor,
         student_reader: HeadReader,
         teacher_reader: HeadReader,
     ):
@@ -86,7 +88,7 @@ class StudentFrame(nn.Module):
         return replace(outputs, reader=self.reader)
 
 
-def _normalisation(preprocessor: Any) -> Tuple[Tensor, Tensor, bool]:
+def _normalisation(preprocessor: PoseDataPreprocessor) -> Tuple[Tensor, Tensor, bool]:
     """Mean and standard deviation of a preprocessor, and whether it swaps BGR and RGB before."""
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
     if not getattr(preprocessor, '_enable_normalize', False):

@@ -1,6 +1,7 @@
 from abc import ABC, abstractmethod
-from typing import Any, Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
+from mmpose.models import TopdownPoseEstimator
 from torch import Tensor
 
 from ...poses import PoseOutputs, Skeleton
@@ -29,7 +30,7 @@ class Teacher(ABC):
         return self.name
 
     @abstractmethod
-    def build(self, student: Any, source: str) -> None:
+    def build(self, student: TopdownPoseEstimator, source: str) -> None:
         """Reads what it answers from, onto the student's device.
 
         Args:

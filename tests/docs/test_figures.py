@@ -444,6 +444,36 @@ def flip_test():
     return table(['', 'AP', 'AP50', 'AR', 'PCK, %', 'mean error, pixels'], rows)
 
 
+def sizes():
+    found = {Path(row['config']).stem: row for row in load('complexity.json')}
+    names = {
+        'simcc_hrnet-w32_4xb32-210e_coco-256x192': 'student, SimCC HRNet-W32',
+        'simcc_hrnet-w32-igpgcn_coco-256x192': 'student with IGP-GCN',
+        'simcc_hrnet-w48_4xb32-210e_coco-256x192': 'teacher, SimCC HRNet-W48',
+    }
+    rows = [(name, number(found[key]['params_m'], 3), number(found[key]['gmacs'], 2)) for key, name in names.items()]
+    return table(['256×192, 17 keypoints', 'parameters, M', 'GMACs'], rows)
+
+
+def ikd_sizes():
+    found = {row['config']: row for row in load('complexity.json')}
+    rows = []
+    for data, size in (('coco', '256×192'), ('mpii', '256×256')):
+        teacher = found[
+            f'mmpose::body_2d_keypoint/topdown_heatmap/{data}/td-hm_res50_8xb64-210e_{data}-{size[0:3]}x{size[4:]}.py'
+        ]
+        student = found[
+            f'configs/ikd/{data}/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}-{size[0:3]}x{size[4:]}.py'
+        ]
+        rows.append(('teacher', size, number(teacher['params_m'], 3), number(teacher['gmacs'], 3)))
+        cells = [
+            f'{number(student[key], 3)} ({number(100 * student[key] / teacher[key])} %)'
+            for key in ('params_m', 'gmacs')
+        ]
+        rows.append(('student', size, *cells))
+    return table(['', 'input', 'parameters, M', 'GMACs'], rows)
+
+
 def pages():
     return [
         REPO / 'README.md',

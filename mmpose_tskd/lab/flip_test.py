@@ -27,8 +27,8 @@ def compare_flip_tests(config: str, checkpoint: str, out: str) -> Dict[str, Any]
         out: The file to write.
 
     Returns:
-        What the file holds: ``rows`` with each way's metrics, ``share_of_joints_over_15_pixels_apart`` between the poses
-        of the two views, and versions.
+        What the file holds: ``rows`` with each way's metrics, ``share_of_joints_over_15_pixels_apart`` between the
+        poses of the two views, and versions.
     """
     init_default_scope('mmpose')
     cfg = Config.fromfile(config)

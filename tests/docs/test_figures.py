@@ -81,12 +81,12 @@ def stopped_early(row):
 def gains():
     rows = [
         ('plain student', 'baseline', 'plain_student', 'baseline'),
-        ('features', 'scheme2', None, 'scheme2'),
-        ('features and pose', 'scheme3', None, None),
-        ('features, pose and limbs: **stage 1**', 'scheme4', 'stage1', None),
-        ('refiner alone: **stage 2** on the plain student', 'scheme5', None, 'scheme5'),
-        ('**both stages**', 'scheme6', 'stage1_and_2', None),
-        ("the teacher's SimCC bins, as in DWPose", 'logit_kd', None, 'bins'),
+        ('features (scheme 2)', 'scheme2', None, 'scheme2'),
+        ('features and pose (scheme 3)', 'scheme3', None, None),
+        ('features, pose and limbs: **stage 1** (scheme 4)', 'scheme4', 'stage1', None),
+        ('refiner alone: **stage 2** on the plain student (scheme 5)', 'scheme5', None, 'scheme5'),
+        ('**both stages** (scheme 6)', 'scheme6', 'stage1_and_2', None),
+        ("the teacher's SimCC bins, as in DWPose (`logit_kd`)", 'logit_kd', None, 'bins'),
         ("**start from the teacher's weights**", None, 'student_from_selected_weights', 'select'),
         ("start from the teacher's weights, and features", None, None, 'select_feat'),
     ]

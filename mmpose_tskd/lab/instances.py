@@ -101,7 +101,7 @@ def _cell(instance: _Instance, pose: np.ndarray, links: Any, joint_sides: Sequen
     zoom = min(WIDE / (1.3 * w), TALL / (1.2 * h))
     move = np.array([WIDE, TALL]) / 2 - zoom * np.array([x + w / 2, y + h / 2])
     warp = np.array([[zoom, 0, move[0]], [0, zoom, move[1]]])
-    cell: Any = cv2.warpAffine(instance.image, warp, (WIDE, TALL), flags=cv2.INTER_CUBIC, borderValue=(255, 255, 255))
+    cell: Any = cv2.warpAffine(instance.image, warp, (WIDE, TALL), flags=cv2.INTER_CUBIC, borderValue=(225, 225, 225))
     cell = cv2.addWeighted(cell, 0.7, np.full_like(cell, 255), 0.3, 0)
     points = np.round(pose * zoom + move).astype(int)
     known = instance.truth[:, 2] > 0

@@ -21,6 +21,8 @@ from ..occlusion import occlude
 
 TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
+START = 'start'
+BUILT_ON = ('student', START)
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
 # What a run's hash is of: what is learnt depends on it.
 TRAINING = (
@@ -65,7 +67,7 @@ class Run(NamedTuple):
         name: Its folder's: ``'FAMILY_SCHEME_seedN_HASH'``.
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
-        needs: The names of these, by ``'teacher'`` and ``'student'``.
+        needs: The names of these, by ``'teacher'``, ``'student'``, and ``'start'``, whose weights it starts from.
         hash: Of all that bears on what is learnt: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labelled pictures to measure it on, by name.
@@ -127,12 +129,13 @@ def make_plan(
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
     Args:
-        path: The YAML: ``families`` (for each the configs ``teacher``, ``student``, ``stage1`` and ``stage2`` below
-            the configs folder, and ``dev_pictures``), ``schemes`` (for each ``config``, and, where it has them,
-            ``student``, ``options``, ``budget`` and ``dev_only``), ``seeds``, ``teacher_seed`` (0 without it),
-            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of
-            pictures that are of the same photograph. Those of dev that the training pictures have, and those of the
-            test set that either has, count in no number.
+        path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
+            ``stage1`` and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each ``config``,
+            and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
+            ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
+            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of pictures that
+            are of the same photograph. Those of dev that the training pictures have, and those of the test set that
+            either has, count in no number.
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.
@@ -142,7 +145,7 @@ def make_plan(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path, (*ROLES, 'dev_pictures'), ('seeds', 'work_dir', 'results'))
+    spec = _load_spec(path, ['dev_pictures'], ['seeds', 'work_dir', 'results'])
     chosen_families = _choose('--families', families, list(spec.families))
     chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
@@ -219,7 +222,7 @@ def write_configs(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path, ROLES)
+    spec = _load_spec(path)
     chosen = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     wanted = _with_students(spec.schemes, [name for name in chosen if name != TEACHER])
     files = []
@@ -230,14 +233,27 @@ def write_configs(
         for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
             cfg, needs = configured[scheme]
             for role, needed in needs.items():
-                cfg.model[f'{role}_checkpoint'] = f'work_dirs/{name}_{needed}'
+                set_checkpoint(cfg, role, f'work_dirs/{name}_{needed}')
             files.append(Path(folder) / f'{name}_{scheme}.py')
             cfg.dump(files[-1])
     return files
 
 
-def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequence[str] = ()) -> Config:
-    """The YAML, with what it must have: ``families``, with ``of_family`` each, ``schemes``, and ``others``."""
+def set_checkpoint(cfg: Config, role: str, checkpoint: str) -> None:
+    """Names the weights of a run that another one needs, see :attr:`Run.needs`."""
+    if role == START:
+        cfg.load_from = checkpoint
+    else:
+        cfg.model[f'{role}_checkpoint'] = checkpoint
+
+
+def starts_from_others(run: Run) -> bool:
+    """Whether its first weights are those of other runs, and not random."""
+    return bool(set(run.needs) & set(BUILT_ON)) or bool(run.cfg.model.get('init_from_teacher'))
+
+
+def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Sequence[str] = ()) -> Config:
+    """The YAML, with what it must have: schemes, families with their configs and ``of_family``, and ``others``."""
     spec = _read_yaml(Path(path))
     missing = [key for key in ('families', 'schemes', *others) if key not in spec]
     if missing:
@@ -248,10 +264,12 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str], others: Sequenc
         budget = scheme.get('budget', 1)
         if not isinstance(budget, (int, float)) or budget <= 0:
             raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0: {budget!r}')
-        if scheme.get('student', name) not in spec.schemes or scheme.get('student') == name:
-            raise UserError(f'{path}: schemes.{name}.student is another scheme, not {scheme.student!r}')
+        for role in BUILT_ON:
+            if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
+                raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')
+    roles = [role for role in ROLES if role in (TEACHER, *(scheme.config for scheme in spec.schemes.values()))]
     for name, family in spec.families.items():
-        missing = [key for key in of_family if key not in family]
+        missing = [key for key in (*roles, *of_family) if key not in family]
         if missing:
             raise UserError(f'{path}: families.{name} has no {", ".join(missing)}')
     return spec
@@ -281,12 +299,13 @@ def _choose(option: str, wanted: Optional[Sequence[str]], known: List[str]) -> L
 
 
 def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
-    """The chosen schemes and those whose students they refine, these first."""
+    """The chosen schemes and those that they build on, these first."""
     ordered: List[str] = []
 
     def add(name: str) -> None:
-        if 'student' in schemes[name]:
-            add(schemes[name].student)
+        for role in BUILT_ON:
+            if role in schemes[name]:
+                add(schemes[name][role])
         if name not in ordered:
             ordered.append(name)
 
@@ -351,7 +370,7 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
     """Of the teacher and of each scheme the config, and the schemes that it builds on, by role."""
     if budget <= 0:
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
-    configs = {role: _load_config(spec.families[family][role]) for role in ROLES}
+    configs = {role: _load_config(file) for role, file in spec.families[family].items() if role in ROLES}
     configured: Dict[str, Tuple[Config, Dict[str, str]]] = {}
     for scheme, entry in {TEACHER: Config(dict(config=TEACHER)), **spec.schemes}.items():
         cfg = copy.deepcopy(configs[entry.config])
@@ -368,6 +387,8 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
                     f'schemes.{scheme} starts from a student: name the scheme that trains it as its "student"'
                 )
             needs['student'] = entry.student
+        if START in entry:
+            needs[START] = entry.start
         configured[scheme] = cfg, needs
     return configured
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...apis.environment import versions, write_json
-from .plan import RECORD, TEACHER, Plan
+from .plan import RECORD, TEACHER, Plan, starts_from_others
 from .statistics import Comparison, Records
 from .worker import missing_sets, read_run
 
@@ -95,7 +95,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         interval=INTERVAL,
         command=plan.command,
         runs={scheme: {seed: _origin(record) for seed, record in by.items()} for scheme, by in runs.items()},
-        warnings=stale + _mismatches(runs),
+        warnings=stale + _mismatches(runs, plan),
         versions=versions(),
     )
     stem = plan.results.name + (f'_{family}' if len(plan.families) > 1 else '') + ('' if part == 'test' else f'_{part}')
@@ -122,13 +122,14 @@ def _origin(record: dict) -> dict:
     return {key: record[key] for key in keys}
 
 
-def _mismatches(runs: Dict[str, Records]) -> List[str]:
+def _mismatches(runs: Dict[str, Records], plan: Plan) -> List[str]:
     """What runs that are compared do not have in common, though they should."""
     warnings = []
     records = [record for by_seed in runs.values() for record in by_seed.values()]
     students = [record for record in records if record['scheme'] != TEACHER]
+    given = {run.scheme for run in plan.runs.values() if starts_from_others(run)}
     for what, group, key in (
-        ('first weights', [record for record in students if 'student' not in record['needs']], 'weights'),
+        ('first weights', [record for record in students if record['scheme'] not in given], 'weights'),
         ('pictures in their order', students, 'batches'),
     ):
         for seed in sorted({record['seed'] for record in group}):

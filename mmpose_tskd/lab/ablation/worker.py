@@ -26,7 +26,7 @@ from ...checkpoints import load_weights, weights_digest
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
 from ..person_record_metric import PersonRecordMetric
-from .plan import RECORD, Run
+from .plan import RECORD, Run, set_checkpoint
 
 
 class Task(NamedTuple):
@@ -173,7 +173,7 @@ def _train(cfg: Config, run: Run, folder: Path) -> None:
     known = dict(evaluation=run.evaluation)
     for role, name in run.needs.items():
         needed = str(last_checkpoint(folder.parent / name))
-        cfg.model[f'{role}_checkpoint'] = needed
+        set_checkpoint(cfg, role, needed)
         known[role] = weights_digest(load_weights(needed))
     options: Dict[str, Any] = {}
     if any(folder.glob('epoch_*.pth')):

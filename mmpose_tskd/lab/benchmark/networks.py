@@ -4,7 +4,7 @@ import copy
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ...datasets.transforms import pack_input_frames
 from ...errors import UserError
 from ...models.teachers import FrozenTeacher, load_model_config
 from ...paths import config_folder, load_config
+from ..dwpose import DWPosePeer
 from .measuring import Call, Setting, tensor_bytes
 
 STAGE1 = str(config_folder() / 'stage1_structure.py')
@@ -144,7 +145,7 @@ def build_subjects(
         steps: Dict[str, Call] = dict(
             student_step=lambda: student,
             stage1_step=lambda: _distiller(stage1, weights),
-            dwpose_step=lambda: _dwpose_distiller(stage1, weights, folder),
+            dwpose_step=lambda: _dwpose_distiller(stage1, weights),
             stage2_step=lambda: _distiller(stage2, weights),
             record_step=lambda: _recorded_distiller(stage2, setting, folder),
         )
@@ -217,31 +218,10 @@ def _recorded_distiller(cfg: Config, setting: Setting, folder: str) -> nn.Module
     return model
 
 
-def _dwpose_distiller(cfg: Config, weights: str, folder: str) -> nn.Module:
-    """MMPose's distiller between the same networks, with its own losses and MMPose's SimCC heads."""
-    files, channels = {}, {}
-    for name, model in dict(student=plain_student(cfg.model), teacher=cfg.model.teacher).items():
-        model = copy.deepcopy(model)
-        if model.head.type == 'OfficialSimCCHead':
-            model.head.pop('decode', None)
-            model.head.update(type='SimCCHead', loss=dict(type='KLDiscretLoss', use_target_weight=True))
-        files[name], channels[name] = str(Path(folder, f'{name}.py')), model.head.in_channels
-        Config(dict(model=model)).dump(files[name])
-    features = dict(student_channels=channels['student'], teacher_channels=channels['teacher'])
-    losses: Tuple[dict, ...] = (
-        dict(type='FeaLoss', name='loss_fea', use_this=True, alpha_fea=7e-5, **features),
-        dict(type='KDLoss', name='loss_logit', use_this=True, weight=0.1),
-    )
-    distiller = MODELS.build(
-        ConfigDict(
-            type='DWPoseDistiller',
-            teacher_cfg=files['teacher'],
-            student_cfg=files['student'],
-            teacher_pretrained=weights,
-            distill_cfg=[dict(methods=[loss]) for loss in losses],
-            data_preprocessor=cfg.model.data_preprocessor,
-        )
-    )
+def _dwpose_distiller(cfg: Config, weights: str) -> nn.Module:
+    """MMPose's distiller between the same networks, with its own losses."""
+    student = plain_student(cfg.model)
+    distiller = DWPosePeer(**{**student, 'teacher': cfg.model.teacher, 'teacher_checkpoint': weights})
     distiller.init_weights()
     hub = MessageHub.get_current_instance()  # where it reads how far the run is
     hub.update_info('epoch', 0)

@@ -1,4 +1,4 @@
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -76,13 +76,17 @@ class FeatureMSELoss(nn.Module):
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
         """Scalar."""
+        return self.loss_weight * feature_mse_loss(*self.features(student, teacher), self.reduction)
+
+    def features(self, student: PoseOutputs, teacher: PoseOutputs) -> Tuple[Tensor, Tensor]:
+        """The student's adapted map and the teacher's, of one size, each N×C×H×W."""
         feat, target = student.feats[self.student_index], teacher.feats[self.teacher_index]
         with torch.autocast(feat.device.type, enabled=False):
             feat = self.adapter(feat.to(self.adapter.weight.dtype))
         if feat.shape[-2:] != target.shape[-2:]:
             size = [min(own, other) for own, other in zip(feat.shape[-2:], target.shape[-2:])]
             feat, target = resample(feat, size), resample(target, size)
-        return self.loss_weight * feature_mse_loss(feat, target, self.reduction)
+        return feat, target
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
         """Raises UserError if a backbone has no such map, or one of other channels."""

@@ -474,6 +474,93 @@ def ikd_sizes():
     return table(['', 'input', 'parameters, M', 'GMACs'], rows)
 
 
+def ap(value):
+    return f'{number(value)} AP'
+
+
+def sentences():
+    """What running text says of the files, by page."""
+    rows, dev = LSPET['rows'], DEV['differences']['AP']
+    refined = {
+        scheme: LSPET['differences']['AP'][scheme][base]
+        for scheme, base in (('scheme5', 'baseline'), ('scheme6', 'scheme4'))
+    }
+    labels_alone = number(rows['scheme1']['AP']['delta'])
+    trained_out = {name: row['AP'] - FINISHED['rows']['baseline']['AP'] for name, row in FINISHED['rows'].items()}
+    found = {name: number(row['AP']) for name, row in FINISHED['rows'].items()}
+    refiner = (refined['scheme6']['delta'], refined['scheme5']['delta'])
+    span = f'{number(min(refiner))} to {ap(max(refiner))}'
+    start = EARLY['student_from_selected_weights'] - EARLY['plain_student']
+    size = {Path(row['config']).stem: row for row in load('complexity.json')}
+    plain, with_refiner = (size[f'simcc_hrnet-w32{name}_coco-256x192'] for name in ('_4xb32-210e', '-igpgcn'))
+    bins = interval(rows['logit_kd']['AP'])[1:].replace(' [', ' AP [')
+    grows = {key: number(with_refiner[key] - plain[key], 2) for key in ('params_m', 'gmacs')}
+    added = f'{grows["params_m"]} M parameters and {grows["gmacs"]} GMACs'
+    inference = [100 * load('benchmark_infer.json')['ratios'][batch]['median'] - 100 for batch in ('b32', 'b1')]
+    ratios = {key: ratio['median'] for key, ratio in load('benchmark_step.json')['ratios'].items()}
+    before = {key: ratio['median'] for key, ratio in load('benchmark_step_before.json')['ratios'].items()}
+    large = load('deploy.json')['hrnet_w32_256x192']
+    scores = {name: number(100 * row['lspet/AP']) for name, row in load('node_score.json')['rows'].items()}
+    early = {
+        name: number(mean(aps))
+        for name, aps in load('quickstart_exploration.json')['teacher_of_20_epochs']['AP'].items()
+    }
+    loading = load('quickstart_exploration.json')['loading']['seconds']
+    paper = {name: 100 * row['AP'] for name, row in load('lspet_seed0.json')['rows'].items()}
+    return {
+        'README.md': [
+            f'{found["baseline"]} for the small model alone and {found["select"]} distilled',
+            f'The refiner gains {span}',
+        ],
+        'docs/results.md': [
+            f'stage 1 gained {ap(rows["scheme4"]["AP"]["delta"])} on photographs',
+            f'feature distillation cost {ap(-trained_out["scheme2"])} on generated images',
+            f'gained {ap(trained_out["select"])} with the trained-out teacher',
+            f'and {ap(start)} with the early-stopped one',
+            f'(stage 2) gained {span}',
+            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+        ],
+        'docs/losses.md': [
+            f'they cost {ap(-trained_out["scheme2"])}',
+            f'by {span}',
+            f'β = 0.1 cost {ap(-dev["scheme4_beta"]["scheme4"]["delta"])}',
+        ],
+        'docs/stage2.md': [
+            f'added {interval(refined["scheme5"])[1:].replace(" [", " AP [")} to a plain student',
+            f'{interval(refined["scheme6"])[1:].replace(" [", " AP [")} to one of stage 1',
+            f'it added {ap(trained_out["scheme5"])} to a plain student',
+            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+            added,
+            f'gained less: {labels_alone} AP',
+        ],
+        'docs/reproduce.md': [added],
+        'docs/comparison.md': [
+            f'{bins} on photographs, where features gave {ap(rows["scheme2"]["AP"]["delta"])}',
+            f'{number(ratios["dwpose"], 2)} times the time of its parts per step',
+            f"this package's stage 1 {number(ratios['stage1'], 2)} times",
+        ],
+        'docs/deploy.md': [
+            f'{large["onnx_refined_cpu_ms"]} ms in ONNX Runtime and {large["torch_refined_cpu_ms"]} ms in PyTorch',
+            f'and {large["export_cpu_s"]} s to export',
+        ],
+        'docs/research/performance.md': [
+            f'stage 1 took {number(before["stage1"], 2)} times its limit',
+            f'and stage 2 {number(before["stage2"], 2)} times',
+        ],
+        'docs/research/decisions.md': [
+            f'{scores["probability"]} AP with probabilities, {scores["confidence"]} with confidences'
+        ],
+        'docs/research/short_budget.md': [
+            f'{early["teacher"]} AP, stage 1 {early["stage1"]} and stage 2 {early["stage2"]}',
+            f'stage 1 costs {ap(paper["student"] - paper["stage1"])} there',
+            f'{number(loading["2"], 2)} s per step with two workers, {number(loading["0"], 2)} s with none',
+        ],
+    }
+
+
+SENTENCES = [(page, sentence) for page, found in sentences().items() for sentence in found]
+
+
 def pages():
     return [
         REPO / 'README.md',
@@ -488,6 +575,11 @@ BLOCKS = [(page, name, text) for page in pages() for name, text in BLOCK.findall
 @pytest.mark.parametrize('page, name, text', BLOCKS, ids=[f'{page.stem}-{name}' for page, name, _ in BLOCKS])
 def test_a_table_has_the_figures_of_its_file(page, name, text):
     assert text == globals()[name](), 'python tests/docs/test_figures.py writes the tables anew'
+
+
+@pytest.mark.parametrize('page, sentence', SENTENCES)
+def test_a_sentence_has_the_figures_of_its_file(page, sentence):
+    assert sentence in ' '.join((REPO / page).read_text().replace('**', '').split())
 
 
 @pytest.mark.parametrize('page', PAGES)

@@ -9,7 +9,7 @@ VENV := .venv$(addprefix -,$(filter-out 3.11,$(VERSION)))
 RUN := $(VENV)/bin/python
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: env quickstart ablation-smoke test test-legacy test-newest test-gpu test-reliability lint format wheel clean
+.PHONY: env quickstart ablation-smoke test test-legacy test-newest test-gpu test-reliability lint format docs wheel dist clean
 
 env: $(VENV)/.ready-$(MMCV)
 
@@ -57,8 +57,16 @@ format: env
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format mmpose_tskd tools tests
 
+# the site, in docs/_build; a broken link or a faulty docstring is an error
+docs: env
+	$(RUN) -m sphinx -q -W --keep-going docs docs/_build
+
 wheel: env
 	$(UV) build --wheel --out-dir dist
 
+# both; the wheel is built from the sdist
+dist: env
+	$(UV) build --out-dir dist
+
 clean:
-	rm -rf .venv .venv-* .uv dist uv.lock
+	rm -rf .venv .venv-* .uv dist docs/_build uv.lock

@@ -11,7 +11,7 @@ class SimCCMarginalInit:
     weights it has to learn first where each of the H·W cells lies. Here bin b of x starts as
 
     .. math::
-        w_{b,(i,j)} = s \exp\left(-\frac{(c_b - j)^2}{2}\right), \qquad c_b = \frac{b + 1/2}{W_x} W - \frac12
+        w_{b,(i,j)} = s \exp\left(-\frac{(c_b - j)^2}{2}\right), \qquad c_b = \frac{b + 1/2}{W_x} W - \frac{1}{2}
 
     with j a cell's column (y: its row): the logit of a place is the sum of the map's column there. No layer, parameter
     or checkpoint key differs, and every weight is trained. Ours, not of SimCC or of the paper, whose networks start

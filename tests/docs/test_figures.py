@@ -1,0 +1,597 @@
+"""Figures in the docs are those of the files of results.
+
+``python tests/docs/test_figures.py`` writes the tables between ``<!-- figures: NAME -->`` and ``<!-- end -->`` anew.
+"""
+
+import json
+import re
+from pathlib import Path
+from statistics import mean, median
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+RESULTS = REPO / 'docs' / 'results'
+# whose tables of figures are all written by this file
+PAGES = [
+    'README.md',
+    'docs/deploy.md',
+    'docs/losses.md',
+    'docs/own_config.md',
+    'docs/performance.md',
+    'docs/results.md',
+    'docs/stage2.md',
+    'docs/research/performance.md',
+    'docs/research/short_budget.md',
+    'docs/research/table4_lspet.md',
+]
+BLOCK = re.compile(r'<!-- figures: (\w+) -->\n(.*?)<!-- end -->', re.S)
+
+
+def load(name):
+    return json.loads((RESULTS / name).read_text())
+
+
+LSPET = load('ablation_lspet.json')
+DEV = load('ablation_lspet_dev.json')
+FINISHED = load('finished_teacher_exploration.json')
+EARLY = FINISHED['early_stopped_teacher']['AP']
+SEEDS = [run['rows'] for run in load('quickstart_seeds.json')['runs']]
+NOT_RUN = 'not run'
+
+
+def number(value, digits=1, sign=''):
+    return f'{value:{sign}.{digits}f}'.replace('-', '−')
+
+
+def interval(entry):
+    """A difference to the baseline, with its interval where there is one."""
+    text = number(entry['delta'], sign='+')
+    return f'{text} [{number(entry["ci_low"])}, {number(entry["ci_high"])}]' if 'ci_low' in entry else text
+
+
+def table(head, rows):
+    rule = '|'.join(['---'] * len(head))
+    return '\n'.join([f'| {" | ".join(head)} |', f'|{rule}|', *(f'| {" | ".join(row)} |' for row in rows)]) + '\n'
+
+
+def photographs(scheme, metric='AP'):
+    if scheme not in LSPET['rows']:
+        return NOT_RUN
+    entry = LSPET['rows'][scheme][metric]
+    return f'{number(entry["mean"])}' + ('' if scheme == 'baseline' else f' ({interval(entry)})')
+
+
+def generated(row):
+    """With the finished teacher."""
+    if row not in FINISHED['rows']:
+        return NOT_RUN
+    found, base = FINISHED['rows'][row]['AP'], FINISHED['rows']['baseline']['AP']
+    return number(found) + ('' if row == 'baseline' else f' ({number(found - base, sign="+")})')
+
+
+def stopped_early(row):
+    """On generated images, with the quickstart's teacher."""
+    if row not in EARLY:
+        return NOT_RUN
+    found, base = EARLY[row], EARLY['plain_student']
+    return number(found) + ('' if row == 'plain_student' else f' ({number(found - base, sign="+")})')
+
+
+def gains():
+    rows = [
+        ('plain student', 'baseline', 'plain_student', 'baseline'),
+        ('features (scheme 2)', 'scheme2', None, 'scheme2'),
+        ('features and pose (scheme 3)', 'scheme3', None, None),
+        ('features, pose and limbs: **stage 1** (scheme 4)', 'scheme4', 'stage1', None),
+        ('refiner alone: **stage 2** on the plain student (scheme 5)', 'scheme5', None, 'scheme5'),
+        ('**both stages** (scheme 6)', 'scheme6', 'stage1_and_2', None),
+        ("the teacher's SimCC bins, as in DWPose (`logit_kd`)", 'logit_kd', None, 'bins'),
+        ("**start from the teacher's weights**", None, 'student_from_selected_weights', 'select'),
+        ("start from the teacher's weights, and features", None, None, 'select_feat'),
+    ]
+    body = [(name, photographs(a), stopped_early(b), generated(c)) for name, a, b, c in rows]
+    body.append(
+        ('teacher', number(LSPET['teacher']['AP']['mean']), number(EARLY['teacher']), generated('teacher').split()[0])
+    )
+    head = [
+        '',
+        'photographs, teacher stopped early',
+        'generated images, teacher stopped early',
+        'generated images, teacher trained out',
+    ]
+    return table(head, body)
+
+
+def readme():
+    rows = [
+        ('plain student', 'baseline', 'baseline'),
+        ('features alone', 'scheme2', 'scheme2'),
+        ('stage 1: features, pose and limbs', 'scheme4', None),
+        ('both stages', 'scheme6', None),
+        ("DWPose's logit distillation", 'logit_kd', 'bins'),
+        ("start from the teacher's weights", None, 'select'),
+    ]
+    body = [(name, photographs(a), generated(b)) for name, a, b in rows]
+    body.append(('teacher', number(LSPET['teacher']['AP']['mean']), generated('teacher').split()[0]))
+    return table(['AP', 'photographs, teacher stopped early', 'generated images, teacher trained out'], body)
+
+
+def quickstart():
+    names = dict(teacher='teacher', baseline='plain student', stage1='stage 1', stage2='both stages')
+    rows = []
+    for row, name in names.items():
+        values = {key: [run[row][key] for run in SEEDS] for key in ('AP', 'AP50', 'AP_hidden', 'edge_error')}
+        each = ' / '.join(number(value) for value in values['AP'])
+        rows.append(
+            (
+                name,
+                each,
+                number(mean(values['AP'])),
+                number(mean(values['AP50'])),
+                number(mean(values['AP_hidden'])),
+                number(mean(values['edge_error']), 2),
+                number(SEEDS[0][row]['params_m'], 2),
+                number(SEEDS[0][row]['gmacs'], 3),
+            )
+        )
+    head = [
+        '',
+        'AP, seeds 0 / 1 / 2',
+        'mean AP',
+        'AP50',
+        'AP of hidden keypoints',
+        'limb error, % of the box',
+        'parameters, M',
+        'GMACs',
+    ]
+    return table(head, rows)
+
+
+def lspet():
+    names = dict(
+        baseline='plain student',
+        scheme1='1: refiner, labels',
+        scheme2='2: features',
+        scheme3='3: and pose',
+        scheme4='4: and limbs',
+        scheme5='5: refiner, teacher',
+        scheme6='6: 4, then 5',
+        logit_kd='DWPose bins',
+    )
+    metrics = ('AP', 'AP50', 'AR', 'PCK')
+    rows = []
+    for scheme, name in names.items():
+        cells = []
+        for metric in metrics:
+            entry = LSPET['rows'][scheme][metric]
+            difference = '' if scheme == 'baseline' else f' ({interval(entry)})'
+            cells.append(f'{number(entry["mean"])} ± {number(entry["std"])}{difference}')
+        rows.append((name, *cells))
+    rows.append(('teacher', *(number(LSPET['teacher'][metric]['mean']) for metric in metrics)))
+    return table(['', 'AP', 'AP50', 'AR', 'PCK, %'], rows)
+
+
+def hidden():
+    metrics = ('occluded_AP', 'occluded_AP_seen', 'occluded_AP_hidden')
+    rows = []
+    for scheme, name in (
+        ('baseline', 'plain student'),
+        ('scheme2', 'features'),
+        ('scheme4', 'stage 1'),
+        ('scheme6', 'both stages'),
+    ):
+        entries = [LSPET['rows'][scheme][metric] for metric in metrics]
+        rows.append(
+            (name, *(number(e['mean']) + ('' if scheme == 'baseline' else f' ({interval(e)})') for e in entries))
+        )
+    rows.append(('teacher', *(number(LSPET['teacher'][metric]['mean']) for metric in metrics)))
+    return table(['', 'AP, occluded images', 'of visible keypoints', 'of hidden keypoints'], rows)
+
+
+def refiner():
+    differences = DEV['differences']['AP']
+    changes = [
+        ('absolute coordinates instead of offsets', 'scheme6_absolute'),
+        ('labels and teacher, one loss each', 'scheme6_labels'),
+        ('features read at the last refined pose', 'scheme6_resample'),
+        ("OPEC-Net's feature adaption", 'scheme6_adaption'),
+        ('12 epochs instead of 4', 'scheme6_3x'),
+    ]
+    rows = [(name, interval(differences[row]['scheme6'])) for name, row in changes]
+    return table(['change to the refiner', 'AP, difference to the default'], rows)
+
+
+def factors():
+    """Decisions on the development set."""
+    differences = DEV['differences']['AP']
+    rows = [
+        ('features, Eq. 1 (α = 4e-3, summed)', 'scheme2', 'baseline'),
+        ('pose, Eq. 2 (β = 0.02, pixels)', 'scheme3', 'scheme2'),
+        ('limbs, Eq. 3 (lengths)', 'scheme4', 'scheme3'),
+        ("β = 0.1, the paper's, instead of 0.02", 'scheme4_beta', 'scheme4'),
+        ('bins instead of the three losses', 'logit_kd', 'scheme4'),
+    ]
+    body = [
+        (what, f'{row} − {base}', interval(differences[row][base]), str(DEV['rows'][row]['AP']['n']))
+        for what, row, base in rows
+    ]
+    return table(['what is added or changed', 'rows compared', 'AP', 'seeds'], body)
+
+
+def errors():
+    """Mean distance to the labels before and after each step of the refiner."""
+    names = dict(
+        scheme1='scheme 1: plain student, taught by labels',
+        scheme5='scheme 5: plain student, taught by the teacher',
+        scheme6='scheme 6: student of stage 1, taught by the teacher',
+    )
+    rows = []
+    for scheme, name in names.items():
+        found = load(f'ablation_lspet/analysis/refinement_{scheme}_dev.json')['rows'][0]
+        teacher = number(found['teacher'], 2) if found.get('teacher') else ''
+        rows.append((name, *(number(found[key], 2) for key in ('initial', 'step1', 'step2', 'step3')), teacher))
+    return table(['mean error, pixels of the 96×128 input', 'P_init', 'P̂1', 'P̂2', 'P̂3', 'teacher'], rows)
+
+
+def gradients():
+    names = dict(loss_kpt='labels', loss_feat='features, Eq. 1', loss_pose='pose, Eq. 2', loss_structure='limbs, Eq. 3')
+    found = load('ablation_lspet/analysis/gradients_scheme4.json')['rows']
+    epochs = ('1', '2', '4', '6', '8')
+    rows = []
+    for loss, name in names.items():
+        cells = []
+        for epoch in epochs:
+            row = next(r for r in found if r['loss'] == loss and r['checkpoint'] == f'epoch_{epoch}.pth')
+            cells.append(
+                f'{100 * row["share"]:.0f} %' + ('' if loss == 'loss_kpt' else f', {number(row["cosine"], 2)}')
+            )
+        rows.append((name, *cells))
+    return table(['after epoch', *epochs], rows)
+
+
+def pairs():
+    found = load('synthetic_crowd_pairs.json')
+    names = dict(
+        heatmap_to_simcc='HRNet with heatmaps → SimCC (features, pose, limbs)',
+        rtmcc_to_rtmcc="RTMPose's head → the same on a smaller HRNet (features, pose, limbs)",
+        ikd="HRNet with heatmaps → IKD's ResNet-18 (IKD's three terms)",
+    )
+    rows = []
+    for key, name in names.items():
+        plain, distilled = ([seed['AP'] for seed in found[key][kind]['seeds']] for kind in ('plain', 'distilled'))
+        texts = [' / '.join(number(ap) for ap in aps) for aps in (plain, distilled)]
+        rows.append(
+            (name, number(found[key]['teacher']['AP']), *texts, number(mean(distilled) - mean(plain), sign='+'))
+        )
+    return table(['teacher → student', 'AP of the teacher', 'plain student, 3 seeds', 'distilled', 'mean gain'], rows)
+
+
+def onnx():
+    found = load('deploy.json')
+    files, batch1, batch32 = found['files'], found['cpu_ms']['batch 1'], found['cpu_ms']['batch 32']
+    names = {
+        'coords': ('`coords`', 'onnx_refined'),
+        'coords, flip test': ('`coords --flip-test`', 'onnx_flip'),
+        'rtmlib': ('`rtmlib`, read as rtmlib reads it', None),
+        'fp16': ('`fp16`', 'onnx_fp16'),
+        'int8': ('`int8`', 'onnx_int8'),
+    }
+    rows = []
+    for key, (name, timed) in names.items():
+        times = [number(batch[timed]) if timed else '' for batch in (batch1, batch32)]
+        off = found['files'][key]['pixels']
+        off = 'below 0.0001' if off < 1e-4 else f'{off:.2g}'
+        rows.append(
+            (
+                name,
+                number(files[key]['ap_pytorch'], 2),
+                number(files[key]['ap_onnx'], 2),
+                number(files[key]['size_mb']),
+                *times,
+                off,
+            )
+        )
+    rows.append(
+        ('the plain student, `coords`', '', '', '', number(batch1['onnx_plain']), number(batch32['onnx_plain']), '')
+    )
+    rows.append(('PyTorch', '', '', '', number(batch1['torch_refined']), number(batch32['torch_refined']), ''))
+    return table(
+        ['', 'AP of PyTorch', 'AP of the file', 'MB', 'batch 1, ms', 'batch 32, ms', 'keypoints off by, pixels'], rows
+    )
+
+
+def step():
+    found, before = load('benchmark_step.json'), load('benchmark_step_before.json')
+    rows = []
+    names = dict(
+        student_step='student, a step',
+        teacher_forward='teacher, forward',
+        student_forward='student, forward',
+        stage1_step='**stage 1, a step**',
+        dwpose_step="MMPose's `DWPoseDistiller`, a step",
+        stage2_step='**stage 2, a step**',
+    )
+    for key, name in names.items():
+        row = [name, number(median(found['seconds'][key]), 2)]
+        stage = key.removesuffix('_step')
+        row.append(number(found['ratios'][stage]['median'], 2) if stage in found['ratios'] else '')
+        row.append(number(before['ratios'][stage]['median'], 2) if stage in before['ratios'] else '')
+        row.append(f'{found["memory_mib"][key]["peak"]:,.0f}')
+        rows.append(row)
+    return table(['', 'seconds', '× limit', '× limit before tuning', 'peak memory, MiB'], rows)
+
+
+def infer():
+    found, rows = load('benchmark_infer.json'), []
+    for batch in ('b1', 'b32'):
+        for kind, name in (('student', 'student'), ('refined', 'with IGP-GCN')):
+            seconds = number(median(found['seconds'][batch][kind]), 3 if batch == 'b1' else 2)
+            ratio = number(found['ratios'][batch]['median'], 3) if kind == 'refined' else ''
+            rows.append((name, batch[1:], seconds, ratio))
+    return table(['', 'batch', 'seconds', '× student'], rows)
+
+
+def pipeline():
+    found = load('benchmark_data.json')
+    names = dict(
+        LoadImage='read',
+        GetBBoxCenterScale='box',
+        RandomFlip='flip',
+        RandomHalfBody='half body',
+        RandomBBoxTransform='scale and turn',
+        TopdownAffine='crop',
+        GenerateTarget='targets',
+        PackPoseInputs='pack',
+    )
+    times = found['transforms_ms']
+    return table(
+        [*names.values(), 'all'], [[number(times[key], 2) for key in names] + [number(sum(times.values()), 2)]]
+    )
+
+
+def metrics():
+    found = load('benchmark_eval.json')['seconds']
+    return table(
+        ['metric', 'collecting, s', 'evaluating, s'],
+        [(f'`{name}`', number(row['process']), number(row['evaluate'])) for name, row in found.items()],
+    )
+
+
+def scaling():
+    names = {'batch': 'batch', 'input': 'input, w×h', 'joints': 'keypoints', 'processes': 'processes'}
+    found = {(row['size'], row['is'], row['step']): row for row in load('benchmark_scaling.json')['rows']}
+    rows = []
+    for size, value in dict.fromkeys((size, value) for size, value, _ in found):
+        one, two = (found[size, value, stage] for stage in ('stage1', 'stage2'))
+        cells = []
+        for row in (one, two):
+            cells += [number(row['people/s'], 2), number(row['× limit'], 2) if row.get('× limit') else '']
+        part = ', '.join(f'{row["teacher %"]:.0f} %' for row in (one, two) if row.get('teacher %'))
+        rows.append((names[size], value, *cells, part))
+    head = [
+        '',
+        '',
+        'stage 1, instances/s',
+        '× limit',
+        'stage 2, instances/s',
+        '× limit',
+        "teacher's part of stage 1, 2",
+    ]
+    return table(head, rows)
+
+
+def tried():
+    rows = [
+        (
+            name,
+            number(row['median'], 2),
+            f'{number(row["q1"], 2)}–{number(row["q3"], 2)}',
+            number(row['ratio']['median'], 2),
+        )
+        for name, row in load('benchmark_tried.json')['rows'].items()
+    ]
+    return table(["teacher's backbone, forward", 'seconds', 'quartiles', '× the first'], rows)
+
+
+def short_budget():
+    found = load('quickstart_exploration.json')['distillation']
+    names = {
+        'baseline, seed 0': 'plain student, seed 0',
+        'baseline, seed 1': 'plain student, seed 1',
+        'alpha 5e-5, beta 0.1': "α = 5e-5, β = 0.1 (the paper's)",
+        'pose alone, beta 0.1': 'pose alone, β = 0.1',
+        'features alone, alpha 5e-5': 'features alone, α = 5e-5',
+        'features alone, alpha 5e-4': 'features alone, α = 5e-4',
+        'features alone, alpha 4e-3': 'features alone, α = 4e-3',
+        'features alone, alpha 2e-2': 'features alone, α = 2e-2',
+        'alpha 4e-3, beta 0.1': 'α = 4e-3, β = 0.1',
+        '16 channels, baseline': 'student of 16 channels, plain',
+        '16 channels, features alone, alpha 4e-3': 'student of 16 channels, features alone, α = 4e-3',
+    }
+    return table(['', 'AP'], [(name, number(found[key][-1])) for key, name in names.items()])
+
+
+def initialization():
+    found = load('quickstart_exploration.json')['initialisation']
+    return table(["start of the head's layers", 'AP'], [(name, number(aps[-1])) for name, aps in found.items()])
+
+
+def papers_weights():
+    found = load('lspet_seed0.json')['rows']
+    names = dict(
+        teacher='teacher, 6.3 M parameters, 26 epochs',
+        student='student, 1.8 M parameters, 12 epochs',
+        stage1="stage 1 with the paper's weights, 12 epochs",
+        pose_only='pose alone (Eq. 2), 12 epochs',
+    )
+    rows = [
+        (
+            name,
+            *(number(100 * found[key][metric]) for metric in ('AP', 'AP .5', 'AR', 'PCK')),
+            number(found[key]['EPE']),
+        )
+        for key, name in names.items()
+    ]
+    return table(['', 'AP', 'AP50', 'AR', 'PCK, %', 'mean error, pixels'], rows)
+
+
+def flip_test():
+    rows = []
+    for name, row in load('flip_test.json')['rows'].items():
+        values = {key.removeprefix('lspet/'): value for key, value in row.items()}
+        rows.append((name, *(number(100 * values[key]) for key in ('AP', 'AP .5', 'AR', 'PCK')), number(values['EPE'])))
+    return table(['', 'AP', 'AP50', 'AR', 'PCK, %', 'mean error, pixels'], rows)
+
+
+def sizes():
+    found = {Path(row['config']).stem: row for row in load('complexity.json')}
+    names = {
+        'simcc_hrnet-w32_4xb32-210e_coco-256x192': 'student, SimCC HRNet-W32',
+        'simcc_hrnet-w32-igpgcn_coco-256x192': 'student with IGP-GCN',
+        'simcc_hrnet-w48_4xb32-210e_coco-256x192': 'teacher, SimCC HRNet-W48',
+    }
+    rows = [(name, number(found[key]['params_m'], 3), number(found[key]['gmacs'], 2)) for key, name in names.items()]
+    return table(['256×192, 17 keypoints', 'parameters, M', 'GMACs'], rows)
+
+
+def ikd_sizes():
+    found = {row['config']: row for row in load('complexity.json')}
+    rows = []
+    for data, size in (('coco', '256×192'), ('mpii', '256×256')):
+        teacher = found[
+            f'mmpose::body_2d_keypoint/topdown_heatmap/{data}/td-hm_res50_8xb64-210e_{data}-{size[0:3]}x{size[4:]}.py'
+        ]
+        student = found[
+            f'configs/ikd/{data}/ikd_td-hm_res50-to-res18-small_8xb64-210e_{data}-{size[0:3]}x{size[4:]}.py'
+        ]
+        rows.append(('teacher', size, number(teacher['params_m'], 3), number(teacher['gmacs'], 3)))
+        cells = [
+            f'{number(student[key], 3)} ({number(100 * student[key] / teacher[key])} %)'
+            for key in ('params_m', 'gmacs')
+        ]
+        rows.append(('student', size, *cells))
+    return table(['', 'input', 'parameters, M', 'GMACs'], rows)
+
+
+def ap(value):
+    return f'{number(value)} AP'
+
+
+def sentences():
+    """What running text says of the files, by page."""
+    rows, dev = LSPET['rows'], DEV['differences']['AP']
+    refined = {
+        scheme: LSPET['differences']['AP'][scheme][base]
+        for scheme, base in (('scheme5', 'baseline'), ('scheme6', 'scheme4'))
+    }
+    labels_alone = number(rows['scheme1']['AP']['delta'])
+    trained_out = {name: row['AP'] - FINISHED['rows']['baseline']['AP'] for name, row in FINISHED['rows'].items()}
+    found = {name: number(row['AP']) for name, row in FINISHED['rows'].items()}
+    refiner = (refined['scheme6']['delta'], refined['scheme5']['delta'])
+    span = f'{number(min(refiner))} to {ap(max(refiner))}'
+    start = EARLY['student_from_selected_weights'] - EARLY['plain_student']
+    size = {Path(row['config']).stem: row for row in load('complexity.json')}
+    plain, with_refiner = (size[f'simcc_hrnet-w32{name}_coco-256x192'] for name in ('_4xb32-210e', '-igpgcn'))
+    bins = interval(rows['logit_kd']['AP'])[1:].replace(' [', ' AP [')
+    grows = {key: number(with_refiner[key] - plain[key], 2) for key in ('params_m', 'gmacs')}
+    added = f'{grows["params_m"]} M parameters and {grows["gmacs"]} GMACs'
+    inference = [100 * load('benchmark_infer.json')['ratios'][batch]['median'] - 100 for batch in ('b32', 'b1')]
+    ratios = {key: ratio['median'] for key, ratio in load('benchmark_step.json')['ratios'].items()}
+    before = {key: ratio['median'] for key, ratio in load('benchmark_step_before.json')['ratios'].items()}
+    large = load('deploy.json')['hrnet_w32_256x192']
+    scores = {name: number(100 * row['lspet/AP']) for name, row in load('node_score.json')['rows'].items()}
+    early = {
+        name: number(mean(aps))
+        for name, aps in load('quickstart_exploration.json')['teacher_of_20_epochs']['AP'].items()
+    }
+    loading = load('quickstart_exploration.json')['loading']['seconds']
+    paper = {name: 100 * row['AP'] for name, row in load('lspet_seed0.json')['rows'].items()}
+    return {
+        'README.md': [
+            f'{found["baseline"]} for the small model alone and {found["select"]} distilled',
+            f'The refiner gains {span}',
+        ],
+        'docs/results.md': [
+            f'stage 1 gained {ap(rows["scheme4"]["AP"]["delta"])} on photographs',
+            f'feature distillation cost {ap(-trained_out["scheme2"])} on generated images',
+            f'gained {ap(trained_out["select"])} with the trained-out teacher',
+            f'and {ap(start)} with the early-stopped one',
+            f'(stage 2) gained {span}',
+            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+        ],
+        'docs/losses.md': [
+            f'they cost {ap(-trained_out["scheme2"])}',
+            f'by {span}',
+            f'β = 0.1 cost {ap(-dev["scheme4_beta"]["scheme4"]["delta"])}',
+        ],
+        'docs/stage2.md': [
+            f'added {interval(refined["scheme5"])[1:].replace(" [", " AP [")} to a plain student',
+            f'{interval(refined["scheme6"])[1:].replace(" [", " AP [")} to one of stage 1',
+            f'it added {ap(trained_out["scheme5"])} to a plain student',
+            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+            added,
+            f'gained less: {labels_alone} AP',
+        ],
+        'docs/reproduce.md': [added],
+        'docs/comparison.md': [
+            f'{bins} on photographs, where features gave {ap(rows["scheme2"]["AP"]["delta"])}',
+            f'{number(ratios["dwpose"], 2)} times the time of its parts per step',
+            f"this package's stage 1 {number(ratios['stage1'], 2)} times",
+        ],
+        'docs/deploy.md': [
+            f'{large["onnx_refined_cpu_ms"]} ms in ONNX Runtime and {large["torch_refined_cpu_ms"]} ms in PyTorch',
+            f'and {large["export_cpu_s"]} s to export',
+        ],
+        'docs/research/performance.md': [
+            f'stage 1 took {number(before["stage1"], 2)} times its limit',
+            f'and stage 2 {number(before["stage2"], 2)} times',
+        ],
+        'docs/research/decisions.md': [
+            f'{scores["probability"]} AP with probabilities, {scores["confidence"]} with confidences'
+        ],
+        'docs/research/short_budget.md': [
+            f'{early["teacher"]} AP, stage 1 {early["stage1"]} and stage 2 {early["stage2"]}',
+            f'stage 1 costs {ap(paper["student"] - paper["stage1"])} there',
+            f'{number(loading["2"], 2)} s per step with two workers, {number(loading["0"], 2)} s with none',
+        ],
+    }
+
+
+SENTENCES = [(page, sentence) for page, found in sentences().items() for sentence in found]
+
+
+def pages():
+    return [
+        REPO / 'README.md',
+        *sorted((REPO / 'docs').glob('*.md')),
+        *sorted((REPO / 'docs' / 'research').glob('*.md')),
+    ]
+
+
+BLOCKS = [(page, name, text) for page in pages() for name, text in BLOCK.findall(page.read_text())]
+
+
+@pytest.mark.parametrize('page, name, text', BLOCKS, ids=[f'{page.stem}-{name}' for page, name, _ in BLOCKS])
+def test_a_table_has_the_figures_of_its_file(page, name, text):
+    assert text == globals()[name](), 'python tests/docs/test_figures.py writes the tables anew'
+
+
+@pytest.mark.parametrize('page, sentence', SENTENCES)
+def test_a_sentence_has_the_figures_of_its_file(page, sentence):
+    assert sentence in ' '.join((REPO / page).read_text().replace('**', '').split())
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_table_of_figures_is_one_that_is_checked(page):
+    rest = BLOCK.sub('', (REPO / page).read_text())
+    for line in rest.splitlines():
+        if line.startswith('|') and 'versions' not in line:
+            assert not re.search(r'(?<![\w.-])\d+\.\d+(?![\w.])', re.sub(r'`[^`]*`', '', line)), line
+
+
+if __name__ == '__main__':
+    for page in pages():
+        page.write_text(
+            BLOCK.sub(lambda m: f'<!-- figures: {m[1]} -->\n{globals()[m[1]]()}<!-- end -->', page.read_text())
+        )

@@ -65,9 +65,9 @@ class HeatmapReader(HeadReader):
         return replace(outputs, heatmaps=(outputs.require_heatmaps().float() + flipped.float()) / 2)
 
     def decoded(self, coords: Tensor) -> Tensor:
-        """N×K×2 in input pixels to what the codec's decode returns for them: for UDP, times W/(W-1) and H/(H-1).
+        """The pose as the codec's ``decode`` would return it: for UDP, input pixels times W/(W-1) and H/(H-1).
 
-        MMPose's way from there to the picture expects that of it.
+        MMPose expects that of it on the way back to the image.
         """
         if not self.is_udp:
             return coords

@@ -40,7 +40,7 @@ class HeadReader(ABC):
         """The outputs for an image averaged with those for the mirrored image (flip test)."""
 
     def decoded(self, coords: Tensor) -> Tensor:
-        """N×K×2 in input pixels to what the codec's ``decode`` returns for them."""
+        """The pose as the codec's ``decode`` would return it, from N×K×2 in input pixels."""
         return coords
 
     @abstractmethod

@@ -74,6 +74,8 @@ def read_checkpoint(source: str, map_location: Any = 'cpu') -> Any:
 
 
 def _read(file: Path, map_location: Any) -> Any:
+    if file.exists() and not file.is_file():
+        raise OSError('it is no regular file')  # a pipe would be waited for
     _check_archive(file)
     if _trusts:
         message = f'{file} is loaded in full, with the code that it may hold: --trust-checkpoint is given'

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
@@ -159,6 +160,22 @@ def check_whole(file: str) -> None:
     if not has_end:  # a JPEG or PNG; some are whole all the same, with something behind the end
         with Image.open(file) as picture:
             picture.load()
+
+
+def read_picture(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture as :func:`cv2.imread` gives it, BGR.
+
+    Raises:
+        UserError: It is missing, cut off, or none.
+    """
+    try:
+        check_whole(file)
+        picture = cv2.imread(file, flags)
+    except Exception as error:  # OpenCV's and Pillow's readers raise all kinds
+        raise UserError(f'the picture {file} cannot be read ({error}): get it again, or take it out') from error
+    if picture is None:
+        raise UserError(f'the picture {file} is missing or damaged: get it again, or take it out')
+    return picture
 
 
 @contextmanager

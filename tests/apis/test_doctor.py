@@ -142,9 +142,13 @@ def swap(content):
         (lambda r: make_pipe(r / 'val2017/12.jpg'), 'val2017/12.jpg', 'it is no regular file'),
         (lambda r: cv2.imwrite(str(r / 'val2017/12.jpg'), np.zeros((9, 9))), 'val2017/', '12.jpg is 9×9, not 60×40'),
         (lambda r: (r / DET).unlink(), DET, 'does not exist'),
-        (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is not a list of detections'),
-        (lambda r: (r / DET).write_text('[null]'), DET, 'is not a list of detections'),
-        (lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)), DET, 'names 1 pictures .* such as 1: it belongs'),
+        (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is no list of detections'),
+        (lambda r: (r / DET).write_text('[null]'), DET, 'is no list of detections'),
+        (
+            lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)),
+            DET,
+            'an image_id that the labels do not list, as of another set',
+        ),
     ],
 )
 def test_each_fault_is_named(coco, damage, subject, message):

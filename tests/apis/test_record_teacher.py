@@ -136,8 +136,8 @@ def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
     'content, message',
     [
         ('{', 'is damaged, or no JSON'),
-        ('[]', 'lists no images'),
-        ('{"images": [], "annotations": [{"bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the picture 7'),
+        ('[]', 'lists of images, too'),
+        ('{"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the picture 7'),
         ('{"images": []}', 'has no box of a person'),
     ],
 )

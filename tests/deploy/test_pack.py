@@ -64,5 +64,5 @@ def test_mistakes_are_named(run, tmp_path):
         pack(str(folder), str(tmp_path / 'out'))
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'README.md').write_text('')
-    with pytest.raises(UserError, match='holds a pack already'):
+    with pytest.raises(UserError, match='is no empty folder'):
         pack(str(folder), str(tmp_path / 'full'))

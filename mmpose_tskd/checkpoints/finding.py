@@ -52,7 +52,7 @@ def find_resumable(work_dir: str) -> Optional[str]:
         return str(folder / noted)
     files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth'), *folder.glob('interrupted.pth')]
     iterations = {str(file): _iteration(str(file)) for file in files}
-    last = max(iterations, key=lambda file: iterations[file], default='')
+    last = max(iterations, key=lambda file: (iterations[file], os.stat(file).st_mtime), default='')
     if last and iterations[last] >= 0:
         return last
     if files or noted:

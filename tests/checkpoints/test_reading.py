@@ -288,3 +288,10 @@ def test_one_of_several_processes_downloads(tmp_path, monkeypatch):
     for rank in ranks:
         rank.join()
     assert [rank.exitcode for rank in ranks] == [0, 0, 0] and len(list(tmp_path.glob('fetched_by_*'))) == 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.pth')
+    for file in (tmp_path / 'pipe.pth', '/dev/zero'):
+        with pytest.raises(UserError, match='cannot be read .it is no regular file'):
+            read_checkpoint(str(file))

@@ -410,9 +410,10 @@ def check_images(dataset: BaseDataset) -> None:
         if name not in there.get(folder, {name}):
             missing[path] = None
     if missing:
+        more = f', and so are {len(missing) - 1:,} more' if len(missing) > 1 else ''
         raise UserError(
-            f'{len(missing):,} pictures that the labels list are missing, or no files: {next(iter(missing))}'
-            f'{", ..." if len(missing) > 1 else ""}. data_root and data_prefix of dataloader.dataset say where they are'
+            f'{next(iter(missing))} cannot be used (it is missing, or no file{more}). data_root and data_prefix of '
+            'dataloader.dataset say where pictures are. Get them again, or take them out of the labels'
         )
 
 

@@ -701,7 +701,9 @@ def test_a_missing_picture_is_found_before_the_first_step(toy, refuses, tmp_path
     cfg.val_dataloader.dataset.data_root = str(folder)
     cfg.val_evaluator.ann_file = str(folder / 'labels.json')
     runner = Runner.from_cfg(cfg)
-    refuses('missing pictures', runner.train, '2 pictures that the labels list are missing', 'images/4.png, ...')
+    refuses(
+        'missing pictures', runner.train, 'images/4.png cannot be used (it is missing, or no file, and so are 1 more'
+    )
     assert runner.iter == 0
 
 

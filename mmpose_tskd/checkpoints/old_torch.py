@@ -1,11 +1,12 @@
 """Tensors-only reading for torch before 2.4, whose own admits no further names.
 
 A ``pickle_module`` for :func:`torch.load`. It knows the operations that ``torch.save`` writes, finds nothing but what
-torch's own tensors-only reading of that version admits and our stand-ins, and calls nothing else. Of what a file sets on
-an object it takes up the state of a stand-in alone.
+torch's own tensors-only reading of that version admits and our stand-ins, and calls nothing else. Of what a file sets
+on an object it takes up the state of a stand-in alone.
 """
 
 import pickle
+from collections import Counter
 from typing import Any, Dict
 
 import torch
@@ -28,7 +29,8 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _admitted() -> Dict[str, Any]:
     own = dict(torch._weights_only_unpickler._get_allowed_globals())
-    return {**own, '_codecs.encode': _encode, **{f'{kind.__module__}.{kind.__name__}': kind for kind in STAND_INS}}
+    own.update({'_codecs.encode': _encode, 'collections.Counter': Counter, '__builtin__.set': set, 'builtins.set': set})
+    return {**own, **{f'{kind.__module__}.{kind.__name__}': kind for kind in STAND_INS}}
 
 
 class Unpickler(pickle._Unpickler):  # type: ignore[misc, name-defined]

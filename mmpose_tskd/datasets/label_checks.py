@@ -11,7 +11,6 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Se
 
 import numpy as np
 from mmengine.config import ConfigDict
-from mmengine.dataset import BaseDataset
 from mmengine.fileio import get_text, join_path
 from mmengine.utils import is_abs
 from mmpose.datasets.datasets import MpiiDataset
@@ -390,51 +389,6 @@ def _parsed_fault(info: dict, num_keypoints: int) -> Optional[str]:
     if (whole[2:] > 0).all() and _is_far(np.concatenate([joints, visible], axis=1), whole):
         return 'a joint far from its box'
     return None
-
-
-def check_images(dataset: BaseDataset) -> None:
-    """Sees whether the pictures of a data set are there, a folder at a time; none is opened.
-
-    Args:
-        dataset: A data set of MMPose, read, or a wrapper of others.
-
-    Raises:
-        UserError: Some are missing, or no files.
-    """
-    there: Dict[str, Set[str]] = {}
-    missing: Dict[str, None] = {}
-    for path in _image_paths(dataset):
-        folder, name = os.path.split(path)
-        if folder not in there and '://' not in folder:
-            there[folder] = _files_in(folder)
-        if name not in there.get(folder, {name}):
-            missing[path] = None
-    if missing:
-        more = f', and so are {len(missing) - 1:,} more' if len(missing) > 1 else ''
-        raise UserError(
-            f'{next(iter(missing))} cannot be used (it is missing, or no file{more}). data_root and data_prefix of '
-            'dataloader.dataset say where pictures are. Get them again, or take them out of the labels'
-        )
-
-
-def _image_paths(dataset: Any) -> Iterator[str]:
-    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if parts != [None]:
-        for part in parts:
-            yield from _image_paths(part)
-        return
-    for index in range(len(dataset)):
-        path = BaseDataset.get_data_info(dataset, index).get('img_path')
-        if isinstance(path, str):  # else of a data set that has no pictures
-            yield path
-
-
-def _files_in(folder: str) -> Set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
-    except OSError:
-        return set()
 
 
 def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:

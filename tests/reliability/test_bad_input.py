@@ -1028,7 +1028,8 @@ def offences(source: str):
         name, options = ast.unparse(node.func), {option.arg: ast.unparse(option.value) for option in node.keywords}
         if name in FORBIDDEN or options.get('shell', 'False') != 'False' or options.get('allow_pickle') == 'True':
             yield ast.unparse(node)
-        if name == 'torch.load' and options.get('weights_only') not in ('True', 'not _trusts'):  # --trust-checkpoint
+        is_safe = options.get('weights_only') in ('True', 'not _trusts')  # --trust-checkpoint
+        if name == 'torch.load' and not is_safe and options.get('pickle_module') != 'old_torch':
             yield ast.unparse(node)
 
 

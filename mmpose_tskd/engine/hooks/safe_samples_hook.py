@@ -10,8 +10,8 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmpose.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ...datasets.label_checks import check_images, check_labels, read_boxes_as_json
-from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_cpu
+from ...datasets.label_checks import check_labels, read_boxes_as_json
+from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, check_images, seed_cpu
 from ...datasets.target_checks import check_targets
 from ...errors import UserError, printable
 from .utils import EPOCH_START, epoch_progress, unwrapped_model

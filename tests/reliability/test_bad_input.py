@@ -683,6 +683,13 @@ def test_a_loader_without_a_batch(short, refuses):
     refuses('a loader without a batch', Runner.from_cfg(cfg).train, 'gives no batch', 'the data set has 6')
 
 
+@pytest.mark.parametrize('weight', [-1.0, float('nan')])
+def test_a_loss_that_leads_away_from_the_teacher(weight, short, refuses):
+    cfg = short(STAGE1)
+    cfg.model.distill_losses.loss_pose.loss_weight = weight
+    refuses(f'a weight of {weight}', lambda: MODELS.build(cfg.model), 'distill_losses.loss_pose.loss_weight is')
+
+
 @pytest.mark.parametrize('key', ['max_epochs', 'val_interval'])
 @pytest.mark.parametrize('value', [0, -1, 1.5])
 def test_a_loop_that_ends_nowhere(key, value, toy, refuses):

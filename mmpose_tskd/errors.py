@@ -7,4 +7,4 @@ class UserError(ValueError):
 
 def printable(text: str) -> str:
     """A text for a terminal: control characters, as a file's name may have them, are written as their codes."""
-    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode() for c in text)
+    return ''.join(c if c.isprintable() or c in '\n\t' else c.encode('unicode_escape').decode() for c in text)

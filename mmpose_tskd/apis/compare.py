@@ -14,6 +14,8 @@ from mmpose.registry import TRANSFORMS
 from torch import Tensor
 from xtcocotools.coco import COCO
 
+from ..datasets.label_checks import read_json, read_labels
+from ..datasets.safe_samples import read_picture
 from ..deploy.onnx_file import OnnxSession
 from ..deploy.people import crop_options
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -136,11 +138,12 @@ class ResultsColumn:
     def __init__(self, file: str):
         self.file = file
         self.by_image: Dict[int, List[np.ndarray]] = {}
+        content = read_json(file)
         try:
-            for person in json.loads(Path(file).read_text()):
+            for person in content:
                 points = np.array(person['keypoints'], dtype=np.float32).reshape(-1, 3)
                 self.by_image.setdefault(person['image_id'], []).append(points)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f'{file} holds no results in COCO format, a list of {{"image_id", "keypoints", "score"}}: {error!r}'
             ) from error
@@ -203,10 +206,10 @@ def compare_models(
         UserError: A model or the labels cannot be read, or they differ in their joints.
     """
     columns = {name: open_column(source) for name, source in models.items()}
-    coco = _read_labels(labels)
     skeleton = next((c.skeleton for c in columns.values() if c.skeleton is not None), None)
     if skeleton is None:
         raise UserError('at least one model must be a config or an ONNX file, which knows the names of the joints')
+    coco = _read_labels(labels, skeleton.num_keypoints)
     chosen = image_ids or _choose_pictures(coco, count)
     rows = [_row(coco, Path(images), image_id, columns, skeleton) for image_id in chosen]
     graphs = {name: c.graph() for name, c in columns.items() if isinstance(c, TorchColumn)}
@@ -230,15 +233,9 @@ def compare_models(
     return folder / 'index.html'
 
 
-def _read_labels(labels: str) -> COCO:
-    try:
-        content = json.loads(Path(labels).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f'--labels {labels} cannot be read: {error}') from error
-    if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= set(content):
-        raise UserError(f'--labels {labels} is not in COCO format: it needs images, annotations and categories')
+def _read_labels(labels: str, num_keypoints: int) -> COCO:
     coco = COCO()
-    coco.dataset = content
+    coco.dataset, _ = read_labels(labels, num_keypoints)
     coco.createIndex()
     return coco
 
@@ -274,9 +271,7 @@ def sides(skeleton: Skeleton) -> List[str]:
 def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skeleton: Skeleton) -> Dict[str, Any]:
     """One picture: its people's labels, what each model says of them, and how far off it is."""
     name = coco.imgs[image_id]['file_name']
-    picture = cv2.imread(str(images / name))
-    if picture is None:
-        raise UserError(f'the picture {images / name} is missing or damaged: --images names the folder')
+    picture = read_picture(str(images / name))
     people = people_of(coco, image_id)
     truth = np.array([a['keypoints'] for a in people], dtype=np.float32).reshape(len(people), -1, 3)
     if truth.shape[1] != skeleton.num_keypoints:

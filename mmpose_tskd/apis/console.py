@@ -9,6 +9,8 @@ from unittest import mock
 
 from mmengine.runner import Runner
 
+from ..errors import printable
+
 # what MMEngine writes of a batch: 'Epoch(train)  [1][ 50/100]  lr: ...  eta: 0:01:00  ...', or 'Iter(train) ...'
 BATCH = re.compile(r'(?P<where>(?P<epoch>(?:Epoch|Iter)\(\w+\)\s*(\[\s*\d+\])?)\[\s*\d+/\d+\]).*\seta: ')
 LONG = 10  # lines
@@ -17,7 +19,8 @@ LONG = 10  # lines
 class ShortConsole(logging.Filter):
     """Of one console handler: keeps long messages off, such as the config, and writes an epoch's batches over one line.
 
-    The latter only where the console is a terminal.
+    The latter only where the console is a terminal. Control characters, as names in files may have them, are written as
+    their codes.
     """
 
     def __init__(self, handler: logging.StreamHandler) -> None:
@@ -26,7 +29,8 @@ class ShortConsole(logging.Filter):
         self.epoch: Optional[str] = None  # whose line the cursor is on
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+        text = printable(record.getMessage())
+        record.msg, record.args = text, ()
         if record.levelno <= logging.INFO and text.count('\n') >= LONG:
             return False
         batch = BATCH.match(text) if self.stream.isatty() else None

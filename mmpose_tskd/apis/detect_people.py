@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-import cv2
 import torch
 from rich.progress import track
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
 from ..checkpoints import load_strictly, load_weights
+from ..datasets.safe_samples import read_picture
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 
@@ -48,9 +48,7 @@ def detect_people(
     pictures: List[dict] = []
     people: List[dict] = []
     for number, file in enumerate(track(files, 'detecting'), 1):
-        picture = cv2.imread(str(file))
-        if picture is None:
-            raise UserError(f'{file} cannot be read as a picture: get it again, or take it out')
+        picture = read_picture(str(file))
         height, width = picture.shape[:2]
         name = os.path.relpath(file, folder)
         pictures.append(dict(id=number, file_name=name, width=width, height=height))

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..datasets.label_checks import LabelReport, read_json, read_labels
-from ..datasets.safe_samples import check_whole
+from ..datasets.label_checks import LabelReport, read_boxes, read_json, read_labels
+from ..datasets.safe_samples import check_whole, read_picture
 from ..errors import UserError, printable
 
 
@@ -142,7 +142,7 @@ def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
         *_check_pictures(folder, labels, images),
     ]
     if labels.boxes is not None:
-        findings.append(_check_boxes(folder, labels, images))
+        findings.append(_check_boxes(folder, labels, content))
     return [finding for finding in findings if finding is not None]
 
 
@@ -198,7 +198,7 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
                 size = picture.size
                 if picture.getexif().get(ORIENTATION, 1) >= 5:  # turned by 90 degrees when it is read for training
                     size = size[::-1]
-        except OSError as error:
+        except Exception as error:  # Pillow's readers raise all kinds
             message = f'cannot be read ({error}); download it again'
             return [Finding('error', f'{labels.images}/{image["file_name"]}', message)]
         if size != (image['width'], image['height']):
@@ -211,20 +211,13 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
     ]
 
 
-def _check_boxes(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> Finding:
+def _check_boxes(folder: Path, labels: ExpectedLabels, content: Dict[str, list]) -> Finding:
     name = str(labels.boxes)
-    boxes = _load(read_json, folder, name, DETECTIONS)
+    boxes = _load(read_boxes, folder, name, DETECTIONS, content)
     if isinstance(boxes, Finding):
         return boxes
-    keys = {'image_id', 'category_id', 'bbox', 'score'}
-    if not isinstance(boxes, list) or any(not isinstance(b, dict) or not keys <= set(b) for b in boxes):
-        return Finding('error', name, 'is not a list of detections with image_id, category_id, bbox and score')
-    unknown = sorted({box['image_id'] for box in boxes} - set(images))
-    if unknown:
-        message = f'names {len(unknown):,} pictures that {labels.ann_file} does not list, such as {unknown[0]}'
-        return Finding('error', name, f'{message}: it belongs to another set')
     people = sum(box['category_id'] == 1 for box in boxes)
-    without = len(set(images) - {box['image_id'] for box in boxes})
+    without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
     return Finding('ok', name, f'{people:,} boxes of people; {without:,} pictures without one')
 
 
@@ -254,8 +247,11 @@ def _fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str
     """64 bits a picture: whether each of 8×8 cells is brighter than its right neighbour."""
     bits = {}
     for name in names:
-        picture = cv2.imread(str(folder / name), cv2.IMREAD_REDUCED_GRAYSCALE_4)
-        if picture is not None:
+        try:
+            picture = read_picture(str(folder / name), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        except UserError:  # of many, some may be missing
+            continue
+        else:
             small = cv2.resize(picture, (size + 1, size), interpolation=cv2.INTER_AREA).astype(int)
             bits[name] = int(''.join('01'[int(b)] for b in (small[:, 1:] > small[:, :-1]).flatten()), 2)
     return bits

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.config import Config
 
+from ..datasets.label_checks import read_json
 from ..deploy.onnx_file import require
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
@@ -30,7 +31,7 @@ def pack(
 
     Args:
         work_dir: A run's folder: its best checkpoint, else its last, is taken, and its config.
-        out: The folder to write to, which must not hold a pack yet.
+        out: The folder to write to, which must be new or empty.
         config: The plain config, where the run's own is not an estimator (stage 2) or is not in the folder.
         results: A JSON file of metrics, such as ``tools/test.py --out`` writes, for the card.
         command: How this was called, for the card.
@@ -44,8 +45,8 @@ def pack(
     """
     (safetensors,) = require('safetensors.torch')
     folder = Path(out)
-    if (folder / 'README.md').exists():
-        raise UserError(f'--out {out} holds a pack already: name another folder')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f'--out {out} is no empty folder: name a new one')
     config = config or _config_of(Path(work_dir))
     estimator = load_estimator(config, work_dir, cfg_options)
     metrics = _read_results(results)
@@ -96,10 +97,9 @@ def _config_of(work_dir: Path) -> str:
 def _read_results(results: Optional[str]) -> Dict[str, float]:
     if results is None:
         return {}
-    try:
-        content = json.loads(Path(results).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f'--results {results} cannot be read: {error}') from error
+    content = read_json(results)
+    if not isinstance(content, dict):
+        raise UserError(f'--results {results} is no JSON object with a number for each metric')
     return {key: value for key, value in content.items() if isinstance(value, (int, float))}
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -12,10 +11,12 @@ import cv2
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
-from mmpose.datasets.transforms import GetBBoxCenterScale, LoadImage, TopdownAffine
+from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..datasets.label_checks import check_people, read_boxes, read_json
+from ..datasets.safe_samples import read_picture
 from ..datasets.transforms import picture_to_input
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
@@ -163,7 +164,8 @@ def record_teacher(
         for start in range(0, len(crops), PART):
             file = parts / f'{start:09d}.npy'
             stop = min(start + PART, len(crops))
-            if not file.is_file():
+            shape = (stop - start, _skeleton(teachers[0]).num_keypoints, 3)
+            if _read_part(file, shape) is None:
                 loader: Any = DataLoader(Subset(crops, range(start, stop)), batch_size, num_workers=num_workers)
                 answers = []
                 for batch in loader:
@@ -172,8 +174,20 @@ def record_teacher(
                 _save(file, np.concatenate(answers))
             else:
                 progress.advance(task, stop - start)
-    _write(out, info, people, _skeleton(teachers[0]).names, _load(parts), min_confidence)
-    shutil.rmtree(f'{out}.parts')
+    files = [parts / f'{start:09d}.npy' for start in range(0, len(crops), PART)]
+    _write(
+        out,
+        info,
+        people,
+        _skeleton(teachers[0]).names,
+        (pose for file in files for pose in np.load(file)),
+        min_confidence,
+    )
+    for file in files:
+        file.unlink()
+    for folder in (parts, parts.parent):
+        if not any(folder.iterdir()):  # else of another recording
+            folder.rmdir()
     return info
 
 
@@ -184,9 +198,9 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
         UserError: A file is missing, is not what it should be, or leaves nobody.
     """
     digest = hashlib.sha256()
-    content = _load_json(labels, digest)
-    if not isinstance(content, dict) or 'images' not in content:
-        raise UserError(f'{labels} lists no images: it is to be in COCO format')
+    content = read_json(labels)
+    digest.update(Path(labels).read_bytes())
+    check_people(labels, content)
     images = {image['id']: image for image in content['images']}
     if boxes is None:
         found = [
@@ -195,9 +209,8 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
             if not annotation.get('iscrowd') and annotation.get('num_keypoints', 1) > 0 and 'bbox' in annotation
         ]
     else:
-        detections = _load_json(boxes, digest)
-        if not isinstance(detections, list):
-            raise UserError(f'{boxes} is no list of detections with image_id, category_id, bbox and score')
+        detections = read_boxes(boxes, content)
+        digest.update(Path(boxes).read_bytes())
         found = [one for one in detections if one['category_id'] == 1 and one['score'] >= box_score]
         found = [dict(one, id=number) for number, one in enumerate(found, 1)]
     unknown = next((one['image_id'] for one in found if one['image_id'] not in images), None)
@@ -231,7 +244,7 @@ class _Crops(Dataset):
     def __init__(self, people: People, folder: str, teachers: Sequence[LiveTeacher]):
         self.people = people
         self.folder = folder
-        self.load, self.centre = LoadImage(), GetBBoxCenterScale()
+        self.centre = GetBBoxCenterScale()
         self.crops = [
             TopdownAffine(teacher.reader.input_size, use_udp=getattr(teacher.reader, 'is_udp', False))
             for teacher in teachers
@@ -245,7 +258,8 @@ class _Crops(Dataset):
         image = self.people.images[self.people.image_ids[index]]
         path = os.path.join(self.folder, image['file_name'])
         if self.last[0] != path:
-            self.last = path, self.load(dict(img_path=path))
+            picture = read_picture(path)
+            self.last = path, dict(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
         box = clip_boxes(self.people.boxes[index], (image['width'], image['height']))
         whole = self.centre(dict(self.last[1], bbox=box))
         answers = []
@@ -286,26 +300,20 @@ def _device(teachers: Sequence[LiveTeacher]) -> torch.device:
     return next((parameter.device for model in models for parameter in model.parameters()), torch.device('cpu'))
 
 
-def _load_json(file: str, digest: Any) -> Any:
-    if not Path(file).is_file():
-        raise UserError(f'there is no {file}')
-    raw = Path(file).read_bytes()
-    digest.update(raw)
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise UserError(f'{file} is damaged, or no JSON ({error}): get it again') from error
-
-
 def _save(file: Path, answers: np.ndarray) -> None:
     stream = BytesIO()
     np.save(stream, answers)
     AtomicLocalBackend().put(stream.getvalue(), file)
 
 
-def _load(parts: Path) -> Iterator[np.ndarray]:
-    for file in sorted(parts.glob('*.npy')):
-        yield from np.load(file)
+def _read_part(file: Path, shape: Tuple[int, ...]) -> Optional[np.ndarray]:
+    """The answers of a part; None where it is to be recorded, since there is none, or another kind of file."""
+    try:
+        answers = np.load(file) if file.is_file() else None
+    except (ValueError, OSError, EOFError):  # damaged, or with objects
+        return None
+    is_whole = isinstance(answers, np.ndarray) and answers.shape == shape and answers.dtype == np.float32
+    return answers if is_whole else None
 
 
 def _write(

@@ -25,7 +25,7 @@ def read_record(path: Path) -> Optional[Dict[str, Any]]:
         return None
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is not a whole JSON file ({error}): delete it, and it is made anew') from error
     if not isinstance(content, dict) or content.pop('digest', None) != _digest(content):
         raise UserError(f'{path} is not as it was written (its digest differs): delete it, and it is made anew')

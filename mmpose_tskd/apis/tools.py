@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..checkpoints import replace_loaders, trusting_checkpoints
-from ..datasets.label_checks import check_labels
+from ..datasets.label_checks import check_labels, read_boxes_as_json
 from ..errors import UserError, printable
 from ..paths import load_config
 from .advice import environment_advice
@@ -74,6 +74,10 @@ def check_config(cfg: Config, task: str) -> None:
         lacking = [key for key in keys if cfg.get(key) is None]
         if lacking and (phase == task or len(lacking) < len(keys)):
             raise UserError(f'the config has no {", ".join(lacking)}: {", ".join(keys)} belong together')
+        steps = [(key, cfg[keys[1]].get(key, 1)) for key in ('max_epochs', 'max_iters', 'val_interval') if not lacking]
+        for key, value in steps:
+            if value is not None and not (isinstance(value, int) and value > 0):
+                raise UserError(f'{keys[1]}.{key} is a whole number above 0, not {value!r}')
         if not lacking and (phase == 'test') == (task == 'test'):
             check_labels(cfg[keys[0]].dataset)
 
@@ -82,9 +86,10 @@ def check_config(cfg: Config, task: str) -> None:
 def reporting_mistakes() -> Iterator[None]:
     """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
 
-    MMEngine and MMPose read checkpoints by :func:`read_checkpoint` from then on.
+    MMEngine and MMPose read checkpoints by :func:`read_checkpoint`, and a detector's boxes as JSON, from then on.
     """
     replace_loaders()
+    read_boxes_as_json()
     try:
         yield
     except Exception as error:

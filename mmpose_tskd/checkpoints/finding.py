@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 from typing import Optional
 
 from mmengine.logging import print_log
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .reading import is_url, read_checkpoint
 
 
@@ -19,9 +20,9 @@ def find_checkpoint(source: str) -> str:
     if is_url(source):
         return source
     path = Path(source)
-    if path.is_file():
+    if os.path.isfile(path):  # pathlib's raises where a name is too long
         return str(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise UserError(f'there is no checkpoint or work folder {source}')
     best = sorted(path.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
     last = str(best[-1]) if best else find_resumable(source)
@@ -33,10 +34,10 @@ def find_checkpoint(source: str) -> str:
 
 
 def find_resumable(work_dir: str) -> Optional[str]:
-    """The checkpoint that a stopped run goes on from: the one noted in ``last_checkpoint``, else its newest whole one.
+    """The checkpoint that a stopped run goes on from: the one noted in ``last_checkpoint``, else its last whole one.
 
     MMEngine writes that note, and removes old checkpoints, in steps that a kill can come between. It is looked up by
-    its name alone, so that a folder can be copied or moved.
+    its name alone, and what is last by the iteration in it, so that a folder can be copied or moved.
 
     Returns:
         None where the folder has no checkpoint.
@@ -46,23 +47,27 @@ def find_resumable(work_dir: str) -> Optional[str]:
     """
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'
-    noted = Path(note.read_text().strip()).name if note.is_file() else ''
-    if noted and (folder / noted).is_file():
+    noted = Path(note.read_text(errors='replace').strip()).name if note.is_file() else ''
+    if noted and os.path.isfile(folder / noted):
         return str(folder / noted)
     files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth'), *folder.glob('interrupted.pth')]
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        if _is_whole(str(file)):
-            return str(file)
+    iterations = {str(file): _iteration(str(file)) for file in files}
+    last = max(iterations, key=lambda file: (iterations[file], os.stat(file).st_mtime), default='')
+    if last and iterations[last] >= 0:
+        return last
     if files or noted:
         what = f'{noted}, which {note} names, is not in it' if noted else 'all of its checkpoints are damaged'
         raise UserError(f'{work_dir} has nothing to go on from: {what}. To begin anew, name another work folder')
     return None
 
 
-def _is_whole(file: str) -> bool:
+def _iteration(file: str) -> int:
+    """That a checkpoint was saved after; -1 where it is damaged."""
     try:
-        read_checkpoint(file)
+        content = read_checkpoint(file)
     except UserError as error:
-        print_log(f'{error}; an older one is looked for', logger='current')
-        return False
-    return True
+        print_log(printable(f'{error}; another one is looked for'), logger='current')
+        return -1
+    meta = content.get('meta') if isinstance(content, dict) else None
+    iteration = meta.get('iter') if isinstance(meta, dict) else None
+    return iteration if isinstance(iteration, int) else 0

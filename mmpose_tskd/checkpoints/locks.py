@@ -19,6 +19,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         BlockingIOError: Another process has it, and ``wait`` is False.
         OSError: The file cannot be made, or its file system knows no locks.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(f'{path} is no regular file')  # a pipe would be waited for
     with path.open('a') as file:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

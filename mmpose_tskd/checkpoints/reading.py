@@ -19,6 +19,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
 from ..errors import UserError
+from . import old_torch
 from .locks import locked
 from .plain import STAND_INS, NotPlainError, to_plain
 
@@ -45,7 +46,7 @@ def read_checkpoint(source: str, map_location: Any = 'cpu') -> Any:
     """What a checkpoint holds, in plain values made anew (:func:`to_plain`), without running anything of it.
 
     The archive's checksums are looked at. torch reads it tensors-only; what MMEngine puts beside the weights, arrays
-    and logs, is admitted as numbers, with torch from 2.4 on.
+    and logs, is admitted as numbers. For torch before 2.4, :mod:`.old_torch` reads it so.
 
     Args:
         source: A file, or a URL of what MMEngine's file backends can fetch.
@@ -74,10 +75,15 @@ def read_checkpoint(source: str, map_location: Any = 'cpu') -> Any:
 
 
 def _read(file: Path, map_location: Any) -> Any:
+    if file.exists() and not file.is_file():
+        raise OSError('it is no regular file')  # a pipe would be waited for
     _check_archive(file)
     if _trusts:
         message = f'{file} is loaded in full, with the code that it may hold: --trust-checkpoint is given'
         print_log(message, logger='current', level=logging.WARNING)
+    if digit_version(torch.__version__) < digit_version('2.4') and not _trusts:
+        content = torch.load(file, map_location=map_location, pickle_module=old_torch, weights_only=False)
+        return to_plain(content)
     with _admitting, _stand_ins():
         content = torch.load(file, map_location=map_location, weights_only=not _trusts)
     return to_plain(content, drop=_trusts)
@@ -101,7 +107,7 @@ def _check_archive(file: Path) -> None:
 @contextmanager
 def _stand_ins() -> Iterator[None]:
     """Lets torch's tensors-only reading record the calls of :data:`STAND_INS`' names."""
-    if digit_version(torch.__version__) < digit_version('2.4'):  # which admits nothing beside its own
+    if _trusts:
         yield
         return
     before = list(torch.serialization.get_safe_globals())

@@ -1,7 +1,7 @@
 """The weights in a checkpoint, and a module that must take all of them."""
 
 import hashlib
-from typing import Any, Dict, Iterable, Optional, Sequence
+from typing import Any, Dict, Iterable, Optional, Sequence, Set
 
 import torch
 from mmengine.logging import print_log
@@ -107,16 +107,24 @@ def load_strictly(
 
 
 def check_finite(value: Any, source: str, name: str = '') -> None:
-    """Looks through the tensors in nested plain values.
+    """Looks through the tensors and numbers in nested plain values.
 
     Raises:
-        UserError: One holds NaN or infinity.
+        UserError: A tensor holds NaN or infinity, or a number is NaN; some options of optimizers are infinite.
     """
-    if isinstance(value, dict):
-        for key, part in value.items():
-            check_finite(part, source, f'{name}.{key}' if name else str(key))
-    elif isinstance(value, (list, tuple)):
-        for number, part in enumerate(value):
-            check_finite(part, source, f'{name}.{number}')
-    elif isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
+    _check_finite(value, source, name, set())
+
+
+def _check_finite(value: Any, source: str, name: str, seen: Set[int]) -> None:
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in seen:  # a file can share lists so that their places are more than can be looked at
+            return
+        seen.add(id(value))
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_finite(part, source, f'{name}.{key}' if name else str(key), seen)
+    elif value != value if isinstance(value, float) else _is_infinite(value):
         raise UserError(f'{source} holds NaN or infinite weights ({name}): its training has failed, take another')
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())

@@ -4,8 +4,9 @@ import os
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
@@ -15,6 +16,11 @@ from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import UserError
+
+WHAT_TO_DO = (
+    "Get it again, or take it out of the labels; the data set's data_root and data_prefix say where pictures are. "
+    "To train without damaged samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
+)
 
 
 class Draw(int):
@@ -140,6 +146,48 @@ class SafeSamples(Dataset):
             return Damage(file, f'{type(error).__name__}: {error}'.strip())
 
 
+def check_images(dataset: BaseDataset) -> None:
+    """Sees whether the pictures of a data set are there, a folder at a time; none is opened.
+
+    Args:
+        dataset: A data set of MMPose, read, or a wrapper of others.
+
+    Raises:
+        UserError: Some are missing, or no files.
+    """
+    there: Dict[str, Set[str]] = {}
+    missing: Dict[str, None] = {}
+    for path in _image_paths(dataset):
+        folder, name = os.path.split(path)
+        if folder not in there and '://' not in folder:
+            there[folder] = _files_in(folder)
+        if name not in there.get(folder, {name}):
+            missing[path] = None
+    if missing:
+        more = f', and so are {len(missing) - 1:,} more' if len(missing) > 1 else ''
+        raise UserError(f'{next(iter(missing))} cannot be used (it is missing, or no file{more}). {WHAT_TO_DO}')
+
+
+def _image_paths(dataset: Any) -> Iterator[str]:
+    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if parts != [None]:
+        for part in parts:
+            yield from _image_paths(part)
+        return
+    for index in range(len(dataset)):
+        path = BaseDataset.get_data_info(dataset, index).get('img_path')
+        if isinstance(path, str):  # else of a data set that has no pictures
+            yield path
+
+
+def _files_in(folder: str) -> Set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
 def check_whole(file: str) -> None:
     """Sees whether a picture's file is cut off, which OpenCV reads as one that is grey from there on.
 
@@ -159,6 +207,22 @@ def check_whole(file: str) -> None:
     if not has_end:  # a JPEG or PNG; some are whole all the same, with something behind the end
         with Image.open(file) as picture:
             picture.load()
+
+
+def read_picture(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture as :func:`cv2.imread` gives it, BGR.
+
+    Raises:
+        UserError: It is missing, cut off, or none.
+    """
+    try:
+        check_whole(file)
+        picture = cv2.imread(file, flags)
+    except Exception as error:  # OpenCV's and Pillow's readers raise all kinds
+        raise UserError(f'the picture {file} cannot be read ({error}): get it again, or take it out') from error
+    if picture is None:
+        raise UserError(f'the picture {file} is missing or damaged: get it again, or take it out')
+    return picture
 
 
 @contextmanager
@@ -196,8 +260,5 @@ def check_damage(batch: Union[dict, List[Damage]]) -> List[Damage]:
         UserError: The batch is one that nothing stands in for.
     """
     if isinstance(batch, list):
-        raise UserError(
-            f'{batch[0].file} cannot be used ({batch[0].reason}). Get it again, or take it out of the labels. To train '
-            "without damaged samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
-        )
+        raise UserError(f'{batch[0].file} cannot be used ({batch[0].reason}). {WHAT_TO_DO}')
     return [sample.damage for sample in batch['data_samples'] if hasattr(sample, 'damage')]

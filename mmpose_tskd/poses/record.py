@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UserError
 from .skeleton import Skeleton
 
+FARTHEST = 1e6  # pixels from the picture's corner
 Key = Tuple[str, Any]  # of an instance: its picture's file name, without folders, and its annotation's id
 
 
@@ -21,7 +22,7 @@ class PoseRecord(NamedTuple):
         digest: The SHA-256 of the file, in hexadecimal digits.
         info: What it was recorded with.
         skeleton: The K joints, without limbs.
-        keys: N keys, none twice.
+        keys: N keys.
         files: N, the pictures' files as the labels name them.
         boxes: N×4, fp32, the corners (x, y) twice, in pixels of the picture, within the picture.
         keypoints: N×K×3, fp32: x and y in pixels of the picture, and the confidence in [0, 1].
@@ -46,7 +47,7 @@ def load_record(file: str) -> PoseRecord:
     """Reads what ``tools/record_teacher.py`` wrote.
 
     Raises:
-        UserError: There is no such file, or it is no record.
+        UserError: There is no such file, it is no record, or a place, a box or a confidence in it cannot be.
     """
     if not Path(file).is_file():
         raise UserError(f'there is no {file}: record the teacher first, by tools/record_teacher.py')
@@ -62,17 +63,24 @@ def load_record(file: str) -> PoseRecord:
         pictures = [images[annotation['image_id']] for annotation in annotations]
         sizes = [(picture['width'], picture['height']) for picture in pictures]
         boxes = clip_boxes([annotation['bbox'] for annotation in annotations], sizes)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        files = [str(picture['file_name']) for picture in pictures]
+        keys = [instance_key(name, annotation['id']) for name, annotation in zip(files, annotations)]
+        hash(tuple(keys))
+        info = dict(content.get('info', {}))
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise UserError(
             f'{file} is no record of a teacher ({type(error).__name__}: {error}): it is written by '
             'tools/record_teacher.py, which gives each annotation keypoint_scores'
         ) from error
-    files = [picture['file_name'] for picture in pictures]
-    keys = [instance_key(name, annotation['id']) for name, annotation in zip(files, annotations)]
-    if not np.isfinite(keypoints).all():
+    if not isinstance(names, list) or len({*map(str, names)}) < len(names):
+        raise UserError(f'{file} has two joints of one name, or no list of them: record it again')
+    if not keys:
+        raise UserError(f'{file} has a pose of nobody: record it again')
+    if not (np.isfinite(keypoints).all() and np.isfinite(boxes).all()):
         raise UserError(f'{file} has a coordinate or a score that is no number: record it again')
-    info = content.get('info', {})
-    skeleton = Skeleton(tuple(names), (), (), (), str(info.get('dataset', file)))
+    if ((keypoints[..., 2] < 0) | (keypoints[..., 2] > 1)).any() or np.abs(keypoints).max() > FARTHEST:
+        raise UserError(f'{file} has a score outside of 0 and 1, or a place far from any picture: record it again')
+    skeleton = Skeleton(tuple(map(str, names)), (), (), (), str(info.get('dataset', file)))
     return PoseRecord(file, hashlib.sha256(raw).hexdigest(), info, skeleton, keys, files, boxes, keypoints)
 
 

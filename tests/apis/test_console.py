@@ -62,3 +62,13 @@ def test_a_runs_config_and_environment_stay_in_its_log_file(make_config, capsys)
     assert 'System environment' in content and 'optim_wrapper' in content
     assert 'System environment' not in shown and 'optim_wrapper' not in shown
     assert log in shown and 'ready' in shown and shown.count('\n') < 10
+
+
+def test_a_name_in_a_file_cannot_steer_the_terminal(make_config, capsys):
+    """As a label's id, or the config in a checkpoint, which the log quotes."""
+    cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
+    with short_console():
+        runner = Runner.from_cfg(cfg)
+        runner.logger.info('id %s', '\x1b]0;title\x07')
+    shown = capsys.readouterr().out
+    assert 'id \\x1b]0;title\\x07' in shown and '\x1b]0' not in shown

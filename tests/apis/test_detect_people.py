@@ -38,5 +38,5 @@ def test_a_folder_without_pictures_and_a_damaged_one_are_named(tmp_path, monkeyp
         detect_people(str(tmp_path), 'out.json')
     monkeypatch.setattr(detecting, 'load_detector', lambda checkpoint: Detector())
     (tmp_path / 'a.jpg').write_bytes(b'nothing')
-    with pytest.raises(UserError, match='a.jpg cannot be read as a picture'):
+    with pytest.raises(UserError, match='a.jpg is missing or damaged'):
         detect_people(str(tmp_path), str(tmp_path / 'out.json'))

@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -89,6 +91,16 @@ def make_pipe(path):
     os.mkfifo(path)
 
 
+def make_bomb(path):
+    """A PNG that says it has 100,000×100,000 pixels."""
+    size = struct.pack('>IIBBBBB', 100_000, 100_000, 8, 2, 0, 0, 0)
+    parts = ((b'IHDR', size), (b'IDAT', zlib.compress(bytes(1000))), (b'IEND', b''))
+    chunks = [
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in parts
+    ]
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(chunks))
+
+
 def swap(content):
     for image in content['images']:
         image['width'], image['height'] = image['height'], image['width']
@@ -142,9 +154,16 @@ def swap(content):
         (lambda r: make_pipe(r / 'val2017/12.jpg'), 'val2017/12.jpg', 'it is no regular file'),
         (lambda r: cv2.imwrite(str(r / 'val2017/12.jpg'), np.zeros((9, 9))), 'val2017/', '12.jpg is 9×9, not 60×40'),
         (lambda r: (r / DET).unlink(), DET, 'does not exist'),
-        (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is not a list of detections'),
-        (lambda r: (r / DET).write_text('[null]'), DET, 'is not a list of detections'),
-        (lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)), DET, 'names 1 pictures .* such as 1: it belongs'),
+        (lambda r: (r / DET).write_text('[{"image_id": 11}]'), DET, 'is no list of detections'),
+        (lambda r: (r / DET).write_text('[null]'), DET, 'is no list of detections'),
+        (lambda r: edit(r / DET, lambda c: c[0].update(image_id=[])), DET, 'an image_id that the labels do not'),
+        (lambda r: edit(r / DET, lambda c: c[0].update(score='high')), DET, 'a score that is no number'),
+        (lambda r: make_bomb(r / 'val2017/12.jpg'), 'val2017/12.jpg', 'cannot be read .*decompression bomb'),
+        (
+            lambda r: edit(r / DET, lambda c: c[0].update(image_id=1)),
+            DET,
+            'an image_id that the labels do not list, as of another set',
+        ),
     ],
 )
 def test_each_fault_is_named(coco, damage, subject, message):

@@ -1,13 +1,15 @@
 """A teacher asked once: whom, how, and what is written down."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, toy_teacher, train
+from conftest import REPO, toy_teacher, train, write_toy_data
 from mmengine.config import Config
 from mmpose.registry import DATASETS
 
@@ -100,6 +102,70 @@ def test_a_stopped_recording_goes_on_where_it_was(ask, teacher, monkeypatch):
         assert np.allclose(own['keypoints'], other['keypoints'], atol=1e-3)
 
 
+@pytest.mark.parametrize('damage', ['half', 'pickle', 'fewer people', 'other numbers'])
+def test_a_part_that_is_not_as_it_was_written_is_recorded_again(ask, monkeypatch, damage, tmp_path):
+    whole = ask(name='whole.json')
+    monkeypatch.setattr(recording, 'PART', 2)
+    monkeypatch.setattr(recording, '_write', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ask()
+    monkeypatch.undo()
+    monkeypatch.setattr(recording, 'PART', 2)
+    first, *_ = sorted(tmp_path.glob('record.json.parts/*/*.npy'))
+    if damage == 'half':
+        first.write_bytes(first.read_bytes()[:200])
+    elif damage == 'pickle':
+        np.save(first, np.array([{}], object), allow_pickle=True)
+    else:
+        answers = np.load(first)
+        np.save(first, answers[:1] if damage == 'fewer people' else answers.astype(int))
+    for own, other in zip(whole['annotations'], ask()['annotations']):
+        assert np.allclose(own['keypoints'], other['keypoints'], atol=1e-3)
+
+
+def test_what_lies_beside_the_parts_stays(ask, tmp_path):
+    (tmp_path / 'record.json.parts').mkdir()
+    (tmp_path / 'record.json.parts' / 'own.txt').touch()
+    ask()
+    assert [file.name for file in (tmp_path / 'record.json.parts').iterdir()] == ['own.txt']
+
+
+def test_a_picture_that_is_cut_off_or_a_pipe_is_named(teacher, tmp_path):
+    """OpenCV reads the one as grey from there on, and waits for the other."""
+    folder = write_toy_data(tmp_path / 'own')
+    file = folder / 'images/2.png'
+    picture = cv2.imread(str(file))
+    for content in (cv2.imencode('.jpg', picture)[1].tobytes()[:-400], None):
+        file.unlink()
+        os.mkfifo(file) if content is None else file.write_bytes(content)
+        with pytest.raises(UserError, match='the picture .*2.png cannot be read'):
+            record_teacher([teacher], str(folder / 'labels.json'), str(folder / 'images'), str(tmp_path / 'out.json'))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c.update(images=5), 'lists of images, too'),
+        (lambda c: c['images'].append(5), 'images with an id that is no whole number'),
+        (lambda c: c['images'][0].pop('width'), 'images with no width and height'),
+        (lambda c: c['annotations'][0].pop('image_id'), 'image_id that is no number'),
+        (lambda c: c['annotations'][0].update(id=2), 'an id used twice'),
+        (lambda c: c['annotations'][0].update(bbox=[float('nan')] * 4), 'a box that is not four numbers'),
+        (lambda c: c['annotations'][0].update(bbox='abcd'), 'a box that is not four numbers'),
+        (lambda c: c['annotations'][0].update(area=float('nan')), 'area that is no number'),
+        (lambda c: c['annotations'][0].update(num_keypoints=None), 'num_keypoints that is no number'),
+        (lambda c: c['annotations'][0].update(score='x'), 'score that is no number'),
+        (lambda c: c.update(annotations=None), 'lists of annotations, too'),
+    ],
+)
+def test_labels_that_cannot_be_recorded_are_named(change, message, toy_data, tmp_path):
+    content = json.loads((toy_data / 'labels.json').read_text())
+    change(content)
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f'labels.json.*{message}'):
+        read_people(str(tmp_path / 'labels.json'))
+
+
 def test_another_teacher_does_not_go_on_with_the_parts_of_the_first(ask, teacher, monkeypatch):
     monkeypatch.setattr(recording, '_write', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -136,8 +202,8 @@ def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
     'content, message',
     [
         ('{', 'is damaged, or no JSON'),
-        ('[]', 'lists no images'),
-        ('{"images": [], "annotations": [{"bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the picture 7'),
+        ('[]', 'lists of images, too'),
+        ('{"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the picture 7'),
         ('{"images": []}', 'has no box of a person'),
     ],
 )

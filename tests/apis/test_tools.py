@@ -132,3 +132,10 @@ def test_a_tool_runs_from_any_folder(name, tmp_path):
     command = [sys.executable, REPO / f'tools/{name}.py', '--help']
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0 and 'usage' in result.stdout
+
+
+def test_warnings_that_are_errors_are_none_of_a_tools(tmp_path):
+    command = [sys.executable, '-W', 'error', REPO / 'tools/test.py', 'gone.py', 'gone.pth']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1 and 'error: there is no config gone.py' in result.stderr, result.stderr
+    assert 'Traceback' not in result.stderr

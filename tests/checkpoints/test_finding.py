@@ -24,6 +24,27 @@ def test_where_the_note_does_not_help_the_newest_file_is_resumed_from(folder, no
     assert find_resumable(str(folder)) == str(folder / 'epoch_10.pth')
 
 
+@pytest.mark.parametrize('note', [b'\xff\xfe', b'x' * 5000, b'a\0b'])
+def test_a_note_that_is_no_name_is_not_followed(folder, note):
+    (folder / 'last_checkpoint').write_bytes(note)
+    assert find_resumable(str(folder)) == str(folder / 'epoch_10.pth')
+
+
+def test_what_is_last_is_told_by_its_iteration_not_by_the_clock(folder):
+    """Which may be set back, and a copy has the times at which it was copied."""
+    for name, iteration in {'epoch_2.pth': 20, 'epoch_10.pth': 100, 'interrupted.pth': 105}.items():
+        torch.save(dict(meta=dict(iter=iteration)), folder / name)
+        os.utime(folder / name, (1000 - iteration, 1000 - iteration))
+    assert find_resumable(str(folder)) == str(folder / 'interrupted.pth')
+    (folder / 'interrupted.pth').unlink()
+    assert find_resumable(str(folder)) == str(folder / 'epoch_10.pth')
+
+
+def test_a_path_too_long_is_none():
+    with pytest.raises(UserError, match='there is no checkpoint or work folder xxx'):
+        find_checkpoint('x' * 5000)
+
+
 def test_the_newest_that_is_whole_is_resumed_from(folder):
     data = (folder / 'epoch_10.pth').read_bytes()
     (folder / 'epoch_10.pth').write_bytes(data[: len(data) // 2])

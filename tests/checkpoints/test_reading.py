@@ -147,6 +147,7 @@ for path in sys.argv[1:]:
     assert not (tmp_path / 'was_run').exists()
 
 
+@pytest.mark.skipif(not hasattr(torch.serialization, 'add_safe_globals'), reason='of torch from 2.4 on')
 def test_what_a_load_admits_is_forgotten_after_it(tmp_path):
     torch.save(dict(a=np.ones(1)), tmp_path / 'array.pth')
     torch.serialization.add_safe_globals([Malicious])  # somebody else's
@@ -288,3 +289,10 @@ def test_one_of_several_processes_downloads(tmp_path, monkeypatch):
     for rank in ranks:
         rank.join()
     assert [rank.exitcode for rank in ranks] == [0, 0, 0] and len(list(tmp_path.glob('fetched_by_*'))) == 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.pth')
+    for file in (tmp_path / 'pipe.pth', '/dev/zero'):
+        with pytest.raises(UserError, match='cannot be read .it is no regular file'):
+            read_checkpoint(str(file))

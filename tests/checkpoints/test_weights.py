@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmpose_tskd.checkpoints import find_weights, load_strictly
+from mmpose_tskd.checkpoints import check_finite, find_weights, load_strictly
 from mmpose_tskd.errors import UserError
 
 
@@ -35,3 +35,16 @@ def test_two_weights_by_one_name_are_refused(name):
     own = name.replace('module.', '').replace('keypoint_', '')
     with pytest.raises(UserError, match=f'file.pth has two weights by the name {own}'):
         find_weights({own: torch.ones(1), name: torch.zeros(1)}, 'file.pth')
+
+
+def test_lists_that_share_their_parts_are_looked_at_once():
+    value = [torch.ones(1)]
+    for _ in range(50):
+        value = [value, value]
+    check_finite(value, 'file.pth', 'optimizer')
+
+
+def test_a_number_that_is_nan():
+    check_finite(dict(growth_rate=float('inf'), weight=torch.ones(1)), 'file.pth', 'optimizer')
+    with pytest.raises(UserError, match='infinite weights .optimizer.0.lr'):
+        check_finite([dict(lr=float('nan'))], 'file.pth', 'optimizer')

@@ -118,8 +118,8 @@ def test_mistakes_are_named(save_estimator, hidden_data, tmp_path):
         (dict(a='model'), {}, "a model is CONFIG,CHECKPOINT .*, not 'model'"),
         (dict(a=bad), {}, 'bad.json holds no results in COCO format'),
         (dict(a='gone.onnx'), {}, 'there is no file gone.onnx'),
-        (ours, dict(labels=bad), 'bad.json is not in COCO format: it needs images'),
-        (ours, dict(labels='gone.json'), '--labels gone.json cannot be read'),
+        (ours, dict(labels=bad), 'bad.json: COCO.s format has lists of images'),
+        (ours, dict(labels='gone.json'), 'gone.json does not exist'),
         (ours, dict(images=str(tmp_path)), 'the picture .*png is missing or damaged'),
         (ours, dict(out='/proc/no'), '--out /proc/no cannot be written to'),
     ):

@@ -57,12 +57,18 @@ def test_mistakes_are_named(run, tmp_path):
     folder, _ = run
     with pytest.raises(UserError, match='there is no work folder gone'):
         pack('gone', str(tmp_path / 'out'))
-    with pytest.raises(UserError, match='--results gone.json cannot be read'):
+    with pytest.raises(UserError, match='gone.json does not exist'):
         pack(str(folder), str(tmp_path / 'out'), results='gone.json')
     shutil.copy(folder / 'config.py', folder / 'other.py')
     with pytest.raises(UserError, match=r'should hold one config, .* found: config.py, other.py. Name it by --config'):
         pack(str(folder), str(tmp_path / 'out'))
+    with pytest.raises(UserError, match='is no empty folder'):
+        pack(str(folder), str(folder), config=str(folder / 'config.py'))
+    (tmp_path / 'list.json').write_text('[1]')
+    with pytest.raises(UserError, match='list.json is no JSON object'):
+        pack(str(folder), str(tmp_path / 'out'), config=str(folder / 'config.py'), results=str(tmp_path / 'list.json'))
+    assert not (tmp_path / 'out').exists()
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'README.md').write_text('')
-    with pytest.raises(UserError, match='holds a pack already'):
+    with pytest.raises(UserError, match='is no empty folder'):
         pack(str(folder), str(tmp_path / 'full'))

@@ -147,9 +147,36 @@ def set_epoch(checkpoint):
     checkpoint['meta']['epoch'] = 'one'
 
 
+def shared(depth=50):
+    """A list whose places are more than can be counted."""
+    value = ['x']
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def set_start(checkpoint):
+    """An epoch that began so long ago that none of its batches would be left."""
+    meta = checkpoint['meta']
+    start = dict(epoch=meta['epoch'], iter=meta['iter'] - 100, batches=3)
+    checkpoint['message_hub']['runtime_info']['epoch_start'] = start
+
+
 @pytest.mark.parametrize(
     'change, text',
     [
+        (set_start, 'where its epoch began cannot be'),
+        (lambda c: c['message_hub']['runtime_info'].update(epoch_start=5), 'where its epoch began cannot be'),
+        (lambda c: c['optimizer'].update(loss_scaler=dict(scale=float('inf'))), 'a loss scaling by inf'),
+        (lambda c: c['optimizer'].update(loss_scaler=dict(scale=0.0)), 'a loss scaling by 0.0'),
+        (lambda c: c['optimizer']['param_groups'][0].update(lr=float('nan')), 'optimizer.param_groups.0.lr'),
+        (lambda c: c['optimizer'].update(param_groups=[]), 'that this run cannot go on from .ValueError'),
+        (lambda c: c.update(optimizer=shared()), 'that this run cannot go on from'),
+        (lambda c: c.update(param_schedulers=['x', 'y']), 'that this run cannot go on from'),
+        (lambda c: c['meta'].update(seed='x'), 'that this run cannot go on from'),
+        (lambda c: c['distill'].update(adapters=5), 'that this run cannot go on from'),
+        (lambda c: c['distill'].update(gamma='x'), 'that this run cannot go on from'),
+        (lambda c: c['meta'].update(settings=dict(model=shared())), 'a run without ReliableRunHook has written'),
         (set_gamma, 'γ = nan'),
         (set_moment, 'optimizer.state.0.exp_avg'),
         (set_log, 'no state of a run to resume'),
@@ -165,6 +192,22 @@ def test_a_damaged_state_is_not_resumed(make_config, change, text):
     edit(f'{cfg.work_dir}/epoch_1.pth', change)
     with pytest.raises(UserError, match=text):
         train(make_config(STAGE1, resume=True, **{'train_cfg.max_epochs': 1}))
+
+
+@pytest.mark.parametrize('score', ['x', float('nan'), None, shared()])
+def test_a_best_score_that_is_no_number_is_forgotten(make_config, one_epoch, score):
+    """Nothing is better than NaN."""
+    edit(one_epoch / 'epoch_1.pth', lambda c: c['message_hub']['runtime_info'].update(best_score=score))
+    runner = train(make_config(PLAIN, resume=True))
+    assert isinstance(runner.message_hub.get_info('best_score'), float)
+
+
+def test_a_pipe_for_a_lock_is_not_waited_for(make_config, tmp_path):
+    (tmp_path / 'work').mkdir()
+    os.mkfifo(tmp_path / 'work/.lock')
+    (tmp_path / 'work/.own.partial').mkdir()
+    train(make_config(PLAIN, **{'train_cfg.max_epochs': 1}))
+    assert (tmp_path / 'work/.own.partial').is_dir()
 
 
 def test_the_best_checkpoint_is_weights_alone(make_config, one_epoch):

@@ -594,6 +594,17 @@ LABELS = {
         lambda content: content['images'][0].pop('width'),
         ['1 images with no width and height above 0 (id 1)'],
     ),
+    'a number too large': (second_person(area=10**30), ['with area that is no number from 0 on (id 2)']),
+    'a picture too wide': (second_picture(width=10**400), ['1 images with no width and height above 0 (id 2)']),
+    'a picture of which the id is true': (second_picture(id=True), ['1 images with an id that is no whole number']),
+    'an id that is false': (second_person(id=False), ['1 annotations with no id (id False)']),
+    'a crowdIndex that is text': (second_picture(crowdIndex='x'), ['1 images with a crowdIndex that is no number']),
+    'categories that are a number': (lambda content: content.update(categories=5), ['lists of categories, too']),
+    'no categories but null': (lambda content: content.update(categories=None), ['lists of categories, too']),
+    'a category without an id': (
+        lambda content: content['categories'][0].pop('id'),
+        ['1 categories with an id that is no whole number'],
+    ),
     'no pictures listed': (lambda content: content.pop('images'), ['cannot read the labels', 'images']),
 }
 
@@ -649,6 +660,55 @@ def test_boxes_are_read_from_json_alone(ending, toy, run_tool, survived, tmp_pat
     assert f"bbox_file='{boxes}'" in message and 'JSON alone' in message
     assert not (tmp_path / 'was_run').exists()
     survived('bad input', f'boxes that are no JSON: {ending}')
+
+
+@pytest.mark.parametrize('phase', ['val', 'test'])
+def test_a_pickle_of_boxes_is_not_run_without_our_tools(phase, toy, refuses, tmp_path):
+    """MMEngine builds the data sets before it calls any hook."""
+    write_pickled_code(tmp_path / 'boxes.pkl')
+    cfg = toy(PLAIN)
+    cfg[f'{phase}_dataloader'].dataset.bbox_file = str(tmp_path / 'boxes.pkl')
+    runner = Runner.from_cfg(cfg)
+    run = runner.train if phase == 'val' else runner.test
+    refuses(f'pickled boxes in {phase}', run, 'boxes.pkl is damaged, or no JSON')
+    assert not (tmp_path / 'was_run').exists()
+
+
+def test_a_loader_without_a_batch(short, refuses):
+    cfg = short(PLAIN)
+    cfg.train_dataloader.update(batch_size=7, drop_last=True)
+    refuses('a loader without a batch', Runner.from_cfg(cfg).train, 'gives no batch', 'the data set has 6')
+
+
+@pytest.mark.parametrize('weight', [-1.0, float('nan')])
+def test_a_loss_that_leads_away_from_the_teacher(weight, short, refuses):
+    cfg = short(STAGE1)
+    cfg.model.distill_losses.loss_pose.loss_weight = weight
+    refuses(f'a weight of {weight}', lambda: MODELS.build(cfg.model), 'distill_losses.loss_pose.loss_weight is')
+
+
+@pytest.mark.parametrize('key', ['max_epochs', 'val_interval'])
+@pytest.mark.parametrize('value', [0, -1, 1.5])
+def test_a_loop_that_ends_nowhere(key, value, toy, refuses):
+    cfg = toy(PLAIN)
+    cfg.train_cfg[key] = value
+    refuses(f'{key} of {value}', lambda: check_config(cfg, 'train'), f'train_cfg.{key} is a whole number above 0')
+
+
+def test_a_missing_picture_is_found_before_the_first_step(toy, refuses, tmp_path):
+    """Of the validation, too, which would find it after an epoch."""
+    folder = write_toy_data(tmp_path / 'data')
+    (folder / 'images/4.png').unlink()
+    (folder / 'images/5.png').unlink()
+    (folder / 'images/5.png').mkdir()
+    cfg = toy(PLAIN)
+    cfg.val_dataloader.dataset.data_root = str(folder)
+    cfg.val_evaluator.ann_file = str(folder / 'labels.json')
+    runner = Runner.from_cfg(cfg)
+    refuses(
+        'missing pictures', runner.train, 'images/4.png cannot be used (it is missing, or no file, and so are 1 more'
+    )
+    assert runner.iter == 0
 
 
 def test_a_file_of_labels_that_is_damaged_or_missing(own_data, refuses):
@@ -972,7 +1032,8 @@ def offences(source: str):
         name, options = ast.unparse(node.func), {option.arg: ast.unparse(option.value) for option in node.keywords}
         if name in FORBIDDEN or options.get('shell', 'False') != 'False' or options.get('allow_pickle') == 'True':
             yield ast.unparse(node)
-        if name == 'torch.load' and options.get('weights_only') not in ('True', 'not _trusts'):  # --trust-checkpoint
+        is_safe = options.get('weights_only') in ('True', 'not _trusts')  # --trust-checkpoint
+        if name == 'torch.load' and not is_safe and options.get('pickle_module') != 'old_torch':
             yield ast.unparse(node)
 
 

@@ -1,3 +1,5 @@
+import math
+import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
@@ -9,9 +11,9 @@ from mmpose.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints import find_resumable, locked
-from ...errors import UserError
+from ...errors import UserError, printable
 from ..atomic_backend import AtomicLocalBackend
-from .utils import epoch_progress, within_training
+from .utils import EPOCH_START, epoch_progress, within_training
 
 SETTINGS = (
     'model',
@@ -57,6 +59,20 @@ class ResumeHook(Hook):
                 runner.logger.warning(f'{runner.work_dir} has no checkpoint to resume from: the run starts anew')
         if is_main_process():
             within_training(runner, lambda: _owned(runner))
+        resume = runner.resume
+
+        def resume_or_say(*args: Any, **kwargs: Any) -> None:
+            try:
+                resume(*args, **kwargs)
+            except UserError:
+                raise
+            except Exception as error:  # MMEngine and torch take what a file says of a run's state as it comes
+                raise UserError(
+                    f'{runner._load_from} holds a state that this run cannot go on from ({type(error).__name__}: '
+                    f'{error}): it is damaged, or of another run. Take another checkpoint'
+                ) from error
+
+        runner.resume = resume_or_say
 
     def before_train(self, runner) -> None:
         if not runner._resume:
@@ -81,6 +97,7 @@ class ResumeHook(Hook):
             return
         _check_state(runner, checkpoint)
         _compare_settings(runner, checkpoint['meta'].get('settings'))
+        _check_start(runner, checkpoint['message_hub']['runtime_info'].get(EPOCH_START), checkpoint['meta'])
         _keep_within(runner, checkpoint['message_hub']['runtime_info'])
         self.is_validated = checkpoint['meta'].get('is_validated', False)
 
@@ -98,7 +115,8 @@ def _owned(runner) -> Iterator[None]:
         except OSError as error:  # some file systems of clusters know no locks
             runner.logger.warning(f'{folder} cannot be locked ({error}): take care that no other run trains in it')
         for file in folder.glob(f'.*{AtomicLocalBackend.partial}'):
-            file.unlink()
+            if not file.is_dir():
+                file.unlink()
         yield
 
 
@@ -118,6 +136,16 @@ def _check_state(runner, checkpoint: dict) -> None:
             f'{runner._load_from} holds no state of a run to resume, but weights alone, as a best_*.pth does: to start '
             f'from its weights, set load_from={runner._load_from} and leave resume out'
         )
+
+
+def _check_start(runner, start: Any, meta: Dict[str, Any]) -> None:
+    """Of where the epoch began there must be as many batches trained on as an epoch has."""
+    if start is None:
+        return
+    names = ('epoch', 'iter', 'batches')
+    is_known = isinstance(start, dict) and all(type(start.get(name)) is int for name in names)
+    if not is_known or (start['epoch'] == meta['epoch'] and not 0 <= meta['iter'] - start['iter'] <= start['batches']):
+        raise UserError(f'{runner._load_from} is damaged: where its epoch began cannot be. Take another checkpoint')
 
 
 def _is_log(entry: Any) -> bool:
@@ -144,7 +172,7 @@ def _flat(value: Any, name: str) -> Iterator[Tuple[str, str]]:
 
 def _compare_settings(runner, before: Any) -> None:
     now = _settings(runner)
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not all(isinstance(part, str) for pair in before.items() for part in pair):
         before = {'settings': 'not in the file, which a run without ReliableRunHook has written'}
         now = {}
     changed = [
@@ -162,16 +190,21 @@ def _compare_settings(runner, before: Any) -> None:
             'and its schedules as they were saved: --cfg-options allow_changes=True'
         )
     runner.logger.warning(
-        f'The run goes on from {runner._load_from} with another config; what the optimizer and its schedules have '
-        f'saved, such as the learning rate, stays:\n    {text}'
+        printable(
+            f'The run goes on from {runner._load_from} with another config; what the optimizer and its schedules have '
+            f'saved, such as the learning rate, stays:\n    {text}'
+        )
     )
 
 
 def _keep_within(runner, info: Dict[str, Any]) -> None:
     """Lets what a checkpoint says of other files name nothing but checkpoints in the run's folder."""
-    for key in [key for key in info if key.startswith('best_ckpt')]:
-        file = Path(runner.work_dir, Path(str(info[key])).name)
-        if file.match('best_*.pth') and file.is_file() and not file.is_symlink():
+    for key in [key for key in info if str(key).startswith('best_ckpt')]:
+        name = info[key] if isinstance(info[key], str) else ''
+        file = Path(runner.work_dir, Path(name).name)
+        score = info.get(key.replace('best_ckpt', 'best_score'))
+        is_score = isinstance(score, (int, float)) and math.isfinite(score)
+        if is_score and file.match('best_*.pth') and os.path.isfile(file) and not file.is_symlink():
             info[key] = str(file)
         else:  # of a run in another folder
             del info[key]

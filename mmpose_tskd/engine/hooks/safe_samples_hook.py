@@ -10,8 +10,8 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmpose.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ...datasets.label_checks import check_labels
-from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, seed_cpu
+from ...datasets.label_checks import check_labels, read_boxes_as_json
+from ...datasets.safe_samples import SafeSamples, SeededSampler, check_damage, check_images, seed_cpu
 from ...datasets.target_checks import check_targets
 from ...errors import UserError, printable
 from .utils import EPOCH_START, epoch_progress, unwrapped_model
@@ -26,7 +26,8 @@ class SafeSamplesHook(Hook):
     anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
     was stopped within an epoch goes on at the sample after the last one that it was trained on, and begins the epoch
     anew where that has another number of batches by now. Before the first sample, the labels, those of the validation
-    too, are looked through for what would spoil the run (:func:`check_labels`), and the pipelines, with those that a
+    too, are looked through for what would spoil the run (:func:`check_labels`), the pictures must be there
+    (:func:`check_images`), and the pipelines, with those that a
     ``PipelineSwitchHook`` brings, are compared with the model (:func:`check_targets`).
 
     Args:
@@ -41,6 +42,7 @@ class SafeSamplesHook(Hook):
         if damaged not in ('stop', 'skip'):
             raise UserError(f'SafeSamplesHook.damaged is "stop" or "skip", not {damaged!r}')
         self.damaged = damaged
+        read_boxes_as_json()  # the data sets are built after the hooks, and before any of them is called
         self.reported: Set[str] = set()
         self.trained = 0  # batches of the epoch that the run was trained on before it was resumed
 
@@ -49,6 +51,11 @@ class SafeSamplesHook(Hook):
         by_epoch = not isinstance(loop, IterBasedTrainLoop)
         later = [hook.switch_pipeline for hook in runner.hooks if hasattr(hook, 'switch_pipeline')]
         loader = _rebuilt(runner, 'train', loop.dataloader, skip=self.damaged == 'skip', later=later)
+        if not len(loader):
+            raise UserError(
+                'train_dataloader gives no batch: with drop_last=True it needs at least batch_size samples for each '
+                f'process, and the data set has {len(loader.dataset)}'  # type: ignore[arg-type]
+            )
         if runner.val_loop is not None:
             self.before_val(runner)
         self.trained, length = epoch_progress(runner) if by_epoch else (0, 0)
@@ -106,5 +113,7 @@ def _rebuilt(
     cfg = runner.cfg[f'{phase}_dataloader']
     by_area = evaluator is not None and any(getattr(metric, 'use_area', False) for metric in evaluator.metrics)
     for line in check_labels(cfg.dataset, by_area):
-        runner.logger.info(line)
+        runner.logger.info(printable(line))
+    if not skip:
+        check_images(loader.dataset)
     return runner.build_dataloader(dict(cfg, dataset=SafeSamples(loader.dataset, skip)), seed=runner.seed)

@@ -58,10 +58,19 @@ class WholeCheckpointHook(Hook):
             return
         for entry in ('optimizer', 'ema_state_dict'):
             check_finite(checkpoint.get(entry), source, entry)
+        _check_scale(checkpoint.get('optimizer'), source)
         logs = checkpoint['message_hub']['log_scalars']
         for name, entry in logs.items():
             logs[name] = HistoryBuffer(entry['log'].tolist(), entry['count'].tolist())
         _restore_arrays(checkpoint['meta'].get('dataset_meta'), runner.train_dataloader.dataset)
+
+
+def _check_scale(optimizer: Any, source: str) -> None:
+    """float16's loss scaling skips each step for good where its factor is infinite or 0."""
+    scaler = optimizer.get('loss_scaler') if isinstance(optimizer, dict) else None
+    scale = scaler.get('scale', 1) if isinstance(scaler, dict) else 1
+    if not (isinstance(scale, (int, float)) and 0 < scale < float('inf')):
+        raise UserError(f'{source} has a loss scaling by {scale}, with which nothing is trained: take another')
 
 
 def _restore_arrays(saved: Any, dataset: Any) -> None:

@@ -133,6 +133,8 @@ class PoseDistiller(TopdownPoseEstimator):
     def _build_loss(self, name: str, cfg: dict) -> nn.Module:
         if 'loss' not in name:
             raise UserError(f'model.distill_losses.{name}: a name must contain "loss", or MMEngine does not add it up')
+        if not cfg.get('loss_weight', 1) >= 0:  # nor NaN
+            raise UserError(f'model.distill_losses.{name}.loss_weight is {cfg["loss_weight"]}, and must be 0 or more')
         try:
             return MODELS.build(cfg)
         except (TypeError, KeyError, UserError) as error:

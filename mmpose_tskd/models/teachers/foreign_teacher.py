@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, printable
 from ...poses import HeadReader, KeypointReader, PoseOutputs, build_reader, simcc_peaks
 from .live_teacher import LiveTeacher
 
@@ -77,7 +77,7 @@ class ForeignTeacher(LiveTeacher):
         with torch.no_grad():
             output = self.run(torch.zeros(1, 3, height, width))
         self.reader, self.num_keypoints = self._choose_reader(output)
-        said = f'{self.num_keypoints} joints, {width}×{height}, licence: {self.licence}'
+        said = printable(f'{self.num_keypoints} joints, {width}×{height}, licence: {self.licence}')
         print_log(f'{type(self).__name__} {self.name}: {said}', logger='current')
 
     def place(self, device: torch.device) -> None:

@@ -284,6 +284,16 @@ def test_numbered_joints_are_matched_within_one_data_set(record):
         (lambda content: content['annotations'][0].pop('keypoint_scores'), 'no record of a teacher'),
         (lambda content: content['annotations'].append(content['annotations'][0]), 'recorded twice'),
         (lambda content: content['annotations'][0]['keypoints'].__setitem__(0, float('nan')), 'that is no number'),
+        (lambda content: content['annotations'][0].update(bbox=[float('nan')] * 4), 'that is no number'),
+        (lambda content: content['images'][0].update(width=None), 'that is no number'),
+        (lambda content: content['annotations'][0].update(keypoint_scores=[5] * 17), 'outside of 0 and 1'),
+        (lambda content: content['annotations'][0].update(keypoint_scores=[-1] * 17), 'outside of 0 and 1'),
+        (lambda content: content['annotations'][0].update(keypoints=[1e30] * 51), 'far from any picture'),
+        (lambda content: content['annotations'][0].update(id=[1]), 'no record of a teacher'),
+        (lambda content: content['images'][0].pop('file_name'), 'no record of a teacher'),
+        (lambda content: content.update(info='x'), 'no record of a teacher'),
+        (lambda content: content.update(annotations=[]), 'a pose of nobody'),
+        (lambda content: content['categories'][0].update(keypoints=['a'] * 17), 'two joints of one name'),
     ],
 )
 def test_a_damaged_record_is_refused(record, change, message):

@@ -1,0 +1,94 @@
+"""Tensors-only reading for torch before 2.4, whose own admits no further names.
+
+A ``pickle_module`` for :func:`torch.load`. It knows the operations that ``torch.save`` writes, finds nothing but what
+torch's own tensors-only reading of that version admits and our stand-ins, and calls nothing else. Of what a file sets
+on an object it takes up the state of a stand-in alone.
+"""
+
+import pickle
+from collections import Counter
+from typing import Any, Dict
+
+import torch
+from torch import nn
+
+from .plain import STAND_INS, Recorded
+
+OPERATIONS = (
+    *(b'\x80', b'.', b'c', b'R', b'\x81', b'b', b'Q', b'(', b't', b'\x85', b'\x86', b'\x87', b'a', b'e', b's', b'u'),
+    *(b'N', b'\x88', b'\x89', b')', b']', b'}', b'J', b'K', b'M', b'\x8a', b'G', b'X', b'U', b'h', b'j', b'q', b'r'),
+)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """What protocol 2 writes bytes as a call of."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'bytes in {encoding!r}')
+    return text.encode(encoding)
+
+
+def _admitted() -> Dict[str, Any]:
+    own = dict(torch._weights_only_unpickler._get_allowed_globals())
+    own.update({'_codecs.encode': _encode, 'collections.Counter': Counter, '__builtin__.set': set, 'builtins.set': set})
+    return {**own, **{f'{kind.__module__}.{kind.__name__}': kind for kind in STAND_INS}}
+
+
+class Unpickler(pickle._Unpickler):  # type: ignore[misc, name-defined]
+    """Python's own, in Python, with those operations alone."""
+
+    dispatch = {
+        code: operation
+        for code, operation in pickle._Unpickler.dispatch.items()
+        if bytes([code]) in OPERATIONS  # type: ignore[attr-defined]
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        admitted = _admitted()
+        if f'{module}.{name}' not in admitted:
+            raise pickle.UnpicklingError(f'Unsupported class {module}.{name}')
+        return admitted[f'{module}.{name}']
+
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except KeyError as error:
+            raise pickle.UnpicklingError(f'Unsupported operand {error}') from error
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        function = self.stack[-1]
+        if not any(function is one for one in _admitted().values()):
+            raise pickle.UnpicklingError(f'a call of {type(function).__name__}')
+        self.stack[-1] = function(*args)
+
+    def load_newobj(self) -> None:
+        args = self.stack.pop()
+        kind = self.stack.pop()
+        if kind is not nn.Parameter and kind not in STAND_INS:
+            raise pickle.UnpicklingError(f'an instance of {kind}')
+        self.append(kind(*args))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Recorded):
+            self.stack[-1].__setstate__(state)
+        elif not isinstance(self.stack[-1], dict):  # whose attributes are nobody's
+            raise pickle.UnpicklingError(f'the state of a {type(self.stack[-1]).__name__}')
+
+    def load_binpersid(self) -> None:
+        name = self.stack.pop()
+        if not isinstance(name, tuple) or not name or name[0] not in ('storage', b'storage'):
+            raise pickle.UnpicklingError('what is stored elsewhere and no storage')
+        self.append(self.persistent_load(name))
+
+    for _code, _operation in (
+        *((b'R', load_reduce), (b'\x81', load_newobj)),
+        *((b'b', load_build), (b'Q', load_binpersid)),
+    ):
+        dispatch[_code[0]] = _operation
+    del _code, _operation
+
+
+def load(file: Any, **options: Any) -> Any:
+    """The one value that stands next in a file."""
+    return Unpickler(file, **options).load()

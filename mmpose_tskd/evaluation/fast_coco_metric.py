@@ -1,5 +1,6 @@
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Tuple
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric, coco_metric
 from mmpose.registry import METRICS
@@ -7,6 +8,13 @@ from xtcocotools.coco import COCO
 
 from .fast_coco import COCO_NAMES, CROWD_NAMES, evaluate_fast, oks_nms
 from .fast_coco_check import hotcoco_agrees
+
+
+@dataclass
+class _Result:
+    """One of ``CocoMetric.results``, which MMEngine would search for tensors for longer than the evaluation takes."""
+
+    pair: Tuple[dict, dict]
 
 
 class _FastEvaluation(CocoMetric):
@@ -19,11 +27,14 @@ class _FastEvaluation(CocoMetric):
         self.fast = fast and hotcoco_agrees()
         self.people: List[dict] = []
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
-        if not self.fast:
-            return super().compute_metrics(results)
-        with _vectorized_nms():
-            return super().compute_metrics(results)
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        count = len(self.results)
+        super().process(data_batch, data_samples)
+        self.results[count:] = [_Result(pair) for pair in self.results[count:]]
+
+    def compute_metrics(self, results: List[_Result]) -> Dict[str, float]:
+        with _vectorized_nms() if self.fast else nullcontext():
+            return super().compute_metrics([result.pair for result in results])
 
     def results2json(self, keypoints: Dict[int, list], outfile_prefix: str) -> Optional[str]:
         self.people = [person for people in keypoints.values() for person in people]

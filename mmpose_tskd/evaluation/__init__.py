@@ -1,11 +1,14 @@
 from .coco_submission import CocoTestDevSubmission
 from .crowdpose_metric import CrowdPoseMetric
 from .edge_length_error import EdgeLengthError
+from .fast_coco_metric import FastCocoMetric, FastCocoWholeBodyMetric
 from .hidden_joint_metric import HiddenJointCocoMetric
 
 __all__ = [
     'CocoTestDevSubmission',
     'CrowdPoseMetric',
     'EdgeLengthError',
+    'FastCocoMetric',
+    'FastCocoWholeBodyMetric',
     'HiddenJointCocoMetric',
 ]

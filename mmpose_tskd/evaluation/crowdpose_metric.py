@@ -1,10 +1,10 @@
 from typing import List, Optional
 
 from mmengine.logging import print_log
-from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 
 from ..errors import UserError
+from .fast_coco_metric import FastCocoMetric
 
 
 def drop_unmeasured(stats: List[tuple], prefix: Optional[str]) -> List[tuple]:
@@ -16,7 +16,7 @@ def drop_unmeasured(stats: List[tuple], prefix: Optional[str]) -> List[tuple]:
 
 
 @METRICS.register_module()
-class CrowdPoseMetric(CocoMetric):
+class CrowdPoseMetric(FastCocoMetric):
     """CrowdPose's evaluation: AP and AR, and AP of easy, medium and hard pictures.
 
     As MMPose's ``CocoMetric`` with ``iou_type='keypoints_crowd'``: the area in OKS is 0.53 times the box's, at most 20
@@ -25,7 +25,7 @@ class CrowdPoseMetric(CocoMetric):
 
     Args:
         ann_file: The labels, with ``crowdIndex`` for each picture.
-        kwargs: Of ``CocoMetric``.
+        kwargs: Of :class:`FastCocoMetric`.
 
     Raises:
         UserError: A picture in the labels has no crowd index.

@@ -2,11 +2,11 @@ import copy
 from typing import Callable, Optional
 
 import numpy as np
-from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 
 from .crowdpose_metric import drop_unmeasured
+from .fast_coco_metric import FastCocoMetric
 
 HIDDEN, SEEN = 1, 2  # COCO's visibility of labelled joints
 
@@ -32,17 +32,16 @@ def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
 
 
 @METRICS.register_module()
-class HiddenJointCocoMetric(CocoMetric):
+class HiddenJointCocoMetric(FastCocoMetric):
     """COCO's AP and AR over the hidden joints alone: those with v = 1 in the labels, behind a person or a thing.
 
     OKS (COCO's) is the mean over a person's hidden joints; people who have none are ignored. Where no joint of the set
     is hidden there is no such number, and none is reported.
 
     Args:
-        kwargs: Of MMPose's ``CocoMetric``; ``prefix`` is ``'coco_hidden'`` by default.
+        kwargs: Of :class:`FastCocoMetric`; ``prefix`` is ``'coco_hidden'`` by default.
     """
 
-    coco: COCO
     default_prefix: Optional[str] = 'coco_hidden'
 
     def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:

@@ -16,7 +16,7 @@ from mmpose.registry import DATASETS, METRICS
 from ...apis.environment import write_json
 from .measuring import print_rows, versions_and_machine
 
-METRIC_NAMES = ('CocoMetric', 'CrowdPoseMetric', 'HiddenJointCocoMetric', 'EdgeLengthError')
+METRIC_NAMES = ('CocoMetric', 'FastCocoMetric', 'CrowdPoseMetric', 'HiddenJointCocoMetric', 'EdgeLengthError')
 PEOPLE, DETECTIONS = 2, 20  # a picture; COCO's val2017 with MMPose's detections has 2.2 and 20.9
 JOINTS = 17
 

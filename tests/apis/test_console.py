@@ -2,12 +2,15 @@
 
 import io
 import logging
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import train
 from mmengine.runner import Runner
 
 from mmpose_tskd.apis.console import ShortConsole, short_console
+from mmpose_tskd.apis.tools import reporting_mistakes
 
 
 class Terminal(io.StringIO):
@@ -62,3 +65,16 @@ def test_a_runs_config_and_environment_stay_in_its_log_file(make_config, capsys)
     assert 'System environment' in content and 'optim_wrapper' in content
     assert 'System environment' not in shown and 'optim_wrapper' not in shown
     assert log in shown and 'ready' in shown and shown.count('\n') < 10
+
+
+def test_a_run_in_a_terminal_is_a_line_an_epoch_and_what_it_found(make_config, monkeypatch, capsys):
+    """MMEngine logs the run's name before each epoch's last batch, and the COCO tools print their progress."""
+    monkeypatch.setattr(type(sys.stdout), 'isatty', lambda stream: True)
+    with reporting_mistakes(), short_console():
+        train(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'))
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.split('\n') if 'Epoch(train)' in line]
+    assert len(lines) == 2 and all(line.count('\r') == 2 for line in lines)  # of three steps
+    assert shown.count('coco/AP:') == 2
+    for noise in ('Exp name', 'loading annotations', 'Average Precision', 'DONE', 'deprecated'):
+        assert noise not in shown, noise

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from mmengine.analysis import get_model_complexity_info
+from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -69,8 +69,8 @@ def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
     width, height = input_size
     with torch.no_grad(), errors_only():  # it warns of each operator without multiplications
         # MMEngine calls one multiply-accumulate a flop
-        counts = get_model_complexity_info(network, input_shape=(3, height, width), show_table=False, show_arch=False)
-    return Complexity(counts['params'] / 1e6, counts['flops'] / 1e9)
+        macs = FlopAnalyzer(network, torch.zeros(1, 3, height, width)).total()
+    return Complexity(parameter_count(network)[''] / 1e6, macs / 1e9)
 
 
 def _paper_figures(cfg: Config) -> Optional[Tuple[float, float]]:

@@ -3,21 +3,25 @@
 import logging
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Iterator, Optional
 from unittest import mock
 
+import xtcocotools.coco
+import xtcocotools.cocoeval
 from mmengine.runner import Runner
 
 from ..errors import printable
 
 # what MMEngine writes of a batch: 'Epoch(train)  [1][ 50/100]  lr: ...  eta: 0:01:00  ...', or 'Iter(train) ...'
 BATCH = re.compile(r'(?P<where>(?P<epoch>(?:Epoch|Iter)\(\w+\)\s*(\[\s*\d+\])?)\[\s*\d+/\d+\]).*\seta: ')
+# what it writes at each epoch about the config's name, and of its own parts that it will replace some day
+IDLE = re.compile(r'Exp name: |"FileClient" will be deprecated|"HardDiskBackend" is the alias')
 LONG = 10  # lines
 
 
 class ShortConsole(logging.Filter):
-    """Of one console handler: keeps long messages off, such as the config, and writes an epoch's batches over one line.
+    """Of one console handler: keeps idle and long messages off, such as the config, and an epoch's batches on one line.
 
     The latter only where the console is a terminal. Control characters, as names in files may have them, are written as
     their codes.
@@ -31,7 +35,7 @@ class ShortConsole(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = printable(record.getMessage())
         record.msg, record.args = text, ()
-        if record.levelno <= logging.INFO and text.count('\n') >= LONG:
+        if IDLE.match(text) or (record.levelno <= logging.INFO and text.count('\n') >= LONG):
             return False
         batch = BATCH.match(text) if self.stream.isatty() else None
         if self.epoch is not None:
@@ -43,6 +47,15 @@ class ShortConsole(logging.Filter):
         self.stream.write('  '.join([batch['where'], *details])[: shutil.get_terminal_size().columns - 1])
         self.stream.flush()
         return False
+
+
+@contextmanager
+def quiet_coco_tools() -> Iterator[None]:
+    """Keeps off what they print of their progress, and their table, whose values MMPose's metrics log in one line."""
+    with ExitStack() as stack:
+        for module in (xtcocotools.coco, xtcocotools.cocoeval):
+            stack.enter_context(mock.patch.object(module, 'print', lambda *values: None, create=True))
+        yield
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..datasets.label_checks import check_labels, read_boxes_as_json
 from ..errors import UserError, printable
 from ..paths import load_config
 from .advice import environment_advice
-from .console import short_console
+from .console import quiet_coco_tools, short_console
 
 TRUST = '--trust-checkpoint'
 PHASES = dict(
@@ -86,12 +86,14 @@ def check_config(cfg: Config, task: str) -> None:
 def reporting_mistakes() -> Iterator[None]:
     """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
 
-    MMEngine and MMPose read checkpoints by :func:`read_checkpoint`, and a detector's boxes as JSON, from then on.
+    MMEngine and MMPose read checkpoints by :func:`read_checkpoint`, and a detector's boxes as JSON, from then on. The
+    COCO tools are silent meanwhile.
     """
     replace_loaders()
     read_boxes_as_json()
     try:
-        yield
+        with quiet_coco_tools():
+            yield
     except Exception as error:
         message = explain(error)
         if message is None:

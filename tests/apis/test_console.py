@@ -2,12 +2,15 @@
 
 import io
 import logging
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import train
 from mmengine.runner import Runner
 
 from mmpose_tskd.apis.console import ShortConsole, short_console
+from mmpose_tskd.apis.tools import reporting_mistakes
 
 
 class Terminal(io.StringIO):
@@ -72,3 +75,16 @@ def test_a_name_in_a_file_cannot_steer_the_terminal(make_config, capsys):
         runner.logger.info('id %s', '\x1b]0;title\x07')
     shown = capsys.readouterr().out
     assert 'id \\x1b]0;title\\x07' in shown and '\x1b]0' not in shown
+
+
+def test_a_run_in_a_terminal_is_a_line_an_epoch_and_what_it_found(make_config, monkeypatch, capsys):
+    """MMEngine logs the run's name before each epoch's last batch, and the COCO tools print their progress."""
+    monkeypatch.setattr(type(sys.stdout), 'isatty', lambda stream: True)
+    with reporting_mistakes(), short_console():
+        train(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py'))
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.split('\n') if 'Epoch(train)' in line]
+    assert len(lines) == 2 and all(line.count('\r') == 2 for line in lines)  # of three steps
+    assert shown.count('coco/AP:') == 2
+    for noise in ('Exp name', 'loading annotations', 'Average Precision', 'DONE', 'deprecated'):
+        assert noise not in shown, noise

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from mmpose_tskd.models.replay_forward import replay_forward
@@ -17,6 +18,8 @@ def test_replayed_forward_serves_what_is_known_and_is_taken_back():
     with replay_forward(head, (feats, 'known')):
         assert head.forward(feats) == 'known'
     assert head.forward is own
+    with replay_forward(head, (feats, 'known')), pytest.raises(RuntimeError, match='Linear asks its forward for other'):
+        head.forward(feats + 1)
     for known in ([feats.bfloat16()], (feats.bfloat16(),)):  # a stack's heatmaps; SimCC's two axes
         with replay_forward(head, (feats, known)):
             (replayed,) = head.forward(feats)

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from mmpose.registry import MODELS
 from torch import Tensor
@@ -22,6 +22,8 @@ class HFTeacher(ForeignTeacher):
     Raises:
         UserError: transformers is not installed.
     """
+
+    model: Any  # of transformers
 
     def __init__(self, model: str, dataset_index: Optional[int] = None, **kwargs):
         super().__init__(**kwargs)

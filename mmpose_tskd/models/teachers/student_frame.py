@@ -8,7 +8,7 @@ from mmpose.models.data_preprocessors import PoseDataPreprocessor
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import HeadReader, PoseOutputs, PoseReader, RescaledView
+from ...poses import PoseOutputs, PoseReader, RescaledView
 
 
 class StudentFrame(nn.Module):
@@ -36,8 +36,8 @@ class StudentFrame(nn.Module):
         self,
         student: TopdownPoseEstimator,
         teacher: PoseDataPreprocessor,
-        student_reader: HeadReader,
-        teacher_reader: HeadReader,
+        student_reader: PoseReader,
+        teacher_reader: PoseReader,
     ):
         super().__init__()
         size, other = student_reader.input_size, teacher_reader.input_size

@@ -356,9 +356,9 @@ def _examine_parsed(file: str, kind: Any, options: Dict[str, Any], by_area: bool
             instances, _ = reader._load_annotations()
         for info in instances:
             now[0] = info['id']
-            fault = _parsed_fault(info, reader.metainfo['num_keypoints'])
-            if fault:
-                report.faults[f'annotations with {fault}'].append(info['id'])
+            found = _parsed_fault(info, reader.metainfo['num_keypoints'])
+            if found:
+                report.faults[f'annotations with {found}'].append(info['id'])
             elif reader._is_valid_instance(info):
                 report.used.append(info)
             else:
@@ -435,7 +435,8 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         if boxes:
             return lines
         options = {key: value for key, value in dataset.items() if key not in ('type', 'pipeline')}
-        people, counts = _count_parsed(file, stamp, kind, json.dumps(options, default=str), by_area)
+        wanted: Any = kind  # mypy takes a class for unhashable
+        people, counts = _count_parsed(file, stamp, wanted, json.dumps(options, default=str), by_area)
     else:
         needed = ('images', 'categories') if boxes else COCO_LISTS[:2]
         people, counts = _count(file, stamp, num_keypoints, by_area, in_mpii, needed)

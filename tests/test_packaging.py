@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from collections import Counter
 
@@ -39,6 +40,25 @@ def test_the_wheel_holds_tools_and_configs_of_unique_names(wheel):
         assert f'mmpose_tskd/.mim/{path.relative_to(REPO)}' in names
     configs = Counter(os.path.basename(name) for name in names if '/.mim/configs/' in name and name.endswith('.py'))
     assert [name for name, count in configs.items() if count > 1] == []
+
+
+def test_the_sdist_holds_what_its_tests_read(tmp_path):
+    subprocess.run([sys.executable, '-m', 'hatchling', 'build', '-t', 'sdist', '-d', tmp_path], cwd=REPO, check=True)
+    with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    wanted = {
+        'README.md',
+        'CONTRIBUTING.md',
+        'SECURITY.md',
+        'CHANGELOG.md',
+        'CITATION.cff',
+        'Makefile',
+        'model-index.yml',
+    }
+    for folder in ('configs', 'docs', 'tests', 'tools', '.github'):
+        files = (path for path in (REPO / folder).rglob('*') if path.is_file())
+        wanted |= {str(path.relative_to(REPO)) for path in files if not {'__pycache__', '_build'} & set(path.parts)}
+    assert wanted - names == set()
 
 
 def options_between(before, after, path=''):

@@ -26,7 +26,7 @@ def test_it_runs(tmp_path, monkeypatch):
             rf'^{name} = .*', f'{name} = {value}', notebook.cells[1].source, flags=re.M
         )
         assert count == 1
-    nbclient.NotebookClient(notebook, timeout=600, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    nbclient.NotebookClient(notebook, timeout=1800, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
     outputs = [text for cell in notebook.cells for text in (out.get('text', '') for out in cell.get('outputs', []))]
     assert any('M parameters' in text for text in outputs)
     assert (tmp_path / 'work_dirs/notebook/report.html').is_file()

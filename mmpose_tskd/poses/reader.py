@@ -38,6 +38,10 @@ class HeadReader(ABC):
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The outputs for an image averaged with those for the mirrored image (flip test)."""
 
+    def unmerged(self, feats: Tuple[Tensor, ...]) -> Any:
+        """The head's output for feature maps, as far as :meth:`merge_flipped` reads it."""
+        return self.head.forward(feats)
+
     def decoded(self, coords: Tensor) -> Tensor:
         """N×K×2 in input pixels to what the codec's ``decode`` returns for them."""
         return coords

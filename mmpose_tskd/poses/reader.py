@@ -39,6 +39,10 @@ class HeadReader(ABC):
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The outputs for an image averaged with those for the mirrored image (flip test)."""
 
+    def unmerged(self, feats: Tuple[Tensor, ...]) -> Any:
+        """The head's output for feature maps, as far as :meth:`merge_flipped` reads it."""
+        return self.head.forward(feats)
+
     def decoded(self, coords: Tensor) -> Tensor:
         """The pose as the codec's ``decode`` would return it, from N×K×2 in input pixels."""
         return coords

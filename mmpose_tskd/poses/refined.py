@@ -32,6 +32,10 @@ class RefinerReader(HeadReader):
         """A batch's targets, as if the base head had put them out."""
         return self.base.labels(data_samples)
 
+    def unmerged(self, feats: Tuple[Tensor, ...]) -> Any:
+        """The base head's output alone: what is refined is the average."""
+        return (), self.base.unmerged(feats)
+
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
         """The base head's output averaged with that for the mirrored picture, and its pose refined in both."""
         merged = self.base.merge_flipped(outputs, mirrored, flip_indices)

@@ -245,6 +245,92 @@ def test_a_refined_model_is_a_teacher(distiller):
     assert model.loss(*labelled_batch(MSRA))['loss_pose'] > 0
 
 
+def test_a_refined_teacher_with_a_flip_test_refines_each_view_once(distiller, monkeypatch):
+    refined = estimator(SIMCC, 'OfficialSimCCHead')
+    refined['head'] = refiner(refined['head'])
+    model = distiller(estimator(MSRA), refined, teacher_flip_test=True)
+    inputs, samples = labelled_batch(MSRA)
+    teacher, head = model.teacher, model.teacher.model.head
+    # as in answers of its own, without the flip test
+    views = [teacher.reader(feats, head(feats)) for feats in map(teacher.model.extract_feat, (inputs, inputs.flip(-1)))]
+    expected = teacher.reader.merge_flipped(*views, teacher.flip_indices)
+    calls, own = [], head.refine
+    monkeypatch.setattr(head, 'refine', lambda *args: calls.append(1) or own(*args))
+    assert torch.allclose(teacher(inputs).coords, expected.coords, atol=1e-4)
+    assert len(calls) == 2
+
+
+# A faster pass
+
+
+def randomise_norms(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for value, low in ((module.weight, 0.5), (module.running_var, 0.5), (module.bias, -0.5)):
+                torch.nn.init.uniform_(value, low, low + 1)
+            torch.nn.init.normal_(module.running_mean)
+
+
+@torch.no_grad()
+def unfolded(distiller, codec, head):
+    """A distiller whose teacher is yet to be folded."""
+    model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head))
+    randomise_norms(model.teacher.model)
+    model.teacher.forward_pass = 'folded'
+    return model
+
+
+@pytest.mark.parametrize('forward_pass', ['folded', 'compiled'])
+@pytest.mark.parametrize(
+    'codec, head', [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')]
+)
+def test_folding_moves_no_joint_and_leaves_the_checkpoint_alone(distiller, monkeypatch, codec, head, forward_pass):
+    compiled, own = [], torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda fn: compiled.append(fn) or own(fn, backend='eager'))
+    model = unfolded(distiller, codec, head)
+    teacher, inputs = model.teacher, torch.randn(2, 3, *SIZE[::-1])
+    teacher.forward_pass = forward_pass
+    plain, digest = teacher(inputs), teacher.digest()
+    teacher.match(model.skeleton, 17)
+    folded = teacher(inputs)
+    assert not [m for m in teacher.model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert (folded.coords - plain.coords).abs().max() < 0.01
+    assert (folded.peaks - plain.peaks).abs().max() < 0.01
+    assert torch.allclose(folded.feats[-1], plain.feats[-1], rtol=1e-3, atol=1e-3)
+    assert teacher.digest() == digest
+    assert len(compiled) == (forward_pass == 'compiled')
+    assert not any(p.requires_grad for p in teacher.model.parameters())
+
+
+def test_the_plain_pass_is_the_default(distiller):
+    teacher = distiller(estimator(MSRA), estimator(MSRA)).teacher
+    assert [m for m in teacher.model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_a_student_starts_from_the_weights_of_a_teacher_before_they_are_folded(distiller):
+    plain, folded = (
+        distiller(estimator(MSRA), estimator(MSRA, width=16), init_from_teacher=True, teacher_pass=name)
+        for name in ('plain', 'folded')
+    )
+    assert list(plain.state_dict()) == list(folded.state_dict())
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, folded.state_dict()[name]), name
+
+
+def test_a_teacher_whose_norms_do_not_follow_their_convolutions_is_not_folded(distiller):
+    model = unfolded(distiller, MSRA, 'heatmap')
+    block = model.teacher.model.backbone.layer1[0]
+    for name in ('conv2', 'bn1', 'bn2'):
+        block.add_module(name, block._modules.pop(name))
+    with pytest.raises(UserError, match="teacher_pass='folded': folding batch norm moves the pose .* set it to"):
+        model.teacher.match(model.skeleton, 17)
+
+
+def test_an_unknown_pass_is_named(distiller):
+    with pytest.raises(UserError, match="model.teacher_pass is one of plain, folded, compiled, not 'fast'"):
+        distiller(estimator(MSRA), estimator(MSRA), teacher_pass='fast')
+
+
 # Sizes and colours
 
 

@@ -118,6 +118,18 @@ def test_a_teacher_without_weight_does_not_run(stage1, batch, monkeypatch):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)  # DDP waits for each
 
 
+def test_a_teacher_whose_losses_weigh_nothing_does_not_run(stage1, batch, monkeypatch):
+    for name in ('loss_feat', 'loss_pose', 'loss_structure'):
+        stage1.model.distill_losses.setdefault(name, {})['loss_weight'] = 0.0
+    model = build(stage1)
+    monkeypatch.setattr(type(model.teacher), '__call__', lambda *args: pytest.fail('the teacher ran'))
+    for gamma in (None, 1.0):
+        if gamma is not None:
+            model.set_gamma(gamma)
+        losses = model.loss(**batch(model))
+        assert [losses[name].item() for name in ('loss_feat', 'loss_pose', 'loss_structure')] == [0, 0, 0]
+
+
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(make_config, tmp_path, batch):
     cfg = make_config('stage1_structure.py')
     plain = MODELS.build(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)

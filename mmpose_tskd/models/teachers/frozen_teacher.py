@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 import torch
+from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.config import Config
 from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
@@ -10,8 +11,11 @@ from torch import Tensor
 from ...checkpoints import find_checkpoint, load_strictly, load_weights, weights_digest
 from ...errors import UserError
 from ...paths import load_config, tool_command
-from ...poses import HeadReader, PoseOutputs, build_reader, config_skeleton
+from ...poses import HeadReader, PoseOutputs, Skeleton, build_reader, config_skeleton
 from .live_teacher import LiveTeacher
+
+PASSES = ('plain', 'folded', 'compiled')
+MOST_MOVED = 0.01  # input pixels that a joint may move by when batch norm is folded
 
 
 class FrozenTeacher(LiveTeacher):
@@ -23,7 +27,12 @@ class FrozenTeacher(LiveTeacher):
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
         checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
         temperature: See :func:`build_reader`.
+        forward_pass: ``'plain'``; ``'folded'``: batch norm becomes a part of the convolution before it, when the joints
+            are matched; ``'compiled'``: folded, and the backbone goes through ``torch.compile``.
         kwargs: Of :class:`LiveTeacher`.
+
+    Raises:
+        UserError: ``forward_pass`` is none of these.
     """
 
     model: TopdownPoseEstimator
@@ -34,9 +43,14 @@ class FrozenTeacher(LiveTeacher):
         config: Union[str, dict],
         checkpoint: Optional[str],
         temperature: float = 1.0,
+        forward_pass: str = 'plain',
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if forward_pass not in PASSES:
+            raise UserError(f'model.teacher_pass is one of {", ".join(PASSES)}, not {forward_pass!r}')
+        self.forward_pass = forward_pass
+        self.file_digest: Optional[str] = None  # of the weights before they are folded
         self.config = config
         self.checkpoint = checkpoint
         self.temperature = temperature
@@ -81,9 +95,37 @@ class FrozenTeacher(LiveTeacher):
         if device.type == 'cpu':
             self.model.to(memory_format=torch.channels_last)
 
+    def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
+        """See :meth:`LiveTeacher.match`; from here on, batch norm is folded where that is asked for.
+
+        Raises:
+            UserError: Folding moves the pose: a norm does not follow the convolution before it.
+        """
+        super().match(student, num_keypoints)
+        if self.forward_pass != 'plain':
+            self._fold()
+        if self.forward_pass == 'compiled':
+            self.model.backbone.forward = torch.compile(self.model.backbone.forward)
+
+    @torch.no_grad()
+    def _fold(self) -> None:
+        self.file_digest = self.digest()
+        weight = next(self.model.parameters())
+        width, height = self.reader.input_size
+        noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(weight)
+        with torch.autocast(weight.device.type, enabled=False):
+            plain = self._read(noise).coords
+            fuse_conv_bn(self.model).requires_grad_(False)
+            moved = float((self._read(noise).coords - plain).abs().max())
+        if not moved < MOST_MOVED:
+            raise UserError(
+                f'model.teacher_pass={self.forward_pass!r}: folding batch norm moves the pose of {self.name} by '
+                f'{moved:.2g} pixels, so that not each of its norms follows the convolution before it: set it to "plain"'
+            )
+
     def digest(self) -> str:
         """See :func:`weights_digest`."""
-        return weights_digest(self.model.state_dict())
+        return self.file_digest or weights_digest(self.model.state_dict())
 
     def _how_to_get(self) -> str:
         is_file = isinstance(self.config, str) and '::' not in self.config
@@ -99,7 +141,8 @@ class FrozenTeacher(LiveTeacher):
 
     def _read(self, inputs: Tensor) -> PoseOutputs:
         feats = self.model.extract_feat(inputs)
-        return self.reader(feats, self.reader.head.forward(feats))
+        forward = self.reader.head.forward if self.flip_indices is None else self.reader.unmerged
+        return self.reader(feats, forward(feats))
 
 
 def load_whole_config(source: Union[str, dict]) -> Union[Config, dict]:

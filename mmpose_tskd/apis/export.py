@@ -172,6 +172,14 @@ def _check_options(form: str, pixels: bool, precision: str) -> None:
         raise UserError(f'--precision is one of {", ".join(PRECISIONS)}, not {precision!r}')
     if pixels and form != 'coords':
         raise UserError(f'--input uint8 is for --format coords: {form} normalises pictures itself')
+    if precision == 'fp16':  # which the exporter runs on the CPU
+        try:
+            torch.conv2d(*[torch.zeros(1, 1, 1, 1, dtype=torch.half)] * 2)
+        except RuntimeError as error:
+            raise UserError(
+                f'--precision fp16: torch {torch.__version__} has no convolution in half precision on a CPU: export '
+                'with a newer torch, such as 2.6'
+            ) from error
 
 
 def _writable(path: Path, folder: bool) -> Path:

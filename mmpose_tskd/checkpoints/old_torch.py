@@ -33,14 +33,13 @@ def _admitted() -> Dict[str, Any]:
     return {**own, **{f'{kind.__module__}.{kind.__name__}': kind for kind in STAND_INS}}
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[misc, name-defined]
+PYTHONS: Any = pickle._Unpickler  # type: ignore[attr-defined]  # the one in Python, whose operations can be chosen
+
+
+class Unpickler(PYTHONS):
     """Python's own, in Python, with those operations alone."""
 
-    dispatch = {
-        code: operation
-        for code, operation in pickle._Unpickler.dispatch.items()
-        if bytes([code]) in OPERATIONS  # type: ignore[attr-defined]
-    }
+    dispatch: Dict[int, Any] = {code: do for code, do in PYTHONS.dispatch.items() if bytes([code]) in OPERATIONS}
 
     def find_class(self, module: str, name: str) -> Any:
         admitted = _admitted()

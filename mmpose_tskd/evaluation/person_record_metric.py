@@ -10,7 +10,7 @@ from xtcocotools.cocoeval import COCOeval
 
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
-from ..evaluation.hidden_joint_metric import HIDDEN, SEEN, keep_joints
+from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labelled joints that are hidden: the limits of the groups

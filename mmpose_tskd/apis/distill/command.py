@@ -13,12 +13,11 @@ from ...datasets.label_checks import read_json
 from ...deploy.onnx_file import require
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...errors import UserError
-from ...paths import load_config
 from ..complexity import model_complexity
 from ..environment import prefers_bfloat16
 from ..records import read_record, write_record
 from . import configs
-from .configs import Settings, write_config
+from .configs import DEPLOYED, Settings, write_config
 from .labels import digest_of, metainfo_text, prepare_data
 from .losses import LOSSES, stage1_losses
 from .report import write_report
@@ -28,7 +27,7 @@ from .timing import estimate
 
 GIB = 1 << 30
 TEACHER = 'teacher'
-STUDENTS = ('plain_student', 'stage1', 'stage2')
+RUNS = (TEACHER, 'plain_student', 'stage1', 'stage2')
 
 
 class Plan(NamedTuple):
@@ -38,21 +37,25 @@ class Plan(NamedTuple):
         settings: What holds for every run.
         teacher: The teacher.
         configs: The written configs, by name.
-        deployed: The config of the plain model that each run gives, by the run's name.
         steps: The commands.
-        epochs: By the run's name.
         notes: For the report.
-        final: The run whose model ships.
     """
 
     settings: Settings
     teacher: Teacher
     configs: Dict[str, Config]
-    deployed: Dict[str, str]
     steps: List[Step]
-    epochs: Dict[str, int]
     notes: List[str]
-    final: str
+
+    @property
+    def epochs(self) -> Dict[str, int]:
+        """Of each training."""
+        return {step.name: step.epochs for step in self.steps if step.folder is not None}
+
+    @property
+    def final(self) -> str:
+        """The training whose model ships."""
+        return [name for name in RUNS if name in self.epochs][-1]
 
 
 def distill(
@@ -122,7 +125,7 @@ def distill(
     with alone(folder):
         data = prepare_data(files, folders, folder, metainfo)
         settings = Settings(data, seed, prefers_bfloat16(), gpus, folder)
-        plan = _plan(settings, options)
+        plan = _plan(settings, dict(options, dry_run=dry_run))
         for note in (*data.notes, *plan.notes):
             print(f'- {note}', flush=True)
         if dry_run:
@@ -211,6 +214,9 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
     starts = teacher.model is not None and configs.can_start_from(plain.model, teacher.model)
     has_stage1 = starts or options['unlabelled'] is not None or options['losses'] != 'none'
     if has_stage1:
+        if options['losses'] != 'none' and not teacher.is_given and not options['dry_run']:
+            first = [step for step in _steps(settings, teacher, written, options) if step.name == TEACHER]
+            run_steps(first, settings.out, 1)  # whose gradients are measured
         stage1, more = _stage1_config(plain, teacher, starts, settings, options)
         notes += more
         written['stage1'] = write_config(
@@ -227,7 +233,6 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
             'family, and there are no --unlabelled pictures. --losses adds terms'
         )
     base = 'stage1' if has_stage1 else 'plain_student'
-    deployed = {name: 'plain_student' for name in ('plain_student', 'stage1')}
     if options['refine']:
         refined = configs.refined_config(plain, data)
         written['refined_student'] = write_config(
@@ -236,33 +241,19 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
             refined,
             'The student with its refiner, as it is deployed.',
         )
-        stage2 = _stage2_config(
-            written['refined_student'],
-            written[base],
-            base,
-            teacher,
-            settings,
-            _refiner_epochs(refiner_epochs, plain, student_epochs, budget),
-        )
+        epochs = _refiner_epochs(refiner_epochs, plain, budget)
+        stage2 = _stage2_config(written['refined_student'], written[base], base, teacher, settings, epochs)
         written['stage2'] = write_config(
             settings.config('stage2'),
             str(settings.config('refined_student')),
             stage2,
             'Stage 2: the student is frozen, and the recorded pose of the teacher trains the refiner.',
         )
-        deployed['stage2'] = 'refined_student'
-    final = 'stage2' if options['refine'] else base
-    runs = [name for name in (TEACHER, *STUDENTS) if name in written]
-    if has_stage1 and not options['compare']:
-        runs.remove('plain_student')
-    epochs = {name: written[name].train_cfg.max_epochs for name in runs}
-    if not teacher.is_given:
-        deployed[TEACHER] = TEACHER
-    steps = _steps(settings, teacher, runs, base, deployed, epochs, options)
-    return Plan(settings, teacher, written, deployed, steps, epochs, notes, final)
+    steps = _steps(settings, teacher, written, options)
+    return Plan(settings, teacher, written, steps, notes)
 
 
-def _refiner_epochs(given: Optional[int], plain: Config, student_epochs: Optional[int], budget: float) -> int:
+def _refiner_epochs(given: Optional[int], plain: Config, budget: float) -> int:
     return max(1, round(given * budget)) if given else max(2, round(plain.train_cfg.max_epochs / 7))
 
 
@@ -323,7 +314,9 @@ def _stage1_config(
         if starts:
             cfg.model.init_from_teacher = True
         if options['losses'] != 'none':
-            cfg.model.distill_losses, more = stage1_losses(cfg, options['losses'], teacher, settings)
+            cfg.model.distill_losses, more = stage1_losses(
+                cfg, options['losses'], teacher, settings, options['dry_run']
+            )
             cfg.custom_hooks = [*cfg.custom_hooks, dict(type='DistillWeightDecayHook')]
             notes += more
     return cfg, notes
@@ -334,7 +327,7 @@ def _conversion(teacher: Teacher, settings: Settings) -> Tuple[Optional[dict], L
     own, given = settings.data.skeleton, teacher.skeleton
     if own.names == given.names:
         return None, []
-    pairs = [(a, b) for a, b in enumerate(given.flip_indices) if a != b]
+    pairs = [(a, b) for a, b in enumerate(given.flip_indices) if a < b]
     file = settings.config('teacher_metainfo')
     AtomicLocalBackend().put_text(metainfo_text(given.dataset, given.names, given.links, pairs), file)
     mapping = [(given.names.index(name), place) for place, name in enumerate(own.names) if name in given.names]
@@ -381,16 +374,18 @@ def _stage2_config(
     return cfg
 
 
-def _steps(
-    settings: Settings,
-    teacher: Teacher,
-    runs: Sequence[str],
-    base: str,
-    deployed: Dict[str, str],
-    epochs: Dict[str, int],
-    options: Dict[str, Any],
-) -> List[Step]:
-    out, data = settings.out, settings.data
+def _runs(written: Dict[str, Config], compare: bool) -> List[str]:
+    """The trainings: a plain student is one where something is built on it, or compared with it."""
+    runs = [name for name in RUNS if name in written]
+    if 'stage1' in runs and not compare:
+        runs.remove('plain_student')
+    return runs
+
+
+def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], options: Dict[str, Any]) -> List[Step]:
+    out, data, runs = settings.out, settings.data, _runs(written, options['compare'])
+    base = 'stage1' if 'stage1' in runs else 'plain_student'
+    epochs = {name: written[name].train_cfg.max_epochs for name in runs}
     steps: List[Step] = []
     side_by_side = TEACHER in runs and 'plain_student' in runs and _jobs(settings) > 1
     comes_first = [TEACHER] if TEACHER in runs else []
@@ -408,8 +403,8 @@ def _steps(
             Step(name, 'train', arguments, output, needs, settings.run(name), epochs[name], share, settings.gpus)
         )
 
-    for name in (TEACHER, 'plain_student'):
-        if name in runs:
+    for name in runs:
+        if name in (TEACHER, 'plain_student'):
             train(name, [])
     if options['refine']:
         record('record_train', data.folder / 'train.json', data.images)
@@ -424,14 +419,14 @@ def _steps(
     for name in runs:
         tested = out / 'tests' / f'{name}.json'
         checkpoint = settings.run(name) / f'epoch_{epochs[name]}.pth'
-        config = load_config(str(settings.config(deployed[name])))
-        arguments = [str(settings.config(deployed[name])), str(checkpoint), '--out', str(tested)]
+        config = written[DEPLOYED[name]]
+        arguments = [str(settings.config(DEPLOYED[name])), str(checkpoint), '--out', str(tested)]
         arguments += ['--work-dir', str(out / 'tests' / name), '--cfg-options']
         arguments += [f'test_evaluator.{len(config.test_evaluator) - 1}.out_file={out / "tests" / name}_people.json']
         steps.append(Step(f'test_{name}', 'test', arguments, tested, [name]))
     final = runs[-1]
     deploy = out / ('refined_student' if final == 'stage2' else 'student')
-    pack = [str(settings.run(final)), '--config', str(settings.config(deployed[final])), '--out', str(deploy)]
+    pack = [str(settings.run(final)), '--config', str(settings.config(DEPLOYED[final])), '--out', str(deploy)]
     pack += ['--results', str(out / 'tests' / f'{final}.json')]
     steps.append(Step('export', 'pack', pack, deploy / 'README.md', [f'test_{final}']))
     return steps

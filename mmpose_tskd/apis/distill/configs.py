@@ -16,7 +16,6 @@ from ...engine.atomic_backend import AtomicLocalBackend
 from ...errors import UserError
 from ...paths import config_folder, load_config
 from ..budget import scale_epochs
-from ..complexity import plain_student
 from .labels import Data
 
 
@@ -61,6 +60,8 @@ PRESETS = {
         'servers',
     ),
 }
+# the config of the plain model that each training gives
+DEPLOYED = dict(teacher='teacher', plain_student='plain_student', stage1='plain_student', stage2='refined_student')
 HOOKS = ('ReliableRunHook', 'SafeSamplesHook', 'BoxSourceHook')
 DEEPER = {18: 34, 50: 101, 101: 152}  # ResNets whose layers the shallower one has a selection of
 
@@ -343,8 +344,17 @@ def enlarge(model: ConfigDict) -> ConfigDict:
 
 
 def can_start_from(student: dict, teacher: dict) -> bool:
-    """Whether every entry of a student's backbone has one of the same name in the teacher's, at least as large."""
-    own, given = (MODELS.build(plain_student(model)).backbone.state_dict() for model in (student, teacher))
+    """Whether a student can start from a teacher's weights.
+
+    That is, every entry of its backbone has one of the same name in the teacher's, at least as large, and the two see
+    pictures of one shape.
+    """
+    (width, height), (other_width, other_height) = (
+        decoder(model['head'])['input_size'] for model in (student, teacher)
+    )
+    if abs(width * other_height - other_width * height) > 0.01 * width * other_height:
+        return False
+    own, given = (MODELS.build(dict(model['backbone'], init_cfg=None)).state_dict() for model in (student, teacher))
     return all(
         name in given and given[name].ndim == value.ndim and all(a <= b for a, b in zip(value.shape, given[name].shape))
         for name, value in own.items()

@@ -203,7 +203,7 @@ def _joints(category: dict, metainfo: Optional[str], path: Path) -> Tuple[str, O
         return known, None, [f'The joints are those of {known}']
     pairs = mirror_pairs(names)
     AtomicLocalBackend().put_text(metainfo_text(category.get('name', 'own'), names, links, pairs), path)
-    told = ', '.join(f'{names[a]} ↔ {names[b]}' for a, b in pairs if a < b) or 'none'
+    told = ', '.join(f'{names[a]} ↔ {names[b]}' for a, b in pairs) or 'none'
     return (
         'CocoDataset',
         dict(from_file=str(path.absolute())),
@@ -243,7 +243,7 @@ def metainfo_text(
     coco = load_skeleton('CocoDataset')
     parts = {joint['name']: joint['type'] for joint in _coco_info()['keypoint_info'].values()}
     sigmas = dict(zip(coco.names, coco.sigmas))
-    swap = {a: names[b] for a, b in pairs}
+    swap = {a: names[b] for pair in pairs for a, b in (pair, pair[::-1])}
     lines = [
         f'# The joints of {name}, of its labels. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
         'dataset_info = dict(',

@@ -20,11 +20,14 @@ LOSSES = dict(
     bins=('loss_logit',),
     paper=('loss_feat', 'loss_pose', 'loss_structure'),
 )
-# Of the gradient of the labels' loss in the backbone, as training starts
-SHARES = dict(loss_feat=1.0, loss_pose=0.1, loss_structure=0.1, loss_logit=0.1)
+# Of the gradient of the labels' loss in the backbone: those of docs/results/ablation_lspet/analysis/gradients_scheme4.json after an
+# epoch, and DWPose's weight for the bins, whose loss is of the labels' kind
+SHARES = dict(loss_feat=3.7, loss_pose=0.33, loss_structure=0.14, loss_logit=0.1)
 
 
-def stage1_losses(cfg: Config, losses: str, teacher: Teacher, settings: Settings) -> Tuple[Dict[str, dict], List[str]]:
+def stage1_losses(
+    cfg: Config, losses: str, teacher: Teacher, settings: Settings, dry_run: bool = False
+) -> Tuple[Dict[str, dict], List[str]]:
     """The ``distill_losses`` of a stage 1, and notes for the report.
 
     Args:
@@ -32,6 +35,7 @@ def stage1_losses(cfg: Config, losses: str, teacher: Teacher, settings: Settings
         losses: A key of :data:`LOSSES`.
         teacher: The teacher, which has its weights by now.
         settings: Of the distillation.
+        dry_run: Train nothing first.
 
     Raises:
         UserError: The teacher does not offer what is compared.
@@ -53,6 +57,8 @@ def stage1_losses(cfg: Config, losses: str, teacher: Teacher, settings: Settings
     unit = {name: dict(kinds[name], loss_weight=1.0) for name in names}
     path = settings.out / 'data' / 'gradients.json'
     pulls = read_record(path)
+    if pulls is None and dry_run and not teacher.is_given:
+        return unit, [f'{", ".join(names)}: weighed when the teacher is trained; until then 1.0 stands there']
     if pulls is None:
         pulls = measure_gradients(cfg, unit, settings)
         write_record(pulls, path)

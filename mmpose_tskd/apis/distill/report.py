@@ -21,7 +21,7 @@ from ..report import draw_curves
 from . import configs
 from .teacher import measure_record
 
-TITLES = dict(teacher='teacher', plain_student='plain student', stage1='stage 1', stage2='stage 1 + refiner')
+TITLES = dict(teacher='teacher', plain_student='plain student', stage1='stage 1', stage2='with refiner')
 METRICS = dict(
     AP='coco/AP',
     AP50='coco/AP .5',
@@ -110,7 +110,7 @@ def _measure(plan: Any, outcomes: Dict[str, Any]) -> Any:
         metrics = json.loads((tests / f'{name}.json').read_text())
         people[name] = json.loads((tests / f'{name}_people.json').read_text())
         row: Dict[str, Any] = {key: _rounded(key, metrics.get(value)) for key, value in METRICS.items()}
-        model = plan.teacher.model if name == 'teacher' else plan.configs[plan.deployed[name]].model
+        model = plan.teacher.model if name == 'teacher' else plan.configs[configs.DEPLOYED[name]].model
         size = None if model is None else model_complexity(model, configs.decoder(model['head'])['input_size'])
         row.update(params_m=None if size is None else round(size.params_m, 3))
         row.update(gmacs=None if size is None else round(size.gmacs, 3))
@@ -184,7 +184,7 @@ def _compare(plan: Any, names: List[str]) -> None:
     for name in ('plain_student', 'teacher', 'stage1', 'stage2'):
         if name in names and name in plan.epochs and name in ('plain_student', 'teacher', plan.final):
             checkpoint = plan.settings.run(name) / f'epoch_{plan.epochs[name]}.pth'
-            columns[TITLES[name]] = [str(plan.settings.config(plan.deployed[name])), str(checkpoint)]
+            columns[TITLES[name]] = [str(plan.settings.config(configs.DEPLOYED[name])), str(checkpoint)]
     data = plan.settings.data
     compare_models(columns, str(data.folder / 'val.json'), str(data.val_images), str(out / 'comparison'))
 

@@ -142,17 +142,22 @@ def _start(step: Step, out: Path) -> Tuple[Step, subprocess.Popen, float]:
     log.parent.mkdir(parents=True, exist_ok=True)
     step.output.parent.mkdir(parents=True, exist_ok=True)
     threads = max(1, int(step.share * torch.get_num_threads()))
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    return step, launch(step.command(), environment, log), time.monotonic()
+
+
+def launch(command: List[str], environment: Dict[str, str], log: Path) -> subprocess.Popen:
+    """Starts a command, whose output goes to a file."""
     with log.open('a') as file:
-        process = subprocess.Popen(
-            step.command(),
+        return subprocess.Popen(
+            command,
             stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)),
+            env=environment,
             close_fds=False,  # it shares the lock of :func:`alone`
             preexec_fn=_stop_with_parent,
         )
-    return step, process, time.monotonic()
 
 
 def _stop_with_parent() -> None:

@@ -60,6 +60,7 @@ def given_teacher(
             raise UserError(f'--teacher {source}: there is no such file')
         if checkpoint is not None:
             raise UserError(f'--teacher-checkpoint is for MMPose networks: {source} has its weights itself')
+        source = source if source.startswith('hf:') else str(Path(source).absolute())
     else:
         if Path(source).is_dir():
             checkpoint, source = checkpoint or source, _config_in(Path(source))

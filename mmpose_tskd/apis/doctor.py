@@ -178,7 +178,7 @@ def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
 
 
 def mirror_pairs(names: Sequence[str]) -> List[Tuple[int, int]]:
-    """The joints, left and right, whose names differ in that alone, by their places: left_eye and right_eye, l_eye..."""
+    """The joints, left and right, whose names differ in that alone, by their places: left_eye and right_eye."""
     places = {name.lower(): place for place, name in enumerate(names)}
     pairs = []
     for name, place in places.items():

@@ -20,8 +20,8 @@ LOSSES = dict(
     bins=('loss_logit',),
     paper=('loss_feat', 'loss_pose', 'loss_structure'),
 )
-# Of the gradient of the labels' loss in the backbone: those of docs/results/ablation_lspet/analysis/gradients_scheme4.json after an
-# epoch, and DWPose's weight for the bins, whose loss is of the labels' kind
+# Of the gradient of the labels' loss in the backbone: those of stage 1 on LSPET after an epoch
+# (docs/results/ablation_lspet/analysis/gradients_scheme4.json); for bins, whose loss is of the labels' kind, DWPose's weight
 SHARES = dict(loss_feat=3.7, loss_pose=0.33, loss_structure=0.14, loss_logit=0.1)
 
 

@@ -4,6 +4,7 @@ import os
 import runpy
 import shutil
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,13 +13,18 @@ import torch
 from conftest import REPO
 from mmengine.config import Config
 from mmpose.apis import init_model
+from mmpose.registry import DATASETS, MODELS
 from processes import start
 
-from mmpose_tskd.apis.distill import PRESETS, configs, distill, steps
+from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps
 from mmpose_tskd.apis.distill.labels import prepare_data
+from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
+from mmpose_tskd.apis.distill.teacher import Teacher
+from mmpose_tskd.apis.pack import _plain_config
 from mmpose_tskd.apis.report import read_scalars
 from mmpose_tskd.checkpoints import load_weights, weights_digest
 from mmpose_tskd.datasets import generate_synthetic_crowd
+from mmpose_tskd.datasets.label_checks import check_labels
 from mmpose_tskd.deploy.onnx_file import OnnxSession
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.poses import load_skeleton
@@ -187,7 +193,7 @@ def test_joints_limbs_pairs_and_shape_come_from_the_labels(own, tmp_path, capsys
     skeleton = load_skeleton(cfg.train_dataloader.dataset.metainfo)
     assert skeleton.names == tuple(OWN) and skeleton.flip_indices == (0, 2, 1, 3, 5, 4)
     assert skeleton.links == ((0, 1), (0, 2), (0, 3), (3, 4), (3, 5))
-    assert skeleton.sigmas == (0.026, 0.025, 0.025, 0.05, 0.05, 0.05)
+    assert skeleton.sigmas == pytest.approx((0.026, 0.025, 0.025, 0.05, 0.05, 0.05))
     assert cfg.model.head.base_head.out_channels == 6 and cfg.model.head.metainfo == cfg.val_dataloader.dataset.metainfo
     assert cfg.codec.input_size == (96, 64) and cfg.model.head.base_head.in_featuremap_size == (24, 16)
     assert cfg.train_pipeline[4].input_size == (96, 64)
@@ -335,3 +341,87 @@ def test_a_full_disk_is_noticed_before_it_is_full(options, monkeypatch):
 def test_what_is_trained_on_is_not_tested_on(options, crowd):
     with pytest.raises(UserError, match='24 pictures, such as train_000001.jpg, are in both'):
         distill(**dict(options, labels=[options['labels'][0]] * 2))
+
+
+@pytest.fixture
+def coco_teacher(tmp_path):
+    """A teacher of COCO's joints with random weights, as a config and a checkpoint."""
+    file = REPO / PRESETS['tiny'].teacher.replace('simcc/', 'configs/simcc/', 1)
+    torch.save(dict(state_dict=MODELS.build(Config.fromfile(file).model).state_dict()), tmp_path / 'teacher.pth')
+    return dict(teacher=str(file), teacher_checkpoint=str(tmp_path / 'teacher.pth'))
+
+
+def test_a_teacher_with_other_joints_teaches_those_of_the_same_name(own, coco_teacher, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('mmpose_tskd.apis.distill.command._show', lambda plan: None)
+    images = [dict(id=7, file_name='video0/7.png', width=100, height=40)]
+    people = [dict(id=k, image_id=7, category_id=1, bbox=[5, 2, 90, 36], area=1, iscrowd=0) for k in range(1, 71)]
+    boxes = tmp_path / 'boxes.json'
+    boxes.write_text(json.dumps(dict(images=images, annotations=people, categories=[dict(id=1, name='person')])))
+    out, pictures = tmp_path / 'out', str(tmp_path / 'images')
+    options = dict(coco_teacher, unlabelled=pictures, boxes=str(boxes), epochs=(1, 8, 2), dry_run=True)
+    distill(str(own), pictures, str(out), **options)
+    assert (
+        'The teacher does not know tail, left_paw, right_paw, which the labels alone teach' in capsys.readouterr().out
+    )
+    stage1 = Config.fromfile(out / 'configs' / 'stage1.py')
+    assert stage1.train_cfg.max_epochs == 4  # as many steps as 8 epochs of half as many people
+    assert stage1.model.type == 'TopdownPoseEstimator'  # its pictures stand, the student's lie
+    assert Config.fromfile(out / 'configs' / 'stage2.py').model.task_loss
+
+    # what the teacher will have said
+    pose = np.column_stack([np.arange(17) + 20, np.arange(17) + 10, np.full(17, 0.7)]).ravel().tolist()
+    record = [dict(person, num_keypoints=17, keypoints=pose) for person in people]
+    names = list(load_skeleton('CocoDataset').names)
+    content = dict(images=images, annotations=record, categories=[dict(id=1, name='person', keypoints=names)])
+    (out / 'data' / 'record_unlabelled.json').write_text(json.dumps(content))
+    check_labels(stage1.train_dataloader.dataset)
+    dataset = DATASETS.build(stage1.train_dataloader.dataset)
+    labelled, said = dataset.get_data_info(0), dataset.get_data_info(len(dataset) - 1)
+    assert labelled['keypoints'].shape == said['keypoints'].shape == (1, 6, 2)
+    assert said['keypoints'][0, :3].tolist() == [[20, 10], [21, 11], [22, 12]]
+    assert said['keypoints_visible'][0].round(2).tolist() == [0.7, 0.7, 0.7, 0, 0, 0]
+    assert said['flip_indices'] == labelled['flip_indices'] == [0, 2, 1, 3, 5, 4]
+
+
+def test_losses_are_weighed_by_their_gradients(options, coco_teacher, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('mmpose_tskd.apis.distill.command._show', lambda plan: None)
+    distill(**options, **coco_teacher, losses='paper', dry_run=True)
+    told = capsys.readouterr().out
+    pulls = json.loads((tmp_path / 'out' / 'data' / 'gradients.json').read_text())
+    losses = Config.fromfile(tmp_path / 'out' / 'configs' / 'stage1.py').model.distill_losses
+    assert set(losses) == {'loss_feat', 'loss_pose', 'loss_structure'}
+    assert (losses.loss_feat.student_channels, losses.loss_feat.teacher_channels) == (16, 32)
+    for name, loss in losses.items():
+        assert loss.loss_weight * pulls[name] == pytest.approx(SHARES[name] * pulls['task'], rel=0.06)
+        assert f'{name}: weight {loss.loss_weight:g}, with which its gradient' in told
+
+
+def test_what_a_foreign_teacher_does_not_offer_is_refused():
+    teacher = Teacher('pose.onnx', None, None, None, load_skeleton('CocoDataset'), True, [])
+    with pytest.raises(UserError, match='--losses bins compares feature maps or bins, and of pose.onnx only poses'):
+        stage1_losses(None, 'bins', teacher, None)
+
+
+def test_a_shipped_config_holds_its_joints(own, tmp_path):
+    distill_dry = dict(labels=str(own), images=str(tmp_path / 'images'), out=str(tmp_path / 'out'), dry_run=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmpose_tskd.apis.distill.command._show', lambda plan: None)
+        distill(**distill_dry)
+    plain = _plain_config(Config.fromfile(tmp_path / 'out' / 'configs' / 'refined_student.py'))
+    assert load_skeleton(plain.model.head.metainfo).names == tuple(OWN) and 'from_file' not in plain.pretty_text
+
+
+@pytest.mark.parametrize(
+    'gain, teacher, expected',
+    [
+        ((2.0, 0.5, 3.5), 60.0, 'The distilled student is ahead of the plain one: AP 52.0, plain 50.0'),
+        ((2.0, -0.5, 3.5), 60.0, 'is not clearly ahead of the plain one: the interval reaches to 0'),
+        ((-1.0, -2.0, -0.1), 60.0, 'The distilled student is NOT ahead of the plain one'),
+        ((2.0, 0.5, 3.5), 45.0, 'The teacher is NOT ahead of the plain student (AP 45.0, 50.0)'),
+    ],
+)
+def test_the_first_line_is_honest(gain, teacher, expected):
+    rows = dict(teacher=dict(AP=teacher), plain_student=dict(AP=50.0), stage2=dict(AP=52.0))
+    gains = [dict(of='stage2', over='plain_student', **dict(zip(('delta', 'ci_low', 'ci_high'), gain)))]
+    plan = SimpleNamespace(final='stage2', teacher=SimpleNamespace(unknown=[]))
+    assert expected in report._verdict(plan, rows, gains)

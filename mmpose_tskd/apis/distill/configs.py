@@ -99,9 +99,15 @@ def config_source(name: str) -> str:
     return str(ours if ours.is_file() and not Path(name).is_file() else Path(name).absolute())
 
 
+def load_base(source: str) -> Config:
+    """A config as one that inherits it has it: of another package, MMEngine notes the scope of each part."""
+    cfg = load_config(source)
+    return Config.fromstring(f'_base_ = [{source!r}]', '.py') if '::' in source else cfg
+
+
 def write_config(path: Path, base: str, cfg: Config, comment: str) -> Config:
     """Writes what ``cfg`` changes in the config ``base`` as a config file that inherits it, and reads it back."""
-    inherited = load_config(base)._cfg_dict
+    inherited = load_base(base)._cfg_dict
     changes = _difference(inherited, cfg._cfg_dict)
     names: List[Tuple[str, Any]] = []
     text = f'# {comment}\n_base_ = [{base!r}]\n'
@@ -178,7 +184,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
     Raises:
         UserError: It is none of a top-down estimator.
     """
-    cfg = load_config(source)
+    cfg = load_base(source)
     if 'model' not in cfg or 'head' not in cfg.model or 'train_dataloader' not in cfg:
         raise UserError(f'--student {source} is no config of a top-down estimator with a head and a train_dataloader')
     data = settings.data

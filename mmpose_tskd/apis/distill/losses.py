@@ -21,7 +21,7 @@ LOSSES = dict(
     paper=('loss_feat', 'loss_pose', 'loss_structure'),
 )
 # Of the gradient of the labels' loss in the backbone: those of stage 1 on LSPET after an epoch
-# (docs/results/ablation_lspet/analysis/gradients_scheme4.json); for bins, whose loss is of the labels' kind, DWPose's weight
+# (docs/results/ablation_lspet/analysis/gradients_scheme4.json); for bins, with a loss of the labels kind, as DWPose
 SHARES = dict(loss_feat=3.7, loss_pose=0.33, loss_structure=0.14, loss_logit=0.1)
 
 

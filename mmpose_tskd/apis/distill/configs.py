@@ -53,7 +53,7 @@ PRESETS = {
     'rtmpose-s': Preset(
         f'{RTMPOSE}rtmpose-s_8xb256-420e_coco-256x192.py', f'{RTMPOSE}rtmpose-l_8xb256-420e_coco-256x192.py', 'laptops'
     ),
-    'resnet-18': Preset('simcc/coco/simcc_res18_8xb64-210e_coco-256x192.py', None, 'laptops'),
+    'resnet-18': Preset('ikd/coco/td-hm_res18-small_8xb64-210e_coco-256x192.py', None, 'laptops'),
     'hrnet-w32': Preset(
         'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py',
         'simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py',
@@ -196,7 +196,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
     if settings.bfloat16:
         cfg.optim_wrapper.type = 'BF16OptimWrapper'
     cfg.train_dataloader.batch_size = batch = _batch_size(cfg.train_dataloader.batch_size, data.people['train'])
-    if batch < cfg.get('auto_scale_lr', {}).get('base_batch_size', batch):
+    if batch * settings.gpus != cfg.get('auto_scale_lr', {}).get('base_batch_size', batch * settings.gpus):
         cfg.auto_scale_lr.enable = True
     cfg.train_dataloader.drop_last = True  # batch norm over the few people that may be left over does harm
     set_epochs(cfg, max(1, round((epochs or cfg.train_cfg.max_epochs) * budget)), data.people['train'] // batch)

@@ -321,7 +321,7 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
                 'error', f'{labels.images}/', f'missing; from {labels.downloads}' if labels.downloads else 'missing'
             )
         ]
-    missing = sorted(image['file_name'] for image in images.values() if not (pictures / image['file_name']).is_file())
+    missing = sorted(image['file_name'] for image in images.values() if not (pictures / image['file_name']).exists())
     if missing:
         message = f'{len(missing):,} pictures of {labels.ann_file} are missing, such as {missing[0]}'
         return [Finding('error', f'{labels.images}/', message)]

@@ -379,7 +379,7 @@ def test_a_teacher_with_other_joints_teaches_those_of_the_same_name(own, coco_te
     labelled, said = dataset.get_data_info(0), dataset.get_data_info(len(dataset) - 1)
     assert labelled['keypoints'].shape == said['keypoints'].shape == (1, 6, 2)
     assert said['keypoints'][0, :3].tolist() == [[20, 10], [21, 11], [22, 12]]
-    assert said['keypoints_visible'][0].round(2).tolist() == [0.7, 0.7, 0.7, 0, 0, 0]
+    assert said['keypoints_visible'][0, :, 0].round(2).tolist() == [0.7, 0.7, 0.7, 0, 0, 0]
     assert said['flip_indices'] == labelled['flip_indices'] == [0, 2, 1, 3, 5, 4]
 
 

@@ -131,7 +131,7 @@ def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):
         ('stage2', 'plain_student'),
         ('teacher', 'plain_student'),
     ]
-    assert [entry['name'] for entry in results['commands']][:2] == ['teacher', 'plain_student']
+    assert [entry['name'] for entry in results['commands']][:3] == ['teacher', 'stage1', 'plain_student']
     assert 'loss_teacher' in read_scalars(out / 'runs' / 'stage2')[0]
 
     page = (out / 'report.html').read_text()

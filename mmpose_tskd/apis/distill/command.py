@@ -387,7 +387,7 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     base = 'stage1' if 'stage1' in runs else 'plain_student'
     epochs = {name: written[name].train_cfg.max_epochs for name in runs}
     steps: List[Step] = []
-    side_by_side = TEACHER in runs and 'plain_student' in runs and _jobs(settings) > 1
+    pair = {'plain_student', 'stage1'} if {'plain_student', 'stage1'} <= set(runs) else set()
     comes_first = [TEACHER] if TEACHER in runs else []
 
     def record(name: str, labels: Path, images: Path, *more: str) -> None:
@@ -398,20 +398,21 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     def train(name: str, needs: Sequence[str]) -> None:
         arguments = [str(settings.config(name)), '--work-dir', str(settings.run(name)), '--resume']
         output = settings.run(name) / f'epoch_{epochs[name]}.pth'
-        share = 0.5 if side_by_side and name in (TEACHER, 'plain_student') else 1.0
+        share = 1 / _jobs(settings) if name in pair else 1.0  # two runs of one length share the cores
         steps.append(
             Step(name, 'train', arguments, output, needs, settings.run(name), epochs[name], share, settings.gpus)
         )
 
-    for name in runs:
-        if name in (TEACHER, 'plain_student'):
-            train(name, [])
-    if options['refine']:
-        record('record_train', data.folder / 'train.json', data.images)
+    if TEACHER in runs:
+        train(TEACHER, [])
     if options['unlabelled'] is not None:
         record('record_unlabelled', Path(options['boxes']).absolute(), Path(options['unlabelled']).absolute())
     if 'stage1' in runs:
         train('stage1', [*comes_first, *(['record_unlabelled'] if options['unlabelled'] is not None else [])])
+    if 'plain_student' in runs:
+        train('plain_student', comes_first if pair else [])
+    if options['refine']:
+        record('record_train', data.folder / 'train.json', data.images)
     if 'stage2' in runs:
         train('stage2', [base, 'record_train'])
     if teacher.is_given:

@@ -311,7 +311,7 @@ def set_epochs(cfg: Config, epochs: int, steps: int) -> None:
         raise UserError(f'there are fewer people to train on than a batch has ({cfg.train_dataloader.batch_size})')
     before = cfg.train_cfg.max_epochs
     scale_epochs(cfg, epochs / before)
-    cfg.train_cfg.val_interval = max(1, -(-epochs // 3))
+    cfg.train_cfg.val_interval = max(1, -(-epochs // (2 if epochs < 20 else 10)))
     for key, value in (('max_epochs', epochs), ('stage2_num_epochs', None)):
         if value is not None and key in cfg:
             cfg[key] = value

@@ -27,4 +27,13 @@ from . import engine, evaluation, models  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .poses import PoseOutputs  # noqa: E402
 
-__all__ = ['PoseOutputs', 'UserError', 'engine', 'evaluation', 'models']
+__all__ = ['PoseOutputs', 'UserError', 'distill', 'engine', 'evaluation', 'models']
+
+
+def __getattr__(name: str) -> object:
+    """:func:`distill`, which imports more than configs need."""
+    if name == 'distill':
+        from .apis.distill import distill
+
+        return distill
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,6 +1,6 @@
-"""Trains and compares teacher, plain student, stage 1 and stage 2 in minutes, on data that the package draws itself.
+"""Draws data and distills on them, in minutes: teacher, plain student, stage 1, refiner, tests, report, ONNX files.
 
-Run it again after it was stopped, and it goes on.
+It is tools/distill.py on the synthetic crowd. Run it again after it was stopped, and it goes on.
 """
 
 import argparse
@@ -11,8 +11,7 @@ import warnings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', default='synthetic', choices=['synthetic', 'lspet'], help='default: %(default)s')
-    parser.add_argument('--data-root', help="the data set's folder (lspet), or where the synthetic crowd is drawn")
+    parser.add_argument('--data-root', help='where the synthetic crowd is drawn; in --work-dir without it')
     parser.add_argument('--work-dir', default='work_dirs/quickstart', help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of the training runs; the data are the same for each')
     parser.add_argument('--budget', type=float, default=1.0, help='factor on the epochs of every run')
@@ -34,7 +33,7 @@ def main() -> None:
         with reporting_mistakes():
             if args.device == 'cuda' and not torch.cuda.is_available():
                 raise UserError('--device cuda: torch finds no GPU here')
-            run_quickstart(args.data, args.data_root, args.work_dir, args.seed, args.budget)
+            run_quickstart(args.data_root, args.work_dir, args.seed, args.budget)
     except KeyboardInterrupt:
         sys.exit('stopped; the same command goes on from the last epoch that was finished')
 

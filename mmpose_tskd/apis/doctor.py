@@ -1,7 +1,9 @@
 """Checks a data set's files before a long run finds out."""
 
+import re
+from collections import defaultdict
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -72,6 +74,8 @@ LAYOUTS: Dict[str, List[ExpectedLabels]] = {
         ),
     ],
 }
+SIDES = (('left', 'right'), (r'(?<![a-z])l(?![a-z])', 'r'), ('^l(?=[a-z])', 'r'))  # in names, as patterns
+TWINS = 0.95  # IoU of boxes that are one person's, labelled twice
 ORIENTATION = 0x112  # of EXIF
 MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
 
@@ -103,6 +107,87 @@ def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Findi
     if data == 'crowdpose' and coco_root is not None:
         findings += _find_coco_val_pictures(folder, Path(coco_root))
     return findings
+
+
+def examine_labels(file: str, images: str) -> List[Finding]:
+    """Checks labels in COCO format, of any joints, and their pictures.
+
+    Args:
+        file: The labels.
+        images: The folder of the pictures.
+
+    Returns:
+        What was found, good and bad. What is unlikely (joints that may be swapped, people who are labelled twice) is a
+        warning.
+    """
+    name = Path(file).name
+    try:
+        content = read_json(file)
+        category = keypoint_category(content, file)
+        joints = category['keypoints']
+        people = [one for one in content['annotations'] if one.get('category_id') == category['id']]
+        boxless = [one['id'] for one in people if one.get('keypoints') and 'bbox' not in one]
+        if boxless:
+            message = f'{len(boxless):,} annotations have joints and no bbox (id {boxless[0]}): boxes are needed'
+            return [Finding('error', name, message)]
+        report = read_labels(file, len(joints))[1]
+    except UserError as error:
+        return [Finding('error', name, str(error))]
+    pictures = {image['id']: image for image in content['images']}
+    if not report.used:
+        return [Finding('error', name, f'nobody has a labelled joint in a picture: {report.counts()}')]
+    folder = Path(images)
+    expected = ExpectedLabels(name, folder.name, len(pictures), len(report.used), len(joints))
+    findings = [
+        Finding('ok', name, f'{len(pictures):,} pictures, {report.counts()}, {len(joints)} joints'),
+        _check_sizes(expected, report.used, pictures),
+        *_check_sides(name, joints, report.used),
+        _check_twins(name, report.used, pictures),
+        *_check_pictures(folder.parent, expected, pictures),
+    ]
+    return [finding for finding in findings if finding is not None]
+
+
+def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
+    """The category of a COCO file whose instances have joints.
+
+    Raises:
+        UserError: There is none, or more than one, or its joints have no names.
+    """
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
+    ):
+        raise UserError(f'{file} is not in COCO format, which has lists of images, annotations and categories')
+    labelled = {one.get('category_id') for one in content['annotations'] if any(one.get('keypoints') or ())}
+    if not labelled:
+        raise UserError(f'{file} has no joints: none of its {len(content["annotations"]):,} annotations has keypoints')
+    found = [category for category in content['categories'] if category.get('id') in labelled]
+    if len(found) != 1:
+        told = ', '.join(str(category.get('name', category.get('id'))) for category in found) or 'none that is listed'
+        raise UserError(
+            f'{file} has joints of {len(found)} categories ({told}), and a student learns those of one: take the '
+            'others out'
+        )
+    names = found[0].get('keypoints') or []
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise UserError(
+            f'{file}: the category {found[0].get("name", found[0]["id"])} has to list the names of its joints, each '
+            'once, under "keypoints"'
+        )
+    return found[0]
+
+
+def mirror_pairs(names: Sequence[str]) -> List[Tuple[int, int]]:
+    """The joints, left and right, whose names differ in that alone, by their places: left_eye and right_eye."""
+    places = {name.lower(): place for place, name in enumerate(names)}
+    pairs = []
+    for name, place in places.items():
+        for left, right in SIDES:
+            other = re.sub(left, right, name, count=1)
+            if other != name and other in places:
+                pairs.append((place, places[other]))
+                break
+    return pairs
 
 
 def print_findings(findings: Sequence[Finding]) -> bool:
@@ -180,12 +265,63 @@ def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, d
     return None
 
 
+def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[Finding]:
+    """Pairs that lie the other way round than most others of the same person, as where left and right are exchanged."""
+    pairs = mirror_pairs(joints)
+    paired = {joint for pair in pairs for joint in pair}
+    alone = [one for k, one in enumerate(joints) if k not in paired and re.search('left|right', one.lower())]
+    findings = []
+    if alone:
+        message = f'{", ".join(alone)} has no joint of the other side: it will be mirrored to itself'
+        findings.append(Finding('warning', name, message))
+    if len(pairs) < 3 or not people:
+        return findings
+    poses = np.array([person['keypoints'] for person in people], float).reshape(len(people), -1, 3)
+    left, right = poses[:, [pair[0] for pair in pairs]], poses[:, [pair[1] for pair in pairs]]
+    side = np.sign(left[..., 0] - right[..., 0]) * ((left[..., 2] > 0) & (right[..., 2] > 0))
+    others = np.sign(side.sum(1, keepdims=True) - side)
+    compared = np.maximum((side * others != 0).sum(0), 1)
+    agrees = (side * others > 0).sum(0) / compared
+    for place, (k, other) in enumerate(pairs):
+        if agrees[place] < 0.4 and compared[place] >= 10:
+            findings.append(
+                Finding(
+                    'warning',
+                    name,
+                    f'{joints[k]} and {joints[other]} lie the other way round than the other pairs of a person in '
+                    f'{1 - agrees[place]:.0%} of {compared[place]:,} people: are the two exchanged?',
+                )
+            )
+    return findings
+
+
+def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+    """People who are labelled twice, and pictures that are listed twice."""
+    by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
+    for person in people:
+        by_image[person['image_id']].append(np.array(person['bbox'], float))
+    twins = 0
+    for boxes in by_image.values():
+        start = np.array(boxes)[:, :2]
+        end = start + np.array(boxes)[:, 2:]
+        shared = (np.minimum(end[:, None], end) - np.maximum(start[:, None], start)).clip(0).prod(-1)
+        area = (end - start).prod(-1)
+        twins += int((np.triu(shared / (area[:, None] + area - shared), 1) > TWINS).sum())
+    files = len(images) - len({image['file_name'] for image in images.values()})
+    told = [f'{twins:,} people labelled twice (the same box)'] * bool(twins)
+    told += [f'{files:,} pictures listed twice'] * bool(files)
+    return Finding('warning', name, '; '.join(told)) if told else None
+
+
 def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> List[Finding]:
     pictures = folder / labels.images
     if not pictures.is_dir():
-        return [Finding('error', f'{labels.images}/', f'missing; from {labels.downloads}')]
-    there = {path.name for path in pictures.iterdir()}
-    missing = sorted(image['file_name'] for image in images.values() if image['file_name'] not in there)
+        return [
+            Finding(
+                'error', f'{labels.images}/', f'missing; from {labels.downloads}' if labels.downloads else 'missing'
+            )
+        ]
+    missing = sorted(image['file_name'] for image in images.values() if not (pictures / image['file_name']).exists())
     if missing:
         message = f'{len(missing):,} pictures of {labels.ann_file} are missing, such as {missing[0]}'
         return [Finding('error', f'{labels.images}/', message)]
@@ -243,7 +379,7 @@ def _examine_mpii(folder: Path) -> List[Finding]:
     return findings
 
 
-def _fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
+def fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
     """64 bits a picture: whether each of 8×8 cells is brighter than its right neighbour."""
     bits = {}
     for name in names:
@@ -264,8 +400,8 @@ def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
     for content in (trainval, val):
         if isinstance(content, Finding):
             return [content]
-    ours = _fingerprints(folder / 'images', [image['file_name'] for image in trainval['images']])
-    theirs = _fingerprints(coco_root / 'val2017', [image['file_name'] for image in val['images']])
+    ours = fingerprints(folder / 'images', [image['file_name'] for image in trainval['images']])
+    theirs = fingerprints(coco_root / 'val2017', [image['file_name'] for image in val['images']])
     for pictures, found in ((folder / 'images', ours), (coco_root / 'val2017', theirs)):
         if not found:
             return [

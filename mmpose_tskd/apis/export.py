@@ -305,6 +305,13 @@ def _latency(session: OnnxSession, crops: Tensor, repeats: int = 20) -> float:
     return 1e3 * min(times)
 
 
+def latency_ms(file: str) -> float:
+    """Milliseconds of one picture in ONNX Runtime with one thread, of a file that :func:`export_onnx` wrote."""
+    session = OnnxSession(file, threads=1)
+    width, height = session.metadata['input_size']
+    return _latency(session, torch.zeros(1, 3, height, width, dtype=torch.uint8))
+
+
 def print_exported(exported: Exported, metric: str = 'coco/AP') -> None:
     """Prints what was written and how it was checked."""
     print(f'{exported.file}: {exported.size_mb:.1f} MB, {exported.latency_ms:.1f} ms for one picture on one thread')

@@ -123,7 +123,18 @@ def _plain_config(cfg: Config) -> Config:
     plain.train_dataloader = dict(
         dataset={k: cfg.test_dataloader.dataset[k] for k in ('type', 'metainfo') if k in cfg.test_dataloader.dataset}
     )
+    _write_out_joints(plain._cfg_dict)
     return plain
+
+
+def _write_out_joints(cfg: Any) -> None:
+    """Puts what a metainfo file says in its place, which is a path on this machine, in place."""
+    for value in cfg.values() if isinstance(cfg, dict) else cfg if isinstance(cfg, (list, tuple)) else ():
+        _write_out_joints(value)
+    if isinstance(cfg, dict):
+        file = (cfg['metainfo'] if isinstance(cfg.get('metainfo'), dict) else {}).get('from_file', '')
+        if Path(file).is_file():
+            cfg['metainfo'] = Config.fromfile(file).dataset_info
 
 
 def _sha256(path: Path) -> str:

@@ -234,3 +234,65 @@ def test_a_wrong_folder_or_set_is_named(tmp_path):
         examine('coco', str(tmp_path / 'nowhere'))
     with pytest.raises(UserError, match="not 'halpe'"):
         examine('halpe', str(tmp_path))
+
+
+def own_labels(folder, people=12):
+    """People of three pairs of joints, the left ones on the left of the picture, with a picture each."""
+    names = ['left_eye', 'right_eye', 'left_hip', 'right_hip', 'left_foot', 'right_foot', 'tail']
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in range(1, people + 1):
+        joints = [[10 + 30 * (k % 2), 5 + 10 * (k // 2), 2] for k in range(6)] + [[25, 20, 2]]
+        images.append(dict(id=i, file_name=f'a/{i}.png', width=60, height=40))
+        annotations.append(dict(id=i, image_id=i, category_id=1, bbox=[5, 2, 50, 36], keypoints=sum(joints, [])))
+        (folder / 'pictures' / 'a').mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / 'pictures' / 'a' / f'{i}.png'), rng.integers(0, 255, (40, 60, 3), np.uint8))
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name='dog', keypoints=names)])
+
+
+def exchange_feet(content):
+    for person in content['annotations']:
+        joints = np.reshape(person['keypoints'], (-1, 3))
+        person['keypoints'] = joints[[0, 1, 2, 3, 5, 4, 6]].ravel().tolist()
+
+
+def label_twice(content):
+    content['annotations'].append(dict(content['annotations'][3], id=99))
+
+
+def unlabel(content):
+    content['annotations'][0].update(keypoints=[0] * 21)
+
+
+def lose_an_eye(content):
+    content['categories'][0]['keypoints'][1] = 'brow'
+
+
+@pytest.mark.parametrize(
+    'change, level, message',
+    [
+        (lambda content: None, 'ok', '12 pictures, 12 people with key points, 7 joints'),
+        (exchange_feet, 'warning', 'left_foot and right_foot lie the other way round .* in 100% of 12 people'),
+        (label_twice, 'warning', r'1 people labelled twice \(the same box\)'),
+        (unlabel, 'ok', '11 people with key points; left out: 1 with no labelled joint'),
+        (lose_an_eye, 'warning', 'left_eye has no joint of the other side'),
+        (
+            lambda content: content['images'].append(dict(content['images'][0], id=98)),
+            'warning',
+            '1 pictures listed twice',
+        ),
+    ],
+)
+def test_any_coco_labels_are_examined_and_doubts_are_no_errors(tmp_path, change, level, message):
+    content = own_labels(tmp_path)
+    change(content)
+    write(tmp_path / 'own.json', content)
+    findings = doctor.examine_labels(str(tmp_path / 'own.json'), str(tmp_path / 'pictures'))
+    assert any(one.level == level and re.search(message, one.message) for one in findings), findings
+    assert [one for one in findings if one.level == 'warning' and one.message and level == 'ok'] == []
+    assert print_findings(findings)  # exit status 0
+
+
+def test_pairs_are_known_by_their_names():
+    names = ['right_eye', 'left_eye', 'l_paw', 'r_paw', 'Lear', 'Rear', 'tail']
+    assert doctor.mirror_pairs(names) == [(1, 0), (2, 3), (4, 5)]

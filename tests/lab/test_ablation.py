@@ -17,8 +17,8 @@ from mmengine.config import Config
 from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.apis.records import read_record, write_record
 from mmpose_tskd.errors import UserError
+from mmpose_tskd.evaluation.comparison import Comparison, _seed_shares
 from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, write_configs, write_report
-from mmpose_tskd.lab.ablation.statistics import Comparison, _seed_shares
 from mmpose_tskd.lab.ablation.worker import is_trained, read_run
 from mmpose_tskd.lab.labels import Labels
 

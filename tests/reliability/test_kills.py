@@ -76,7 +76,7 @@ def train_stage(config):
 
 def train_quickstart(crowd, work_dir):
     quickstart.generate_synthetic_crowd = functools.partial(
-        generate_synthetic_crowd, num_train=18, num_val=4, workers=1
+        generate_synthetic_crowd, num_train=24, num_val=4, workers=1
     )
     quickstart.run_quickstart(data_root=str(crowd), work_dir=work_dir, budget=0.2)
 
@@ -186,7 +186,7 @@ def test_a_killed_stage_ends_as_one_that_was_not(stage, tmp_path, teacher_checkp
 
 @pytest.mark.slow
 def test_a_killed_quickstart_ends_as_one_that_was_not(tmp_path, survived, number=20):
-    crowd = generate_synthetic_crowd(tmp_path / 'crowd', num_train=18, num_val=4, workers=1)
+    crowd = generate_synthetic_crowd(tmp_path / 'crowd', num_train=24, num_val=4, workers=1)
     log, begin = tmp_path / 'log.txt', time.monotonic()
     assert run(log, train_quickstart, crowd, tmp_path / 'whole')
     duration = time.monotonic() - begin

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ...apis.environment import versions, write_json
+from ...evaluation.comparison import Comparison, Records
 from .plan import RECORD, TEACHER, Plan, starts_from_others
-from .statistics import Comparison, Records
 from .worker import missing_sets, read_run
 
 matplotlib.use('Agg')

@@ -25,7 +25,7 @@ from ...apis.train_time import TrainTimeHook
 from ...checkpoints import load_weights, weights_digest
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
-from ..person_record_metric import PersonRecordMetric
+from ...evaluation import PersonRecordMetric
 from .plan import RECORD, Run, set_checkpoint
 
 

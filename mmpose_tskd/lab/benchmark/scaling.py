@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 
 from ...apis.complexity import errors_only
+from ...apis.distill.configs import set_joints
 from ...apis.environment import write_json
-from ...apis.quickstart import set_joints
 from ...poses import load_skeleton
 from .measuring import Setting, Times, circumstances, print_rows, quartiles, ratio, take_turns
 from .networks import STAGE1, STAGE2, build_subjects, load_stage

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from ..resampled import Matches, average_precision
+from .resampled import Matches, average_precision
 
 Records = Dict[int, dict]  # what PersonRecordMetric wrote for one set, by seed
 JOINTS = {'': [0, 1, 2, 3], '_seen': [0, 1], '_hidden': [2, 3]}  # columns of "correct"

@@ -8,9 +8,8 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS
 
 from mmpose_tskd.errors import UserError
-from mmpose_tskd.evaluation import HiddenJointCocoMetric
-from mmpose_tskd.lab.person_record_metric import PersonRecordMetric
-from mmpose_tskd.lab.resampled import Matches, average_precision
+from mmpose_tskd.evaluation import HiddenJointCocoMetric, PersonRecordMetric
+from mmpose_tskd.evaluation.resampled import Matches, average_precision
 
 OPTIONS = dict(use_area=False, keypoint_score_thr=0.01)
 

@@ -10,7 +10,7 @@ from xtcocotools.cocoeval import COCOeval
 
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
-from ..evaluation.hidden_joint_metric import HIDDEN, SEEN, keep_joints
+from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labelled joints that are hidden: the limits of the groups
@@ -34,7 +34,7 @@ class PersonRecordMetric(CocoMetric):
 
     Args:
         ann_file: The labels.
-        out_file: The JSON to write.
+        out_file: The JSON to write; None writes none.
         pck_thr: The radius.
         kwargs: Of MMPose's ``CocoMetric``.
 
@@ -44,9 +44,9 @@ class PersonRecordMetric(CocoMetric):
 
     coco: COCO
 
-    def __init__(self, ann_file: str, out_file: Union[str, Path], pck_thr: float = 0.1, **kwargs) -> None:
+    def __init__(self, ann_file: str, out_file: Union[str, Path, None] = None, pck_thr: float = 0.1, **kwargs) -> None:
         super().__init__(ann_file, **kwargs)
-        self.out_file = Path(out_file)
+        self.out_file = out_file
         self.pck_thr = pck_thr
         self.record: Dict[str, Any] = {}
 
@@ -54,7 +54,8 @@ class PersonRecordMetric(CocoMetric):
         self.record = dict(pictures=len(self.coco.imgs), metrics={}, matches={})
         self._measure_joints([prediction for prediction, _ in results])
         super().compute_metrics(results)
-        AtomicLocalBackend().put_text(json.dumps(self.record, separators=(',', ':')) + '\n', self.out_file)
+        if self.out_file is not None:
+            AtomicLocalBackend().put_text(json.dumps(self.record, separators=(',', ':')) + '\n', self.out_file)
         return {name: value for name, value in self.record['metrics'].items() if value is not None}
 
     def _measure_joints(self, predictions: Sequence[dict]) -> None:

@@ -1,0 +1,129 @@
+"""Commands that depend on one another, with tiny tools in place of the real ones."""
+
+import os
+import random
+import time
+
+import pytest
+from processes import finish, start
+
+from mmpose_tskd.apis.distill import steps
+from mmpose_tskd.apis.distill.steps import Step, run_steps
+from mmpose_tskd.errors import UserError
+
+TOOL = """
+import os, sys, time
+out, seconds = sys.argv[1], float(sys.argv[2])
+with open(out + '.starts', 'a') as file:
+    file.write(f'{os.getpid()}\\n')
+time.sleep(seconds)
+if 'fail' in sys.argv:
+    sys.exit('error: the disk is full')
+open(out, 'w').write(' '.join(sys.argv[3:]))
+"""
+
+
+def make(out, name, *more, needs=(), seconds=0.0):
+    return Step(name, 'tool', [str(out / name), str(seconds), *more], out / name, needs)
+
+
+def chain(out, seconds=0.0):
+    first = [make(out, 'teacher', seconds=seconds), make(out, 'student', seconds=seconds)]
+    return [*first, make(out, 'stage1', needs=['teacher'], seconds=seconds), make(out, 'stage2', needs=['stage1'])]
+
+
+def starts(out, name):
+    return len((out / f'{name}.starts').read_text().splitlines())
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    folder = tmp_path / 'tools'
+    folder.mkdir()
+    (folder / 'tool.py').write_text(TOOL)
+    monkeypatch.setattr(steps, 'TOOLS', folder)
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / 'out').mkdir()
+    return tmp_path / 'out'
+
+
+def test_what_is_done_is_not_done_again(tools, out, capsys):
+    outcomes = run_steps(chain(out), out, 2)
+    assert list(outcomes) == ['teacher', 'student', 'stage1', 'stage2']
+    assert run_steps(chain(out), out, 2) == outcomes
+    assert [starts(out, name) for name in outcomes] == [1, 1, 1, 1]
+    assert '[4/4] stage2: finished before' in capsys.readouterr().out
+    (out / 'stage1').unlink()  # and what was made of it
+    run_steps(chain(out), out, 2)
+    assert [starts(out, name) for name in outcomes] == [1, 1, 2, 2]
+
+
+def test_independent_steps_run_side_by_side_where_they_may(tools, out):
+    pair = [make(out, 'a', seconds=1.0), make(out, 'b', seconds=1.0)]
+    begun = []
+
+    def launch(*args, original=steps.launch):
+        begun.append(time.monotonic())
+        return original(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, 'launch', launch)
+        run_steps(pair, out, 2)
+        run_steps([step._replace(name=f'{step.name}2', output=out / step.name) for step in pair], out, 1)
+    assert begun[1] - begun[0] < 0.9 < begun[3] - begun[2]
+
+
+def test_another_command_in_the_same_folder_is_refused(tools, out):
+    run_steps(chain(out), out, 2)
+    changed = [make(out, 'teacher', 'other'), *chain(out)[1:]]
+    with pytest.raises(UserError, match='teacher was done by another command, or configs were changed since'):
+        run_steps(changed, out, 2)
+    config = out / 'config.py'
+    config.write_text('a = 1')
+    run_steps([make(out, 'x', str(config))], out, 1)
+    config.write_text('a = 2')
+    with pytest.raises(UserError, match='x was done by another command, or configs were changed since'):
+        run_steps([make(out, 'x', str(config))], out, 1)
+
+
+def test_a_failure_says_what_the_tool_said_and_stops_the_others(tools, out):
+    pair = [make(out, 'bad', 'fail', seconds=0.2), make(out, 'long', seconds=60)]
+    begin = time.monotonic()
+    with pytest.raises(
+        UserError, match=r'bad has failed \(exit status 1\): the disk is full. Its output is in .*bad.txt'
+    ):
+        run_steps(pair, out, 2)
+    assert time.monotonic() - begin < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((out / 'long.starts').read_text()), 0)
+
+
+def run_chain(tools, out):
+    steps.TOOLS = tools
+    with steps.alone(out):
+        run_steps(chain(out, 0.3), out, 2)
+
+
+def test_kills_at_random_moments_end_in_the_same_and_leave_nobody_behind(tools, out, tmp_path):
+    rng, log = random.Random(0), tmp_path / 'log.txt'
+    for _ in range(5):
+        process = start(run_chain, tools, out, log=log)
+        process.join(rng.uniform(0.1, 1.2))
+        process.kill()
+        process.join()
+    assert finish(start(run_chain, tools, out, log=log), log) == 0
+    assert [(out / name).is_file() for name in ('teacher', 'student', 'stage1', 'stage2')] == [True] * 4
+    for file in out.glob('*.starts'):
+        for number in file.read_text().split():
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(number), 0)
+
+
+def test_several_gpus_go_through_torchs_launcher():
+    step = Step('stage1', 'train', ['config.py'], None, gpus=4)
+    assert '-m torch.distributed.run --standalone --nproc_per_node=4' in step.shown()
+    assert step.shown().endswith('config.py --launcher pytorch')

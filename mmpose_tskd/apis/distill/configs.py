@@ -188,7 +188,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
     if 'model' not in cfg or 'head' not in cfg.model or 'train_dataloader' not in cfg:
         raise UserError(f'--student {source} is no config of a top-down estimator with a head and a train_dataloader')
     data = settings.data
-    set_joints(cfg.model.head, data.metainfo or data.dataset_type, data.skeleton.num_keypoints)
+    set_joints(cfg.model.head, data.skeleton.num_keypoints)
     size = input_size(cfg.model.head, data.shape)
     _resize(cfg._cfg_dict, decoder(cfg.model.head)['input_size'], size)
     _set_data(cfg, data)
@@ -208,15 +208,13 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
     return cfg, notes
 
 
-def set_joints(cfg: Any, metainfo: Any, num_keypoints: int) -> None:
-    """Gives every head its number of joints and every graph its limbs, in place."""
+def set_joints(cfg: Any, num_keypoints: int) -> None:
+    """Gives every head its number of joints, in place."""
     if isinstance(cfg, dict):
         if 'out_channels' in cfg:
             cfg['out_channels'] = num_keypoints
-        if 'metainfo' in cfg:
-            cfg['metainfo'] = metainfo
         for value in cfg.values():
-            set_joints(value, metainfo, num_keypoints)
+            set_joints(value, num_keypoints)
 
 
 def decoder(head: dict) -> dict:
@@ -408,7 +406,7 @@ def refined_config(cfg: Config, data: Data) -> Config:
     cfg = copy.deepcopy(cfg)
     backbone = cfg.model.backbone
     backbone.init_cfg = None
-    head = dict(type='IGPGCNHead', base_head=cfg.model.head, metainfo=data.metainfo or data.dataset_type)
+    head = dict(type='IGPGCNHead', base_head=cfg.model.head)
     if backbone.type == 'HRNet':
         width = backbone.extra.stage4.num_channels[0]
         backbone.update(type='MultiBranchHRNet', branches=(2, 1, 0))

@@ -21,7 +21,9 @@ from scipy.io import savemat
 
 from mmpose_tskd.apis.environment import machine, versions
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would runs
+# a shell's background job ignores Ctrl-C, nohup a closed terminal, and so would the runs of tests
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # toy networks are slower on several
 # Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)

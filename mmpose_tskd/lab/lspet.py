@@ -101,7 +101,7 @@ def _read_joints(path: Path) -> np.ndarray:
         raise UserError(f'there is no {path}: name the folder of the archive, which holds images/ and joints.mat')
     try:
         content = loadmat(path)
-    except (MatReadError, ValueError, NotImplementedError, TypeError) as error:
+    except (MatReadError, ValueError, NotImplementedError, TypeError, IndexError) as error:
         raise UserError(f'{path} is not a MATLAB file that can be read ({error}): get the archive again') from error
     joints = content.get('joints')
     if joints is None or joints.ndim != 3 or joints.shape[:2] != (14, 3):

@@ -151,8 +151,8 @@ class HeatmapReader(HeadReader):
             h, w = heat.shape[-2:]
             moves = moves & (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
         move = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1)
-        move = move / torch.where(moves, determinant, 1.0)[..., None]
-        return torch.where(moves[..., None], move, 0.0).clamp(-1.5, 1.5)
+        move = move / determinant.masked_fill(~moves, 1.0)[..., None]
+        return move.masked_fill(~moves[..., None], 0.0).clamp(-1.5, 1.5)
 
     def scores(self, outputs: PoseOutputs) -> Tensor:
         return self._heights(outputs).amax((-2, -1))

@@ -44,7 +44,7 @@ class MegviiReader(HeatmapReader):
         index = heat.flatten(2).argmax(-1)
         x, y = index % w, index // w
         inside = ((x > 1) & (x < w - 1) & (y > 1) & (y < h - 1))[..., None]
-        move = torch.where(inside, self._quarter_pixel(heat, x, y) + 0.5, 0.0)
+        move = (self._quarter_pixel(heat, x, y) + 0.5).masked_fill(~inside, 0.0)
         return self._to_input(torch.stack([x, y], dim=-1) + move)
 
     def scores(self, outputs: PoseOutputs) -> Tensor:

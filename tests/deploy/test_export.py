@@ -254,9 +254,7 @@ def test_a_file_that_loses_more_than_allowed_is_not_kept(save_estimator, tracing
     answers = iter([dict(AP=0.5), dict(AP=0.4)])
     monkeypatch.setattr(export, 'evaluate', lambda *args: next(answers))
     with pytest.raises(UserError, match='its AP is 40.00, that of PyTorch 50.00; --max-drop allows 1'):
-        export_onnx(
-            saved.config, saved.checkpoint, str(tmp_path / 'p.onnx'), precision='fp16', max_drop=1.0, metric='AP'
-        )
+        export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx'), max_drop=1.0, metric='AP')
     assert not (tmp_path / 'p.onnx').exists()
 
 

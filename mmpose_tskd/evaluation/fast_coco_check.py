@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 from contextlib import redirect_stdout
-from functools import lru_cache
+from functools import cache
 from io import StringIO
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -17,7 +17,7 @@ from .fast_coco import EASY, MEDIUM, PARTS, evaluate_fast
 TOLERANCE = 1e-9
 
 
-@lru_cache(maxsize=None)
+@cache
 def hotcoco_agrees() -> bool:
     """Whether hotcoco is installed, and says of a small case of each kind what xtcocotools does."""
     if importlib.util.find_spec('hotcoco') is None:

@@ -8,7 +8,11 @@ from .teacher import Teacher
 
 
 def build_teacher(
-    teacher: Union[str, dict], checkpoint: Optional[str], temperature: float, forward_pass: str = 'plain', **options: Any
+    teacher: Union[str, dict],
+    checkpoint: Optional[str],
+    temperature: float,
+    forward_pass: str = 'plain',
+    **options: Any,
 ) -> Teacher:
     """The teacher that a distiller's config describes.
 

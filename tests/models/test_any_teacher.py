@@ -325,7 +325,7 @@ def test_a_teacher_whose_norms_do_not_follow_their_convolutions_is_not_folded(di
     block = model.teacher.model.backbone.layer1[0]
     for name in ('conv2', 'bn1', 'bn2'):
         block.add_module(name, block._modules.pop(name))
-    with pytest.raises(UserError, match="teacher_pass='folded': folding batch norm moves the pose .* set it to"):
+    with pytest.raises(UserError, match="teacher_pass='folded': folding batch norm moves the pose .* Set it to"):
         model.teacher.match(model.skeleton, 17)
 
 

@@ -174,7 +174,8 @@ def _check_options(form: str, pixels: bool, precision: str) -> None:
         raise UserError(f'--input uint8 is for --format coords: {form} normalises pictures itself')
     if precision == 'fp16':  # which the exporter runs on the CPU
         try:
-            torch.conv2d(*[torch.zeros(1, 1, 1, 1, dtype=torch.half)] * 2)
+            image = torch.zeros(1, 1, 1, 1, dtype=torch.half)
+            torch.conv2d(image, image)
         except RuntimeError as error:
             raise UserError(
                 f'--precision fp16: torch {torch.__version__} has no convolution in half precision on a CPU: export '

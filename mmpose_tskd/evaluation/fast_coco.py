@@ -1,6 +1,6 @@
 """COCO's evaluation of key points by hotcoco, with the numbers of xtcocotools."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 from xtcocotools.coco import COCO
@@ -44,7 +44,8 @@ def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndar
     precision, recall = measure(images)
     if kind != 'keypoints_crowd':
         areas = [values[..., area] for values in (precision, recall) for area in (0, 0, 0, 1, 2)]
-        return [_mean(v[t]) for v, t in zip(areas, (slice(None), 0, 5, slice(None), slice(None)) * 2)]
+        thresholds: List[Union[int, slice]] = [slice(None), 0, 5, slice(None), slice(None)] * 2
+        return [_mean(v[t]) for v, t in zip(areas, thresholds)]
     stats = [_mean(values[t, ..., 0]) for values in (precision, recall) for t in (slice(None), 0, 5)]
     index = np.array([coco.imgs[image]['crowdIndex'] for image in images])
     for subset in (index < EASY, (index >= EASY) & (index < MEDIUM), index >= MEDIUM):
@@ -92,7 +93,7 @@ def _detections(people: Sequence[dict], kind: str) -> List[dict]:
     else:  # the area is that of the body
         places = points[:, : BODY if kind == 'keypoints_wholebody' else None, :2]
         boxes = np.concatenate([places.min(1), np.ptp(places, axis=1)], axis=1)
-    scored = (points[..., 2] > 0).any(1)
+    scored = np.any(points[..., 2] > 0, axis=1)
     rows = zip(people, points.reshape(len(points), -1).tolist(), boxes.tolist(), scored.tolist())
     return [
         dict(

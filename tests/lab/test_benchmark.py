@@ -94,6 +94,12 @@ def test_steps_are_timed_beside_their_limits_and_stage1_needs_no_more_memory(sta
     assert 'DWPoseDistiller, a step' in capsys.readouterr().out
 
 
+def test_steps_are_timed_in_bf16_and_with_a_folded_teacher(stages, run_tool):
+    result = run_tool('step', batch_size=2, rounds=1, precision='bf16', teacher_pass='folded', **stages)
+    assert (result['precision'], result['teacher_pass']) == ('bf16', 'folded')
+    assert min(result[f'{name}_over_limit'] for name in ('stage1', 'dwpose', 'stage2', 'record')) > 0
+
+
 def test_a_profile_writes_traces_and_counts_operators(stages, tmp_path):
     tables = benchmark.profile_steps(Setting(CPU, 2), str(tmp_path / 'traces'), top=3, **stages)
     assert {path.name for path in (tmp_path / 'traces').iterdir()} >= {'stage1_step.json', 'stage2_step.json'}

@@ -31,6 +31,7 @@ def main() -> None:
         kind.add_argument('--stage1', metavar='CONFIG', help='instead of configs/stage1_structure.py')
         kind.add_argument('--stage2', metavar='CONFIG', help='instead of configs/stage2_igpgcn.py')
         kind.add_argument('--batch-size', type=positive, default=8, help='default: %(default)s')
+        kind.add_argument('--teacher-pass', default='plain', help="the distillers' model.teacher_pass; default: plain")
     infer.add_argument('--student', metavar='CONFIG', help='instead of the one of HRNet-W32 at 256x192')
     infer.add_argument('--refined', metavar='CONFIG', help='instead of the one of HRNet-W32 with IGP-GCN')
     infer.add_argument('--compile', action='store_true', help='through torch.compile')
@@ -67,6 +68,7 @@ def main() -> None:
             return
         device = benchmark.find_device(args.device)
         setting = benchmark.Setting(device, given.get('batch_size', 0), args.precision, args.channels_last, args.seed)
+        setting = setting._replace(teacher_pass=given.get('teacher_pass', 'plain'))
         if args.kind == 'step':
             benchmark.benchmark_step(setting, out=args.json, **options)
         elif args.kind == 'profile':

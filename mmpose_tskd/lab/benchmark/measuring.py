@@ -32,6 +32,7 @@ class Setting(NamedTuple):
         precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
         channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
         seed: Of the weights and the pictures.
+        teacher_pass: Of the distillers' teacher, see :class:`FrozenTeacher`; that of the limits is plain.
     """
 
     device: torch.device
@@ -39,6 +40,7 @@ class Setting(NamedTuple):
     precision: str = 'fp32'
     channels_last: bool = False
     seed: int = 0
+    teacher_pass: str = 'plain'
 
     def prepare(self, model: Any) -> Any:
         """Moves a network to the device and into the memory format."""

@@ -144,9 +144,9 @@ def build_subjects(
         torch.save(dict(state_dict=teacher.state_dict()), weights)
         steps: Dict[str, Call] = dict(
             student_step=lambda: student,
-            stage1_step=lambda: _distiller(stage1, weights),
+            stage1_step=lambda: _distiller(stage1, weights, setting.teacher_pass),
             dwpose_step=lambda: _dwpose_distiller(stage1, weights),
-            stage2_step=lambda: _distiller(stage2, weights),
+            stage2_step=lambda: _distiller(stage2, weights, setting.teacher_pass),
             record_step=lambda: _recorded_distiller(stage2, setting, folder),
         )
         for name in names:
@@ -182,9 +182,10 @@ def _forward(model: Any, inputs: torch.Tensor, setting: Setting) -> Call:
     return call
 
 
-def _distiller(cfg: Config, weights: str) -> nn.Module:
+def _distiller(cfg: Config, weights: str, teacher_pass: str) -> nn.Module:
     joints = cfg.train_dataloader.dataset.type
-    model = MODELS.build({**cfg.model, 'teacher_checkpoint': weights, 'metainfo': joints})
+    options = dict(teacher_checkpoint=weights, teacher_pass=teacher_pass, metainfo=joints)
+    model = MODELS.build({**cfg.model, **options})
     model.init_weights()
     return model
 

@@ -120,7 +120,7 @@ class FrozenTeacher(LiveTeacher):
         if not moved < MOST_MOVED:
             raise UserError(
                 f'model.teacher_pass={self.forward_pass!r}: folding batch norm moves the pose of {self.name} by '
-                f'{moved:.2g} pixels: not each of its norms follows the convolution before it. Set it to "plain"'
+                f'{moved:.2g} pixels: one of its norms does not follow the convolution before it. Set it to "plain"'
             )
 
     def digest(self) -> str:

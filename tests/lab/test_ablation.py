@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import REPO
 from mmengine.config import Config
 
 from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.apis.records import read_record, write_record
+from mmpose_tskd.checkpoints import load_weights
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.evaluation.comparison import Comparison, _seed_shares
 from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, write_configs, write_report
@@ -355,14 +357,15 @@ def copied(finished, tmp_path):
 
 def test_a_run_is_trained_when_its_last_epoch_is_validated(spec, tmp_path):
     run = runs_of(spec(), schemes=['baseline'], budget=0.2)['baseline', 0]
+    record = tmp_path / 'record.json'
     (tmp_path / 'epoch_2.pth').touch()
-    assert not is_trained(run, tmp_path)
+    assert not is_trained(run, tmp_path, record)
     log = tmp_path / '1' / 'vis_data' / 'scalars.json'
     log.parent.mkdir(parents=True)
     log.write_text('{"loss": 1.0, "step": 2}\n{"coco/AP": 0.1, "step": 1}\n')
-    assert not is_trained(run, tmp_path)
+    assert not is_trained(run, tmp_path, record)
     log.write_text(log.read_text() + '{"coco/AP": 0.2, "step": 2}\n')
-    assert is_trained(run, tmp_path)
+    assert is_trained(run, tmp_path, record)
 
 
 def test_killed_and_started_again_it_goes_on_and_finishes(finished):
@@ -452,6 +455,19 @@ def test_what_is_finished_is_not_run_again_and_what_is_missing_is(finished, copi
     for key in ('weights', 'start', 'epochs', 'sets', 'hash', 'curve'):
         assert after[lost.stem][key] == before[lost.stem][key]
     assert {name for name in before if before[name] != after[name]} <= {lost.stem}
+
+
+def test_weights_that_were_kept_serve_in_place_of_a_training(finished, copied, tmp_path):
+    shutil.copytree(finished / 'work' / 'data', tmp_path / 'work' / 'data')
+    (teacher,) = (copied / 'runs').glob('*teacher_seed0*')
+    (trained,) = (finished / 'work' / 'runs' / teacher.stem).glob('epoch_*.pth')
+    torch.save(dict(state_dict=load_weights(str(trained))), teacher.with_suffix('.pth'))
+    (lost,) = (copied / 'runs').glob('*scheme4_seed0*')
+    before = records(copied)
+    lost.unlink()
+    run(tmp_path / 'work', copied, ['scheme4'], seeds=[0])
+    assert 'Epoch(train)' not in (tmp_path / 'work' / 'runs' / teacher.stem / 'console.log').read_text()
+    assert records(copied)[lost.stem]['weights'] == before[lost.stem]['weights']
 
 
 def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finished, copied, tmp_path, capfd):

@@ -65,12 +65,12 @@ def _tasks(plan: Plan, sets: List[str], threads: int) -> Dict[str, Task]:
     tasks: Dict[str, Task] = {}
 
     def add(run: Run, to_measure: List[str]) -> None:
-        folder = plan.folder(run.name)
-        if not is_trained(run, folder):
+        folder, record = plan.folder(run.name), plan.record(run.name)
+        if not is_trained(run, folder, record):
             for name in run.needs.values():
-                if name not in tasks and not is_trained(plan.runs[name], plan.folder(name)):
+                if name not in tasks and not is_trained(plan.runs[name], plan.folder(name), plan.record(name)):
                     add(plan.runs[name], [])
-        tasks[run.name] = Task(run, folder, plan.record(run.name), to_measure, threads)
+        tasks[run.name] = Task(run, folder, record, to_measure, threads)
 
     for run in [plan.runs[name] for name in plan.chosen]:
         to_measure = [name for name in sets if name in run.sets]

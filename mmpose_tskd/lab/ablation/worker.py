@@ -50,6 +50,8 @@ class Task(NamedTuple):
 def work(task: Task) -> None:
     """Trains the run, unless that is done, from its last epoch, if there is one; measures it where that is missing.
 
+    Where its last weights are kept beside its record, in half precision, they are what it trained.
+
     Another process that has the same run in hand is waited for. MMEngine's output goes to ``console.log``.
     """
     torch.set_num_threads(task.threads)
@@ -60,7 +62,8 @@ def work(task: Task) -> None:
         cfg.work_dir = str(task.folder)
         if prefers_bfloat16():
             cfg.optim_wrapper.type = 'BF16OptimWrapper'
-        if not is_trained(task.run, task.folder):
+        _restore(task)
+        if not is_trained(task.run, task.folder, task.record):
             _train(cfg, task.run, task.folder)
         if task.sets:
             record = _record(task)
@@ -92,11 +95,26 @@ def missing_sets(run: Run, record: Optional[dict], sets: List[str]) -> List[str]
     return [name for name in sets if digests.get(name) != (run.sets[name].digest(), run.evaluation)]
 
 
-def is_trained(run: Run, folder: Path) -> bool:
-    """Whether its last epoch is done, and with it the last point of its learning curve."""
+def is_trained(run: Run, folder: Path, record: Path) -> bool:
+    """Whether its last epoch is done, and with it the last point of its learning curve, or its weights were kept."""
     last = run.cfg.train_cfg.max_epochs
     is_validated = any('loss' not in entry and entry['step'] == last for entry in read_scalars(folder))
-    return is_validated and (folder / f'epoch_{last}.pth').is_file()
+    return (is_validated or kept_weights(record).is_file()) and (folder / f'epoch_{last}.pth').is_file()
+
+
+def kept_weights(record: Path) -> Path:
+    """Where a run's last weights lie if they are kept, so that nobody has to train it again."""
+    return record.with_suffix('.pth')
+
+
+def _restore(task: Task) -> None:
+    file, kept = task.folder / f'epoch_{task.run.cfg.train_cfg.max_epochs}.pth', kept_weights(task.record)
+    if kept.is_file() and not file.is_file():
+        weights = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in load_weights(str(kept)).items()
+        }
+        torch.save(dict(state_dict=weights), file)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):
     model = init_model(f'{name}.py', f'{name}.pth', device='cpu')
     trained = load_weights(str(out / 'runs' / 'stage2' / 'epoch_1.pth'))
     assert weights_digest(model.state_dict()) == weights_digest(trained)
-    session = OnnxSession(f'{name}_coords.onnx')
+    session = OnnxSession(f'{name}_rtmlib.onnx')
     assert session.metadata['checkpoint_sha256'] == weights_digest(trained)
 
     assert distill(**options, compare=True) == results  # at once

@@ -12,6 +12,8 @@ def main() -> None:
     parser.add_argument('--out', required=True, help='the folder to write; its name becomes that of the model')
     parser.add_argument('--config', help="the plain config; by default the run's own")
     parser.add_argument('--results', help='metrics for the card: the JSON file that tools/test.py --out writes')
+    forms = ['coords', 'rtmlib', 'mmdeploy']
+    parser.add_argument('--formats', nargs='+', default=forms, choices=forms, help='what to export; all by default')
 
     from mmengine.config import DictAction
 
@@ -30,7 +32,7 @@ def main() -> None:
 
     with reporting_mistakes(), trusting_checkpoints(args.trust_checkpoint):
         command = shlex.join(['python', *sys.argv])
-        for path in pack(args.work_dir, args.out, args.config, args.results, command, args.cfg_options):
+        for path in pack(args.work_dir, args.out, args.config, args.results, command, args.cfg_options, args.formats):
             print(path)
 
 

@@ -16,7 +16,7 @@ from .complexity import model_complexity, plain_student
 from .environment import versions
 from .export import Exported, export_onnx, load_estimator
 
-FORMS = ('coords', 'rtmlib')
+FORMS = ('coords', 'rtmlib', 'mmdeploy')
 
 
 def pack(
@@ -26,6 +26,7 @@ def pack(
     results: Optional[str] = None,
     command: str = '',
     cfg_options: Optional[dict] = None,
+    forms: Sequence[str] = FORMS,
 ) -> List[Path]:
     """Writes weights, plain config, ONNX files, mmdeploy's folder and a model card.
 
@@ -36,6 +37,7 @@ def pack(
         results: A JSON file of metrics, such as ``tools/test.py --out`` writes, for the card.
         command: How this was called, for the card.
         cfg_options: Changes to the config.
+        forms: What to export, some of :data:`FORMS`.
 
     Returns:
         The files.
@@ -63,8 +65,10 @@ def pack(
     checkpoint = folder / f'{name}.pth'
     torch.save(dict(meta=dict(mmpose_tskd_version=versions()['mmpose_tskd']), state_dict=weights), checkpoint)
     safetensors.save_file(weights, folder / f'{name}.safetensors', metadata=meta)
-    exported = {form: export_onnx(plain, str(checkpoint), str(folder / f'{name}_{form}.onnx'), form) for form in FORMS}
-    exported['mmdeploy'] = export_onnx(plain, str(checkpoint), str(folder / 'mmdeploy'), 'mmdeploy')
+    exported = {}
+    for form in forms:
+        target = folder / ('mmdeploy' if form == 'mmdeploy' else f'{name}_{form}.onnx')
+        exported[form] = export_onnx(plain, str(checkpoint), str(target), form)
     files = sorted(path for path in folder.rglob('*') if path.is_file())
     size = model_complexity(plain.model, plain.codec.input_size) if 'codec' in plain else None
     facts = dict(

@@ -428,7 +428,8 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     final = runs[-1]
     deploy = out / ('refined_student' if final == 'stage2' else 'student')
     pack = [str(settings.run(final)), '--config', str(settings.config(DEPLOYED[final])), '--out', str(deploy)]
-    pack += ['--results', str(out / 'tests' / f'{final}.json')]
+    form = 'rtmlib' if data.dataset_type == 'CocoDataset' and data.metainfo is None else 'coords'
+    pack += ['--results', str(out / 'tests' / f'{final}.json'), '--formats', form]
     steps.append(Step('export', 'pack', pack, deploy / 'README.md', [f'test_{final}']))
     return steps
 

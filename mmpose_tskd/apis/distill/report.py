@@ -3,6 +3,8 @@
 import base64
 import html
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -14,7 +16,7 @@ from rich.table import Table
 from ...engine.atomic_backend import AtomicLocalBackend
 from ...evaluation.comparison import Comparison
 from ..compare import compare_models
-from ..complexity import model_complexity
+from ..complexity import errors_only, model_complexity
 from ..environment import machine, versions, write_json
 from ..export import latency_ms
 from ..report import draw_curves
@@ -58,7 +60,8 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
     """
     settings = plan.settings
     out = settings.out
-    rows, people = _measure(plan, outcomes)
+    with errors_only(), redirect_stdout(StringIO()):  # COCO's tools print
+        rows, people = _measure(plan, outcomes)
     comparison = Comparison({name: {settings.seed: record} for name, record in people.items()})
     for name, row in rows.items():
         values = comparison.values[name][settings.seed]['AP']
@@ -85,7 +88,8 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
     results = json.loads(json.dumps(results))
     folders = {TITLES[name]: settings.run(name) for name in rows if settings.run(name).is_dir()}
     draw_curves(folders, out / 'curves.png')
-    _compare(plan, list(rows))
+    with errors_only(), redirect_stdout(StringIO()):  # COCO's tools print
+        _compare(plan, list(rows))
     write_json(results, out / 'results.json')
     AtomicLocalBackend().put_text(_page(results, out), out / 'report.html')
     _print(results, out)

@@ -52,7 +52,7 @@ class _FastEvaluation(CocoMetric):
 
 @METRICS.register_module()
 class FastCocoMetric(_FastEvaluation):
-    """MMPose's ``CocoMetric``, some twenty times faster where hotcoco is installed (``mmpose_tskd[fast-eval]``).
+    """MMPose's ``CocoMetric``, some ten times faster where hotcoco is installed (``mmpose_tskd[fast-eval]``).
 
     The numbers are those of xtcocotools within 1e-9. When the first metric is made, hotcoco has to agree with it on a
     small case; where it does not, a warning says so and xtcocotools does the work. What it prints is left out.

@@ -27,7 +27,7 @@ PARAMETERS = {
     'simcc/coco/simcc_hrnet-w48-gaussian_4xb32-210e_coco-256x192.py': 66.349,
     'simcc/coco/simcc_hrnet-w48-gaussian_4xb32-210e_coco-384x288.py': 70.564,
     'simcc/crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py': 31.289,
-    'tskd/crowdpose/tskd-stage2_simcc_hrnet-w48-to-w32-igpgcn_4xb32-30e_crowdpose-256x192.py': 33.584,
+    'tskd/crowdpose/tskd-stage2_simcc_hrnet-w48-to-w32-igpgcn_4xb32-30e_crowdpose-256x192.py': 33.583,
     'simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py': 31.290,
     'simcc/coco/simcc_hrnet-w48_4xb32-210e_coco-256x192.py': 66.349,
     'tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py': 33.586,

@@ -406,7 +406,7 @@ def refined_config(cfg: Config, data: Data) -> Config:
     cfg = copy.deepcopy(cfg)
     backbone = cfg.model.backbone
     backbone.init_cfg = None
-    head = dict(type='IGPGCNHead', base_head=cfg.model.head)
+    head = dict(type='IGPGCNHead', base_head=cfg.model.head, metainfo=data.metainfo or data.dataset_type)
     if backbone.type == 'HRNet':
         width = backbone.extra.stage4.num_channels[0]
         backbone.update(type='MultiBranchHRNet', branches=(2, 1, 0))

@@ -225,7 +225,8 @@ h1 { font-size: 1.4em; } h2 { font-size: 1.1em; margin-top: 2em; border-bottom: 
 .verdict { font-size: 1.15em; padding: .8em 1em; background: #eef4fb; border-left: 4px solid #1f77ff; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; } td, th { padding: .25em .7em; text-align: right; }
 th { border-bottom: 1px solid #888; font-weight: 600; } td:first-child, th:first-child { text-align: left; }
-tr:nth-child(even) { background: #f6f6f6; } img { max-width: 100%; } code { font-size: .85em; overflow-wrap: anywhere; }
+tr:nth-child(even) { background: #f6f6f6; } img { max-width: 100%; }
+code { display: block; font-size: .85em; overflow-wrap: anywhere; text-align: left; }
 .warning { color: #a60; }
 """
 

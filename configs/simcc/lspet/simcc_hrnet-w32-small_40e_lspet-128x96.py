@@ -1,4 +1,4 @@
-# The teacher of the LSPET experiments, trained out.
+# The teacher of the LSPET experiments, trained for long enough to have twice the AP.
 _base_ = ['simcc_hrnet-w32-small_12e_lspet-128x96.py']
 
 # runtime

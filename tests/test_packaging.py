@@ -57,7 +57,11 @@ def test_the_sdist_holds_what_its_tests_read(tmp_path):
     }
     for folder in ('configs', 'docs', 'tests', 'tools', '.github'):
         files = (path for path in (REPO / folder).rglob('*') if path.is_file())
-        wanted |= {str(path.relative_to(REPO)) for path in files if not {'__pycache__', '_build'} & set(path.parts)}
+        wanted |= {
+            str(path.relative_to(REPO))
+            for path in files
+            if path.suffix != '.pth' and not {'__pycache__', '_build'} & set(path.parts)
+        }
     assert wanted - names == set()
 
 

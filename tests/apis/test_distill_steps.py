@@ -1,8 +1,8 @@
 """Commands that depend on one another, with tiny tools in place of the real ones."""
 
-import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from processes import finish, start
@@ -34,6 +34,12 @@ def chain(out, seconds=0.0):
 
 def starts(out, name):
     return len((out / f'{name}.starts').read_text().splitlines())
+
+
+def is_running(number):
+    """A process that has ended stays in the table where nobody has asked for its exit code, as in a container without an init."""
+    stat = Path('/proc') / number / 'stat'
+    return stat.exists() and stat.read_text().rpartition(')')[2].split()[0] != 'Z'
 
 
 @pytest.fixture
@@ -98,8 +104,7 @@ def test_a_failure_says_what_the_tool_said_and_stops_the_others(tools, out):
     ):
         run_steps(pair, out, 2)
     assert time.monotonic() - begin < 30
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((out / 'long.starts').read_text()), 0)
+    assert not is_running((out / 'long.starts').read_text().strip())
 
 
 def run_chain(tools, out):
@@ -118,9 +123,7 @@ def test_kills_at_random_moments_end_in_the_same_and_leave_nobody_behind(tools, 
     assert finish(start(run_chain, tools, out, log=log), log) == 0
     assert [(out / name).is_file() for name in ('teacher', 'student', 'stage1', 'stage2')] == [True] * 4
     for file in out.glob('*.starts'):
-        for number in file.read_text().split():
-            with pytest.raises(ProcessLookupError):
-                os.kill(int(number), 0)
+        assert not any(is_running(number) for number in file.read_text().split())
 
 
 def test_several_gpus_go_through_torchs_launcher():

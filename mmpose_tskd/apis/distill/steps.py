@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -156,14 +157,16 @@ def launch(command: List[str], environment: Dict[str, str], log: Path) -> subpro
             stdin=subprocess.DEVNULL,
             env=environment,
             close_fds=False,  # it shares the lock of :func:`alone`
-            preexec_fn=_stop_with_parent,
+            preexec_fn=partial(_stop_with_parent, os.getpid()),
         )
 
 
-def _stop_with_parent() -> None:
+def _stop_with_parent(parent: int) -> None:
     """Lets a training save itself and stop when the process that has started it is killed (on Linux)."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(DIES, signal.SIGTERM)
+        if os.getppid() != parent:  # killed before the call
+            os._exit(1)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ $(VENV)/.ready-$(MMCV): pyproject.toml | $(UV)
 quickstart: env
 	$(RUN) tools/quickstart.py
 
-# the ablation's machinery on a few drawn pictures; results in work_dirs/ablation_smoke/results
+# the ablation's machinery on a few drawn images; results in work_dirs/ablation_smoke/results
 ablation-smoke: env
 	$(RUN) tools/lab/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 

@@ -41,16 +41,16 @@ def _mmpose_scope():
 
 
 def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:
-    """COCO layout: each picture shows one person as coloured dots, one a joint."""
+    """COCO layout: each image shows one person as coloured dots, one a joint."""
     rng = np.random.default_rng(0)
     (folder / 'images').mkdir(parents=True)
     images, annotations = [], []
     for i in range(1, num_people + 1):
         points = rng.uniform([20, 20], [76, 108], size=(num_keypoints, 2))
-        picture = rng.integers(0, 60, size=(128, 96, 3), dtype=np.uint8)
+        image = rng.integers(0, 60, size=(128, 96, 3), dtype=np.uint8)
         for k, (x, y) in enumerate(points):
-            cv2.circle(picture, (int(x), int(y)), 4, (255, 12 * k, 255 - 12 * k), -1)
-        cv2.imwrite(str(folder / 'images' / f'{i}.png'), picture)
+            cv2.circle(image, (int(x), int(y)), 4, (255, 12 * k, 255 - 12 * k), -1)
+        cv2.imwrite(str(folder / 'images' / f'{i}.png'), image)
         keypoints = np.concatenate([points, np.full((num_keypoints, 1), 2)], axis=1)
         keypoints[0] = 0  # one joint has no label
         images.append(dict(id=i, file_name=f'{i}.png', width=96, height=128, crowdIndex=0.0))

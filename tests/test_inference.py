@@ -1,4 +1,4 @@
-"""A stage-2 checkpoint with its plain config: key points on a picture, with no teacher's file anywhere."""
+"""A stage-2 checkpoint with its plain config: key points on an image, with no teacher's file anywhere."""
 
 import cv2
 import numpy as np
@@ -29,24 +29,24 @@ def deployed(make_config, tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, size=(120, 80, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / 'picture.jpg'), image)
-    return str(tmp_path / 'picture.jpg')
+    cv2.imwrite(str(tmp_path / 'image.jpg'), image)
+    return str(tmp_path / 'image.jpg')
 
 
-def test_init_model_and_inferencer_return_key_points(deployed, picture, tmp_path):
+def test_init_model_and_inferencer_return_key_points(deployed, image, tmp_path):
     model = init_model(*deployed, device='cpu')
     assert type(model).__name__ == 'TopdownPoseEstimator'
-    pred = inference_topdown(model, picture)[0].pred_instances
+    pred = inference_topdown(model, image)[0].pred_instances
     assert pred.keypoints.shape == (1, 17, 2)
     assert np.isfinite(pred.keypoints).all()
     inferencer = MMPoseInferencer(*deployed, device='cpu', det_model='whole_image')
-    result = next(inferencer(picture, vis_out_dir=str(tmp_path / 'out'), kpt_thr=0.0))
+    result = next(inferencer(image, vis_out_dir=str(tmp_path / 'out'), kpt_thr=0.0))
     person = result['predictions'][0][0]
     assert np.allclose(person['keypoints'], pred.keypoints[0], atol=1e-3)
     for network in (model, inferencer.inferencer.model, load_estimator(*deployed).model):  # the file has the graph
         graphs = [layer.adjacency for layer in network.modules() if isinstance(layer, SemGraphConv)]
         assert len(graphs) == 12 and all(torch.equal(g, load_skeleton('CocoDataset').adjacency()) for g in graphs)
-    drawn = cv2.imread(str(tmp_path / 'out/picture.jpg'))
-    assert not np.allclose(drawn, cv2.imread(picture), atol=100)
+    drawn = cv2.imread(str(tmp_path / 'out/image.jpg'))
+    assert not np.allclose(drawn, cv2.imread(image), atol=100)

@@ -1,4 +1,4 @@
-"""Full-size networks on real pictures, by the commands that users type; skipped where TSKD_DATA does not name them."""
+"""Full-size networks on real images, by the commands that users type; skipped where TSKD_DATA does not name them."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def both_stages(folder, teacher_config, stage1, stage2, refined, data_options, m
     return result
 
 
-@pytest.mark.skipif(not COCO.is_dir(), reason=f'needs pictures of COCO at {COCO}')
+@pytest.mark.skipif(not COCO.is_dir(), reason=f'needs images of COCO at {COCO}')
 def test_both_stages_on_coco(tmp_path):
     labels = 'annotations/person_keypoints_{}2017.json'
     data = options(labels.format('train'), labels.format('val'), 'train2017/', 'val2017/', COCO)
@@ -87,7 +87,7 @@ def test_both_stages_on_coco(tmp_path):
     )
 
 
-@pytest.mark.skipif(not CROWDPOSE.is_dir(), reason=f'needs pictures of CrowdPose at {CROWDPOSE}')
+@pytest.mark.skipif(not CROWDPOSE.is_dir(), reason=f'needs images of CrowdPose at {CROWDPOSE}')
 def test_both_stages_on_crowdpose(tmp_path):
     result = both_stages(
         tmp_path,
@@ -98,11 +98,11 @@ def test_both_stages_on_crowdpose(tmp_path):
         options('test_crowdpose.json', 'test_crowdpose.json', '', '', CROWDPOSE),
         'crowdpose/AP',
     )
-    # the two pictures are medium: no number for the others
+    # the two images are medium: no number for the others
     assert 'crowdpose/AP(M)' in result and 'crowdpose/AP(E)' not in result and 'crowdpose/AP(H)' not in result
 
 
-@pytest.mark.skipif(not MPII.is_dir(), reason=f'needs pictures of MPII at {MPII}')
+@pytest.mark.skipif(not MPII.is_dir(), reason=f'needs images of MPII at {MPII}')
 def test_ikd_on_mpii(tmp_path):
     """The heads' boxes, which are not among the samples, from each person's neck (8) and top of the head (9)."""
     joints = np.array([person['joints'] for person in json.loads((MPII / 'test_mpii.json').read_text())])

@@ -1,4 +1,4 @@
-"""The recipes as they are, at full size on two pictures a step; only the teacher's weights are random ones."""
+"""The recipes as they are, at full size on two images a step; only the teacher's weights are random ones."""
 
 import pytest
 import torch

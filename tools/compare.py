@@ -1,4 +1,4 @@
-"""Shows what several models say of the same labelled people: one page, and one picture."""
+"""Shows what several models say of the same labelled people: one page, and one image."""
 
 import argparse
 import warnings
@@ -13,9 +13,9 @@ def main() -> None:
         help='MODEL: CONFIG,CHECKPOINT, or a FILE.onnx of tools/export_onnx.py, or results in COCO format, FILE.json',
     )
     parser.add_argument('--labels', required=True, help='in COCO format')
-    parser.add_argument('--images', required=True, help='the folder of the pictures')
+    parser.add_argument('--images', required=True, help='the folder of the images')
     parser.add_argument('--out', default='work_dirs/comparison', help='the folder to write to; default: %(default)s')
-    parser.add_argument('--pictures', type=int, default=24, help='how many; default: %(default)s')
+    parser.add_argument('--count', type=int, default=24, help='how many; default: %(default)s')
 
     parser.add_argument(
         '--trust-checkpoint',
@@ -34,7 +34,7 @@ def main() -> None:
         models = dict(model.split('=', 1) if '=' in model else (model, model) for model in args.models)
         if len(models) < len(args.models):
             raise UserError('two models have the same name: write NAME=MODEL')
-        page = compare_models(models, args.labels, args.images, args.out, args.pictures)
+        page = compare_models(models, args.labels, args.images, args.out, args.count)
         print(f'{page}: open it in a browser; beside it comparison.png')
 
 

@@ -1,6 +1,6 @@
 """From labels to a small pose estimator that ships: teacher, student, refiner, tests, ONNX files and a report.
 
-    python tools/distill.py --labels train.json val.json --images pictures --student hrnet-w32 --out work_dirs/mine
+    python tools/distill.py --labels train.json val.json --images images --student hrnet-w32 --out work_dirs/mine
 
 Run it again after it was stopped, and it goes on.
 """
@@ -15,7 +15,7 @@ def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument('--labels', nargs='+', required=True, help='COCO format: training set [validation set]')
-    parser.add_argument('--images', nargs='+', required=True, help='the folder of the pictures, or one a label file')
+    parser.add_argument('--images', nargs='+', required=True, help='the folder of the images, or one a label file')
     parser.add_argument('--out', required=True, help='the folder to write to')
     parser.add_argument(
         '--teacher',
@@ -31,7 +31,7 @@ def main() -> None:
         help='tiny or small (for a CPU), mobilenetv2 or rtmpose-t (phones), resnet-18 or rtmpose-s (laptops), '
         'hrnet-w32 (servers), or a config (default: %(default)s)',
     )
-    parser.add_argument('--unlabelled', metavar='DIR', help='pictures without joints, which the teacher labels')
+    parser.add_argument('--unlabelled', metavar='DIR', help='images without joints, which the teacher labels')
     parser.add_argument('--boxes', metavar='FILE', help='the people in them, as tools/detect_people.py writes them')
     parser.add_argument(
         '--losses',

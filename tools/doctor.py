@@ -1,4 +1,4 @@
-"""Checks the environment, or, with --data, a data set's files, labels and pictures, and says what mends them.
+"""Checks the environment, or, with --data, a data set's files, labels and images, and says what mends them.
 
 With --labels and --images it checks any labels in COCO format. With --record it shows how confident a recorded teacher
 is, and, with labels, how right.
@@ -18,9 +18,9 @@ def main() -> None:
     what.add_argument('--data', choices=['coco', 'crowdpose', 'mpii'], help='a data set in place of the environment')
     what.add_argument('--record', help='a record of a teacher, of tools/record_teacher.py, likewise')
     parser.add_argument('--root', help="the data set's folder: data_root in the configs")
-    parser.add_argument('--coco-root', help="COCO's folder: looks for pictures of COCO val in CrowdPose trainval")
+    parser.add_argument('--coco-root', help="COCO's folder: looks for images of COCO val in CrowdPose trainval")
     parser.add_argument('--labels', help="labels in COCO format, to check; with --record, of the record's people")
-    parser.add_argument('--images', help='the folder of the pictures of --labels')
+    parser.add_argument('--images', help='the folder of the images of --labels')
     parser.add_argument('--metainfo', default='CocoDataset', help="the labels' data set (default: %(default)s)")
     args = parser.parse_args()
     if (args.data is None) != (args.root is None):

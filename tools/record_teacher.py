@@ -1,4 +1,4 @@
-"""Asks a teacher once for the poses of a data set: a record to distill from, and labels for pictures without any.
+"""Asks a teacher once for the poses of a data set: a record to distill from, and labels for images without any.
 
 Run it again after it was stopped, and it goes on.
 """
@@ -19,19 +19,19 @@ def main() -> None:
         help='an MMPose config and its checkpoint; an ONNX file; hf:NAME_OR_FOLDER; or a config with '
         'teacher=dict(...). Give it again to join several',
     )
-    parser.add_argument('--labels', required=True, help='pictures and, without --boxes, people, in COCO format')
-    parser.add_argument('--images', required=True, help="the pictures' folder")
+    parser.add_argument('--labels', required=True, help='images and, without --boxes, people, in COCO format')
+    parser.add_argument('--images', required=True, help="the images' folder")
     parser.add_argument('--boxes', help="a detector's results instead of the labels' boxes")
     parser.add_argument('--box-score', type=float, default=0.3, help="that a detector's box must have (%(default)s)")
     parser.add_argument(
         '--metainfo', action='append', help="a teacher's joints (CocoDataset, ...), if not its config's; one a teacher"
     )
-    parser.add_argument('--flip-test', action='store_true', help='average with the mirrored picture')
+    parser.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
     parser.add_argument(
         '--min-confidence', type=float, default=0.3, help='a joint below it is no label (default: %(default)s)'
     )
     parser.add_argument('--batch-size', type=int, default=64, help='default: %(default)s')
-    parser.add_argument('--num-workers', type=int, default=2, help='processes that read pictures (%(default)s)')
+    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images (%(default)s)')
     parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU where one is')
     args = parser.parse_args()
 

@@ -4,13 +4,13 @@ import numpy as np
 
 
 def coco_results(image_id: int, keypoints: Any, scores: Any) -> List[Dict[str, Any]]:
-    """What was found in a picture as entries of a results file in COCO format, which COCO's evaluation reads.
+    """What was found in an image as entries of a results file in COCO format, which COCO's evaluation reads.
 
     It takes what :class:`MMPoseInferencer` and rtmlib's classes answer with alike.
 
     Args:
-        image_id: The picture's, in its labels.
-        keypoints: N×K×2, pixels of the picture.
+        image_id: The image's, in its labels.
+        keypoints: N×K×2, pixels of the image.
         scores: N×K.
     """
     points = np.asarray(keypoints, dtype=np.float64)

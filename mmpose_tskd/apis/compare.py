@@ -1,4 +1,4 @@
-"""What several models say of the same people, as one page to look at and as a picture."""
+"""What several models say of the same people, as one page to look at and as an image."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from torch import Tensor
 from xtcocotools.coco import COCO
 
 from ..datasets.label_checks import read_json, read_labels
-from ..datasets.safe_samples import read_picture
+from ..datasets.safe_samples import read_image
 from ..deploy.onnx_file import OnnxSession
 from ..deploy.people import crop_options
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -29,12 +29,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 PAGE = Path(__file__).with_name('compare_page.html')
 DATA = '/*data*/null'  # where the page takes them
-PICTURE_SIDE = 480  # pixels that a picture is shown with at most
+IMAGE_SIDE = 480  # pixels that an image is shown with at most
 COLOURS = dict(left='#1f77ff', right='#ff7f0e', middle='#2ca02c')
 
 
 class Said(NamedTuple):
-    """What a model says of one picture's N people, in the picture's pixels.
+    """What a model says of one image's N people, in the image's pixels.
 
     Args:
         poses: Its progressive poses, N×K×2 each; a plain model has one, a refined one starts with P_init.
@@ -61,14 +61,14 @@ class _Cropper:
         ]
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
-    def cut(self, picture: np.ndarray, boxes: np.ndarray) -> Tuple[Tensor, np.ndarray, np.ndarray]:
+    def cut(self, image: np.ndarray, boxes: np.ndarray) -> Tuple[Tensor, np.ndarray, np.ndarray]:
         """BGR pixels N×3×H×W, and center and scale of each person's crop."""
-        cut = [self.pipeline(dict(img=picture, bbox=box[None], bbox_score=np.ones(1))) for box in boxes]
+        cut = [self.pipeline(dict(img=image, bbox=box[None], bbox_score=np.ones(1))) for box in boxes]
         crops = torch.stack([torch.from_numpy(np.ascontiguousarray(c['img'].transpose(2, 0, 1))) for c in cut])
         return crops, np.stack([c['input_center'] for c in cut]), np.stack([c['input_scale'] for c in cut])
 
     def back(self, coords: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """N×K×2, input pixels, to the picture's."""
+        """N×K×2, input pixels, to the image's."""
         return coords / self.per_crop * scale[:, None] + center[:, None] - 0.5 * scale[:, None]
 
 
@@ -89,8 +89,8 @@ class TorchColumn:
             for name, layer in layers
         ]
 
-    def __call__(self, picture: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
-        crops, center, scale = self.cropper.cut(picture, boxes)
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
+        crops, center, scale = self.cropper.cut(image, boxes)
         with torch.no_grad():
             inputs = self.model.data_preprocessor(dict(inputs=list(crops), data_samples=[]), False)['inputs']
             feats = self.model.extract_feat(inputs)
@@ -124,8 +124,8 @@ class OnnxColumn:
         )
         self.skeleton = Skeleton(names, links, sigmas, flip_indices, dataset=file)
 
-    def __call__(self, picture: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
-        crops, center, scale = self.cropper.cut(picture, boxes)
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, **_: Any) -> Said:
+        crops, center, scale = self.cropper.cut(image, boxes)
         keypoints, scores = self.session.form.decode(self.session(self.session.prepare(crops)))
         return Said((self.cropper.back(keypoints, center, scale),), scores)
 
@@ -148,7 +148,7 @@ class ResultsColumn:
                 f'{file} holds no results in COCO format, a list of {{"image_id", "keypoints", "score"}}: {error!r}'
             ) from error
 
-    def __call__(self, picture: np.ndarray, boxes: np.ndarray, image_id: int, truth: np.ndarray) -> Said:
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, image_id: int, truth: np.ndarray) -> Said:
         """Of each person that is labelled, the nearest one found."""
         found = np.array(self.by_image.get(image_id, []))
         if not len(found):
@@ -193,9 +193,9 @@ def compare_models(
     Args:
         models: By the name to show: a config and its checkpoint, or what :func:`open_column` takes.
         labels: In COCO format.
-        images: The folder of the pictures.
+        images: The folder of the images.
         out: The folder to write to: ``index.html``, which holds all it needs, and ``comparison.png``.
-        count: How many pictures, evenly from the least crowded to the most (from all over the file where that is not
+        count: How many images, evenly from the least crowded to the most (from all over the file where that is not
             known).
         image_ids: These instead.
 
@@ -210,7 +210,7 @@ def compare_models(
     if skeleton is None:
         raise UserError('at least one model must be a config or an ONNX file, which knows the names of the joints')
     coco = _read_labels(labels, skeleton.num_keypoints)
-    chosen = image_ids or _choose_pictures(coco, count)
+    chosen = image_ids or _choose_images(coco, count)
     rows = [_row(coco, Path(images), image_id, columns, skeleton) for image_id in chosen]
     graphs = {name: c.graph() for name, c in columns.items() if isinstance(c, TorchColumn)}
     data = dict(
@@ -241,11 +241,11 @@ def _read_labels(labels: str, num_keypoints: int) -> COCO:
 
 
 def people_of(coco: COCO, image_id: int) -> List[dict]:
-    """The people of a picture with key points."""
+    """The people of an image with key points."""
     return [a for a in coco.loadAnns(coco.getAnnIds(image_id)) if any(v > 0 for v in a.get('keypoints', [])[2::3])]
 
 
-def _choose_pictures(coco: COCO, count: int) -> List[int]:
+def _choose_images(coco: COCO, count: int) -> List[int]:
     """Not picked by result."""
     labelled = [i for i in coco.getImgIds() if people_of(coco, i)]
     if not labelled:
@@ -269,22 +269,22 @@ def sides(skeleton: Skeleton) -> List[str]:
 
 
 def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skeleton: Skeleton) -> Dict[str, Any]:
-    """One picture: its people's labels, what each model says of them, and how far off it is."""
+    """One image: its people's labels, what each model says of them, and how far off it is."""
     name = coco.imgs[image_id]['file_name']
-    picture = read_picture(str(images / name))
+    image = read_image(str(images / name))
     people = people_of(coco, image_id)
     truth = np.array([a['keypoints'] for a in people], dtype=np.float32).reshape(len(people), -1, 3)
     if truth.shape[1] != skeleton.num_keypoints:
         raise UserError(f'the labels have {truth.shape[1]} joints, the models {skeleton.num_keypoints}')
     xywh = np.array([a['bbox'] for a in people], dtype=np.float32)
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    zoom = min(1.0, PICTURE_SIDE / max(picture.shape[:2]))
-    shown = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+    zoom = min(1.0, IMAGE_SIDE / max(image.shape[:2]))
+    shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode('.jpg', shown, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     labelled = truth[..., 2] > 0
     said = {}
     for title, column in columns.items():
-        answer = column(picture, boxes, image_id=image_id, truth=truth)
+        answer = column(image, boxes, image_id=image_id, truth=truth)
         apart = np.linalg.norm(answer.poses[-1] - truth[..., :2], axis=-1)
         error = 100 * (apart * labelled).sum(1) / labelled.sum(1).clip(min=1) / np.sqrt(xywh[:, 2] * xywh[:, 3])
         said[title] = dict(
@@ -298,7 +298,7 @@ def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skele
         name=name,
         width=shown.shape[1],
         height=shown.shape[0],
-        picture='data:image/jpeg;base64,' + base64.b64encode(jpeg).decode(),
+        image='data:image/jpeg;base64,' + base64.b64encode(jpeg).decode(),
         boxes=_rounded(boxes * zoom, 1),
         truth=_rounded(truth * [zoom, zoom, 1], 1),
         hidden=round(float((truth[..., 2] == 1).sum() / labelled.sum()), 3),
@@ -307,7 +307,7 @@ def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skele
 
 
 def _pack_bins(answer: Said, zoom: float) -> Optional[List[Dict[str, Any]]]:
-    """For x and y: each vector in bytes, of 255 at its highest, that height, and where its bins lie in the picture."""
+    """For x and y: each vector in bytes, of 255 at its highest, that height, and where its bins lie in the image."""
     if answer.bins is None or answer.crops is None:
         return None
     packed = []
@@ -335,7 +335,7 @@ def _rounded(values: Any, digits: int) -> List[Any]:
 
 
 def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
-    """The truth and each model's poses of the first pictures, side by side, in a PNG."""
+    """The truth and each model's poses of the first images, side by side, in a PNG."""
     shown = data['rows'][:rows]
     titles = ['truth', *data['models']]
     height = sum(2.6 * row['height'] / row['width'] + 0.25 for row in shown)
@@ -343,12 +343,12 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
         len(shown), len(titles), figsize=(2.6 * len(titles), height + 0.4), layout='constrained', squeeze=False
     )
     for i, row in enumerate(shown):
-        content = np.frombuffer(base64.b64decode(row['picture'].split(',')[1]), dtype=np.uint8)
+        content = np.frombuffer(base64.b64decode(row['image'].split(',')[1]), dtype=np.uint8)
         decoded: Any = cv2.imdecode(content, cv2.IMREAD_COLOR)
-        picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         for j, title in enumerate(titles):
             ax = axes[i, j]
-            ax.imshow(picture)
+            ax.imshow(image)
             ax.set(xticks=[], yticks=[], xlim=(0, row['width']), ylim=(row['height'], 0))
             if i == 0:
                 ax.set_title(title, fontsize=10)

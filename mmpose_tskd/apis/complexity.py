@@ -25,7 +25,7 @@ PAPER = {
     ('simcc_hrnet-w32-igpgcn', (192, 256)): (31.0, 8.1),
 }
 EXPLANATION = """\
-GMACs: multiply-accumulates of one picture, which the paper calls FLOPs; MMEngine's counter, without the decode and
+GMACs: multiply-accumulates of one image, which the paper calls FLOPs; MMEngine's counter, without the decode and
 the sampling of features. The paper's 28.5 M for SimCC HRNet-W32 is the size of the heat-map HRNet: it leaves SimCC's
 two fully connected layers (2.75 M) out, while its 66.3 M for W48 has them. Its 31 M for "ours" is then 28.5 M and
 2.5 M for IGP-GCN. Its 14.6 and 32.9 GFLOPs for SimCC HRNet-W48 are those of the heat-map HRNet-W48 in that table, and
@@ -34,7 +34,7 @@ its 66.3 M at 384×288 is the size at 256×192: the fully connected layers grow 
 
 class Complexity(NamedTuple):
     params_m: float  # millions of parameters
-    gmacs: float  # billions of multiply-accumulates for one picture, without the decode
+    gmacs: float  # billions of multiply-accumulates for one image, without the decode
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def model_complexity(model: Any, input_size: Sequence[int]) -> Complexity:
     init_default_scope('mmpose')
     network = MODELS.build(plain_student(model))
     network.eval()
-    network.forward = network._forward  # takes the pictures alone
+    network.forward = network._forward  # takes the images alone
     width, height = input_size
     with torch.no_grad(), errors_only():  # it warns of each operator without multiplications
         # MMEngine calls one multiply-accumulate a flop

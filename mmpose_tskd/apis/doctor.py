@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..datasets.label_checks import LabelReport, read_boxes, read_json, read_labels
-from ..datasets.safe_samples import check_whole, read_picture
+from ..datasets.safe_samples import check_whole, read_image
 from ..errors import UserError, printable
 
 
@@ -30,12 +30,12 @@ class ExpectedLabels(NamedTuple):
     """One annotation file and what is known of it."""
 
     ann_file: str
-    images: str  # the folder of its pictures
+    images: str  # the folder of its images
     num_images: int
     num_people: Optional[int] = None  # with key points, where the number is published
     num_keypoints: int = 17
     has_areas: bool = True
-    boxes: Optional[str] = None  # a detector's results for its pictures
+    boxes: Optional[str] = None  # a detector's results for its images
     downloads: str = ''
 
 
@@ -81,12 +81,12 @@ MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 29
 
 
 def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Finding]:
-    """Checks a data set's files, counts, labels, pictures and detections.
+    """Checks a data set's files, counts, labels, images and detections.
 
     Args:
         data: ``'coco'``, ``'crowdpose'`` or ``'mpii'``.
         root: Its folder, ``data_root`` in the configs.
-        coco_root: With ``'crowdpose'``, COCO's folder: looks for pictures of COCO val in CrowdPose trainval.
+        coco_root: With ``'crowdpose'``, COCO's folder: looks for images of COCO val in CrowdPose trainval.
 
     Returns:
         What was found, good and bad.
@@ -105,16 +105,16 @@ def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Findi
     for labels in LAYOUTS[data]:
         findings += _examine_labels(folder, labels)
     if data == 'crowdpose' and coco_root is not None:
-        findings += _find_coco_val_pictures(folder, Path(coco_root))
+        findings += _find_coco_val_images(folder, Path(coco_root))
     return findings
 
 
 def examine_labels(file: str, images: str) -> List[Finding]:
-    """Checks labels in COCO format, of any joints, and their pictures.
+    """Checks labels in COCO format, of any joints, and their images.
 
     Args:
         file: The labels.
-        images: The folder of the pictures.
+        images: The folder of the images.
 
     Returns:
         What was found, good and bad. What is unlikely (joints that may be swapped, people who are labelled twice) is a
@@ -133,17 +133,17 @@ def examine_labels(file: str, images: str) -> List[Finding]:
         report = read_labels(file, len(joints))[1]
     except UserError as error:
         return [Finding('error', name, str(error))]
-    pictures = {image['id']: image for image in content['images']}
+    listed = {image['id']: image for image in content['images']}
     if not report.used:
-        return [Finding('error', name, f'nobody has a labelled joint in a picture: {report.counts()}')]
+        return [Finding('error', name, f'nobody has a labelled joint in an image: {report.counts()}')]
     folder = Path(images)
-    expected = ExpectedLabels(name, folder.name, len(pictures), len(report.used), len(joints))
+    expected = ExpectedLabels(name, folder.name, len(listed), len(report.used), len(joints))
     findings = [
-        Finding('ok', name, f'{len(pictures):,} pictures, {report.counts()}, {len(joints)} joints'),
-        _check_sizes(expected, report.used, pictures),
+        Finding('ok', name, f'{len(listed):,} images, {report.counts()}, {len(joints)} joints'),
+        _check_sizes(expected, report.used, listed),
         *_check_sides(name, joints, report.used),
-        _check_twins(name, report.used, pictures),
-        *_check_pictures(folder.parent, expected, pictures),
+        _check_twins(name, report.used, listed),
+        *_check_images(folder.parent, expected, listed),
     ]
     return [finding for finding in findings if finding is not None]
 
@@ -224,7 +224,7 @@ def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
     findings: List[Optional[Finding]] = [
         _check_counts(labels, len(images), report),
         _check_sizes(labels, report.used, images),
-        *_check_pictures(folder, labels, images),
+        *_check_images(folder, labels, images),
     ]
     if labels.boxes is not None:
         findings.append(_check_boxes(folder, labels, content))
@@ -232,8 +232,8 @@ def _examine_labels(folder: Path, labels: ExpectedLabels) -> List[Finding]:
 
 
 def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) -> Finding:
-    counted = f'{num_images:,} pictures, {report.counts()}'
-    expected = f'{labels.num_images:,} pictures'
+    counted = f'{num_images:,} images, {report.counts()}'
+    expected = f'{labels.num_images:,} images'
     if labels.num_people is not None:
         expected += f', {labels.num_people:,} people'
     if num_images != labels.num_images or labels.num_people not in (None, len(report.used)):
@@ -257,11 +257,11 @@ def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, d
         return Finding(
             'error',
             labels.ann_file,
-            f'width and height of the pictures are swapped ({swapped:,} people fit only so), as in the original '
+            f'width and height of the images are swapped ({swapped:,} people fit only so), as in the original '
             f'CrowdPose labels; take the corrected mmpose_crowdpose_*.json from {labels.downloads}',
         )
     if outside:
-        return Finding('warning', labels.ann_file, f'{outside:,} people have joints outside of their picture')
+        return Finding('warning', labels.ann_file, f'{outside:,} people have joints outside of their image')
     return None
 
 
@@ -296,7 +296,7 @@ def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[F
 
 
 def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """People who are labelled twice, and pictures that are listed twice."""
+    """People who are labelled twice, and images that are listed twice."""
     by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
     for person in people:
         by_image[person['image_id']].append(np.array(person['bbox'], float))
@@ -309,30 +309,30 @@ def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Opti
         twins += int((np.triu(shared / (area[:, None] + area - shared), 1) > TWINS).sum())
     files = len(images) - len({image['file_name'] for image in images.values()})
     told = [f'{twins:,} people labelled twice (the same box)'] * bool(twins)
-    told += [f'{files:,} pictures listed twice'] * bool(files)
+    told += [f'{files:,} images listed twice'] * bool(files)
     return Finding('warning', name, '; '.join(told)) if told else None
 
 
-def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> List[Finding]:
-    pictures = folder / labels.images
-    if not pictures.is_dir():
+def _check_images(folder: Path, labels: ExpectedLabels, images: Dict[int, dict]) -> List[Finding]:
+    root = folder / labels.images
+    if not root.is_dir():
         return [
             Finding(
                 'error', f'{labels.images}/', f'missing; from {labels.downloads}' if labels.downloads else 'missing'
             )
         ]
-    missing = sorted(image['file_name'] for image in images.values() if not (pictures / image['file_name']).exists())
+    missing = sorted(image['file_name'] for image in images.values() if not (root / image['file_name']).exists())
     if missing:
-        message = f'{len(missing):,} pictures of {labels.ann_file} are missing, such as {missing[0]}'
+        message = f'{len(missing):,} images of {labels.ann_file} are missing, such as {missing[0]}'
         return [Finding('error', f'{labels.images}/', message)]
     wrong = []
     sample = sorted(images.values(), key=lambda image: image['id'])[:: max(1, len(images) // 500)]
     for image in sample:
         try:
-            check_whole(str(pictures / image['file_name']))
-            with Image.open(pictures / image['file_name']) as picture:
-                size = picture.size
-                if picture.getexif().get(ORIENTATION, 1) >= 5:  # turned by 90 degrees when it is read for training
+            check_whole(str(root / image['file_name']))
+            with Image.open(root / image['file_name']) as opened:
+                size = opened.size
+                if opened.getexif().get(ORIENTATION, 1) >= 5:  # turned by 90 degrees when it is read for training
                     size = size[::-1]
         except Exception as error:  # Pillow's readers raise all kinds
             message = f'cannot be read ({error}); download it again'
@@ -340,10 +340,10 @@ def _check_pictures(folder: Path, labels: ExpectedLabels, images: Dict[int, dict
         if size != (image['width'], image['height']):
             wrong.append(f'{image["file_name"]} is {size[0]}×{size[1]}, not {image["width"]}×{image["height"]}')
     if wrong:
-        message = f'{len(wrong)} of {len(sample)} pictures have another size than {labels.ann_file} says: {wrong[0]}'
+        message = f'{len(wrong)} of {len(sample)} images have another size than {labels.ann_file} says: {wrong[0]}'
         return [Finding('error', f'{labels.images}/', message)]
     return [
-        Finding('ok', f'{labels.images}/', f'all {len(images):,} pictures of {labels.ann_file}; sizes of {len(sample)}')
+        Finding('ok', f'{labels.images}/', f'all {len(images):,} images of {labels.ann_file}; sizes of {len(sample)}')
     ]
 
 
@@ -354,7 +354,7 @@ def _check_boxes(folder: Path, labels: ExpectedLabels, content: Dict[str, list])
         return boxes
     people = sum(box['category_id'] == 1 for box in boxes)
     without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
-    return Finding('ok', name, f'{people:,} boxes of people; {without:,} pictures without one')
+    return Finding('ok', name, f'{people:,} boxes of people; {without:,} images without one')
 
 
 def _examine_mpii(folder: Path) -> List[Finding]:
@@ -371,7 +371,7 @@ def _examine_mpii(folder: Path) -> List[Finding]:
         missing = sorted({person['file_name'] for person in people} - there)
         if missing:
             message = (
-                f'{len(missing):,} pictures of {name} are missing, such as {missing[0]}; from human-pose.mpi-inf.mpg.de'
+                f'{len(missing):,} images of {name} are missing, such as {missing[0]}; from human-pose.mpi-inf.mpg.de'
             )
             findings.append(Finding('error', 'images/', message))
     if not (folder / 'annotations' / 'mpii_gt_val.mat').is_file():
@@ -380,20 +380,20 @@ def _examine_mpii(folder: Path) -> List[Finding]:
 
 
 def fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
-    """64 bits a picture: whether each of 8×8 cells is brighter than its right neighbour."""
+    """64 bits an image: whether each of 8×8 cells is brighter than its right neighbour."""
     bits = {}
     for name in names:
         try:
-            picture = read_picture(str(folder / name), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+            image = read_image(str(folder / name), cv2.IMREAD_REDUCED_GRAYSCALE_4)
         except UserError:  # of many, some may be missing
             continue
         else:
-            small = cv2.resize(picture, (size + 1, size), interpolation=cv2.INTER_AREA).astype(int)
+            small = cv2.resize(image, (size + 1, size), interpolation=cv2.INTER_AREA).astype(int)
             bits[name] = int(''.join('01'[int(b)] for b in (small[:, 1:] > small[:, :-1]).flatten()), 2)
     return bits
 
 
-def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
+def _find_coco_val_images(folder: Path, coco_root: Path) -> List[Finding]:
     labels = LAYOUTS['crowdpose'][0]
     trainval = _load(read_json, folder, labels.ann_file, labels.downloads)
     val = _load(read_json, coco_root, 'annotations/person_keypoints_val2017.json', COCO)
@@ -402,20 +402,18 @@ def _find_coco_val_pictures(folder: Path, coco_root: Path) -> List[Finding]:
             return [content]
     ours = fingerprints(folder / 'images', [image['file_name'] for image in trainval['images']])
     theirs = fingerprints(coco_root / 'val2017', [image['file_name'] for image in val['images']])
-    for pictures, found in ((folder / 'images', ours), (coco_root / 'val2017', theirs)):
+    for images, found in ((folder / 'images', ours), (coco_root / 'val2017', theirs)):
         if not found:
-            return [
-                Finding('error', f'{pictures}/', 'no picture can be read: COCO val was not looked for in CrowdPose')
-            ]
+            return [Finding('error', f'{images}/', 'no image can be read: COCO val was not looked for in CrowdPose')]
     names = {bits: name for name, bits in theirs.items()}
     same = sorted((name, names[bits]) for name, bits in ours.items() if bits in names)
     if not same:
         return [
             Finding(
-                'ok', labels.ann_file, f'none of {len(ours):,} pictures looks like one of {len(theirs):,} of COCO val'
+                'ok', labels.ann_file, f'none of {len(ours):,} images looks like one of {len(theirs):,} of COCO val'
             )
         ]
-    message = f'{len(same)} pictures look like pictures of COCO val ({same[0][0]} like {same[0][1]}): '
+    message = f'{len(same)} images look like images of COCO val ({same[0][0]} like {same[0][1]}): '
     return [
         Finding('warning', labels.ann_file, message + 'report no COCO val of a model or teacher trained on CrowdPose')
     ]

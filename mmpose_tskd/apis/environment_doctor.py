@@ -218,7 +218,7 @@ def _examine_cpu(torch: Any) -> Finding:
 
 
 def _examine_disk() -> List[Finding]:
-    """The current folder, where runs are written, and shared memory, through which data loaders hand pictures."""
+    """The current folder, where runs are written, and shared memory, through which data loaders hand images."""
     findings = []
     for folder, (gib, why) in {
         '.': (5, 'checkpoints of a run'),

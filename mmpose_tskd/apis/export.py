@@ -42,10 +42,10 @@ class Exported(NamedTuple):
     Args:
         file: The file, or mmdeploy's folder.
         size_mb: Of the ONNX file, in 10^6 bytes.
-        random: How it agrees with PyTorch on random pictures.
+        random: How it agrees with PyTorch on random images.
         real: The same on people of the config's test set; None without that.
         metrics: The test metrics of PyTorch and of the file, where they were asked for.
-        latency_ms: Of one picture in ONNX Runtime with one thread.
+        latency_ms: Of one image in ONNX Runtime with one thread.
         left_in_fp32: Convolutions that int8 has left out.
     """
 
@@ -106,7 +106,7 @@ def export_onnx(
         out: The file to write, for mmdeploy the folder.
         form: ``'coords'``: key points N×K×2 in input pixels and confidences N×K. ``'rtmlib'``: what its class
             ``RTMPose`` reads. ``'mmdeploy'``: a folder for its SDK.
-        flip_test: Average over the picture and its mirror image inside, at twice the cost.
+        flip_test: Average over the image and its mirror image inside, at twice the cost.
         pixels: With ``'coords'``, take BGR pixels N×3×H×W, uint8, and normalise them inside.
         precision: ``'fp32'``; ``'fp16'``: backbone and neck in half precision; ``'int8'``: the convolutions in 8 bits,
             calibrated on people of the config's training set.
@@ -147,7 +147,7 @@ def export_onnx(
     noise = torch.randint(0, 256, (4, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if precision == 'fp32':
         random = compare(session, reference, kind, noise)
-        check(random, kind.tolerance, 'random pictures')
+        check(random, kind.tolerance, 'random images')
     if labels_of(cfg, 'test') is not None:
         real = compare(session, reference, kind, crops_of(cfg, 'test', CHECKED))
         if precision == 'fp32':
@@ -171,7 +171,7 @@ def _check_options(form: str, pixels: bool, precision: str) -> None:
     if precision not in PRECISIONS:
         raise UserError(f'--precision is one of {", ".join(PRECISIONS)}, not {precision!r}')
     if pixels and form != 'coords':
-        raise UserError(f'--input uint8 is for --format coords: {form} normalises pictures itself')
+        raise UserError(f'--input uint8 is for --format coords: {form} normalises images itself')
     if precision == 'fp16':  # which the exporter runs on the CPU
         try:
             image = torch.zeros(1, 1, 1, 1, dtype=torch.half)
@@ -307,7 +307,7 @@ def _latency(session: OnnxSession, crops: Tensor, repeats: int = 20) -> float:
 
 
 def latency_ms(file: str) -> float:
-    """Milliseconds of one picture in ONNX Runtime with one thread, of a file that :func:`export_onnx` wrote."""
+    """Milliseconds of one image in ONNX Runtime with one thread, of a file that :func:`export_onnx` wrote."""
     session = OnnxSession(file, threads=1)
     width, height = session.metadata['input_size']
     return _latency(session, torch.zeros(1, 3, height, width, dtype=torch.uint8))
@@ -315,15 +315,15 @@ def latency_ms(file: str) -> float:
 
 def print_exported(exported: Exported, metric: str = 'coco/AP') -> None:
     """Prints what was written and how it was checked."""
-    print(f'{exported.file}: {exported.size_mb:.1f} MB, {exported.latency_ms:.1f} ms for one picture on one thread')
-    for what, agreement in (('random pictures', exported.random), ('people of the test set', exported.real)):
+    print(f'{exported.file}: {exported.size_mb:.1f} MB, {exported.latency_ms:.1f} ms for one image on one thread')
+    for what, agreement in (('random images', exported.random), ('people of the test set', exported.real)):
         if agreement is not None:
             print(
                 f'differs from PyTorch by up to {agreement.pixels:.2g} input pixels and {agreement.score:.1g} of '
                 f'confidence on {agreement.people} {what}'
             )
     if exported.real is None:
-        print('not checked on real pictures: the labels of the test set are not there')
+        print('not checked on real images: the labels of the test set are not there')
     if exported.left_in_fp32:
         print(f'{exported.left_in_fp32} convolutions were left in fp32')
     for name, metrics in exported.metrics.items():

@@ -172,7 +172,7 @@ def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, 
     ]
     for form, outcome in exported.items():
         agreement, what = (
-            (outcome.real, 'people of the test set') if outcome.real else (outcome.random, 'random pictures')
+            (outcome.real, 'people of the test set') if outcome.real else (outcome.random, 'random images')
         )
         assert agreement is not None
         lines.append(

@@ -31,7 +31,7 @@ def examine_record(
 
     Args:
         file: The record.
-        labels: Labels for its pictures, in COCO format. The joints are compared by the annotations' ids, so the record
+        labels: Labels for its images, in COCO format. The joints are compared by the annotations' ids, so the record
             must be of the labels' boxes.
         metainfo: Whose names and sigmas the labels' joints have.
 

@@ -16,8 +16,8 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets.label_checks import check_people, read_boxes, read_json
-from ..datasets.safe_samples import read_picture
-from ..datasets.transforms import picture_to_input
+from ..datasets.safe_samples import read_image
+from ..datasets.transforms import image_to_input
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..errors import UserError
 from ..models.teachers import LiveTeacher, build_teacher
@@ -31,10 +31,10 @@ REACH = 0.1  # of the box's longer side: how far two teachers' joints may lie ap
 
 
 class People(NamedTuple):
-    """N instances to record, in the order of their pictures.
+    """N instances to record, in the order of their images.
 
     Args:
-        images: The pictures, by id: ``id``, ``file_name``, ``width``, ``height`` and what else is kept of them.
+        images: The images, by id: ``id``, ``file_name``, ``width``, ``height`` and what else is kept of them.
         ids: N, of the annotations.
         image_ids: N.
         boxes: N×4, fp64: x, y, width and height, as they are written down.
@@ -66,7 +66,7 @@ def open_teacher(
             config that has ``teacher=dict(type=...)``, and ``metainfo`` where its joints are not those given here.
         checkpoint: The weights of an MMPose network.
         metainfo: Its joints, a dataset class's name or a metainfo dict; those of the config's data set if None.
-        flip_test: Average its answers with those for the mirrored picture.
+        flip_test: Average its answers with those for the mirrored image.
         device: Where it is to run.
 
     Raises:
@@ -119,16 +119,16 @@ def record_teacher(
     Args:
         teachers: As :func:`open_teacher` gives them. Of several, the answers are joined (:func:`join_keypoints`) in the
             joints of the first.
-        labels: In COCO format, at least the pictures; without ``boxes``, the boxes of its annotations: of all people
+        labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all people
             but crowds and those who are labelled as without a visible joint.
-        images: The folder of the pictures.
+        images: The folder of the images.
         out: The file to write: in COCO format, a joint's visibility its confidence, but at least 0.5, below which
             MMPose takes no label, and ``keypoint_scores`` the confidence.
-        boxes: A detector's results for the pictures instead, in COCO's format; the people are numbered anew.
+        boxes: A detector's results for the images instead, in COCO's format; the people are numbered anew.
         box_score: The score that a detector's box must have.
         min_confidence: The confidence in [0, 1] below which a joint is no label (visibility 0).
         batch_size: People at a time.
-        num_workers: Processes that read pictures.
+        num_workers: Processes that read images.
 
     Returns:
         The record's ``info``.
@@ -215,12 +215,12 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
         found = [dict(one, id=number) for number, one in enumerate(found, 1)]
     unknown = next((one['image_id'] for one in found if one['image_id'] not in images), None)
     if unknown is not None:
-        raise UserError(f'{boxes or labels} names the picture {unknown}, which {labels} does not list')
+        raise UserError(f'{boxes or labels} names the image {unknown}, which {labels} does not list')
     order = {image: place for place, image in enumerate(images)}
-    found.sort(key=lambda one: order[one['image_id']])  # a picture's people follow one another
+    found.sort(key=lambda one: order[one['image_id']])  # an image's people follow one another
     numbers = np.array([one['bbox'][:4] for one in found], np.float64).reshape(-1, 4)
-    pictures = [images[one['image_id']] for one in found]
-    corners = clip_boxes(numbers, [(picture['width'], picture['height']) for picture in pictures])
+    their_images = [images[one['image_id']] for one in found]
+    corners = clip_boxes(numbers, [(image['width'], image['height']) for image in their_images])
     kept = np.flatnonzero((corners[:, 2:] > corners[:, :2]).all(1))
     if not len(kept):
         raise UserError(f'{boxes or labels} has no box of a person to record')
@@ -239,7 +239,7 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
 
 
 class _Crops(Dataset):
-    """For each instance, and each teacher, its crop (3×H×W, BGR, uint8) and the way back to the picture (2×3)."""
+    """For each instance, and each teacher, its crop (3×H×W, BGR, uint8) and the way back to the image (2×3)."""
 
     def __init__(self, people: People, folder: str, teachers: Sequence[LiveTeacher]):
         self.people = people
@@ -258,20 +258,20 @@ class _Crops(Dataset):
         image = self.people.images[self.people.image_ids[index]]
         path = os.path.join(self.folder, image['file_name'])
         if self.last[0] != path:
-            picture = read_picture(path)
-            self.last = path, dict(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
+            pixels = read_image(path)
+            self.last = path, dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         box = clip_boxes(self.people.boxes[index], (image['width'], image['height']))
         whole = self.centre(dict(self.last[1], bbox=box))
         answers = []
         for crop in self.crops:
             results = crop(dict(whole))
-            back = cv2.invertAffineTransform(picture_to_input(results, crop.use_udp)[:2])
+            back = cv2.invertAffineTransform(image_to_input(results, crop.use_udp)[:2])
             answers.append((torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1))), back))
         return answers
 
 
 def _answer(teachers: Sequence[LiveTeacher], batch: List[Any], device: torch.device) -> np.ndarray:
-    """N×K×3, fp32, of a batch: x and y in the picture, and the confidence."""
+    """N×K×3, fp32, of a batch: x and y in the image, and the confidence."""
     answers = []
     for teacher, (crops, back) in zip(teachers, batch):
         inputs = teacher.preprocessor(dict(inputs=crops.to(device), data_samples=[]), False)['inputs']

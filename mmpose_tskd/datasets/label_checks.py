@@ -129,7 +129,7 @@ def _check_lists(file: str, content: Any, needed: Sequence[str]) -> None:
 
 
 def check_people(file: str, content: Any) -> None:
-    """Looks through labels of which pictures and boxes alone count.
+    """Looks through labels of which images and boxes alone count.
 
     Args:
         file: Where they were read from, for the messages.
@@ -157,7 +157,7 @@ def read_boxes(file: str, content: Dict[str, list]) -> List[dict]:
 
     Args:
         file: In COCO's format of results.
-        content: The labels that list their pictures.
+        content: The labels that list their images.
 
     Raises:
         UserError: It is missing or damaged, in another format, or has faults.
@@ -410,7 +410,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
             finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
             no area where that is needed, a joint more than ten box sizes away from its box, another number of joints
             than the data set's metainfo, or nobody with a labelled joint; or ``bbox_file`` is no JSON file, whose
-            loading could run code, or has a picture that the labels do not list, or no number where one belongs.
+            loading could run code, or has an image that the labels do not list, or no number where one belongs.
     """
     parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if parts:
@@ -462,4 +462,4 @@ def _count_parsed(file: str, stamp: int, kind: Any, options: str, by_area: bool)
 def _count_boxes(boxes: str, stamp: int, file: str, labels_stamp: int) -> str:
     content = read_json(file)
     _check_lists(file, content, ('images', 'categories'))
-    return f'{boxes}: {len(read_boxes(boxes, content)):,} boxes in the pictures of {file}'
+    return f'{boxes}: {len(read_boxes(boxes, content)):,} boxes in the images of {file}'

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 from ..errors import UserError
 
 WHAT_TO_DO = (
-    "Get it again, or take it out of the labels; the data set's data_root and data_prefix say where pictures are. "
+    "Get it again, or take it out of the labels; the data set's data_root and data_prefix say where images are. "
     "To train without damaged samples, set damaged='skip' in SafeSamplesHook (custom_hooks); validation needs them all"
 )
 
@@ -138,16 +138,16 @@ class SafeSamples(Dataset):
     def _try(self, index: int) -> Union[dict, Damage]:
         file = f'sample {index}'
         try:
-            if not isinstance(self.dataset, CombinedDataset):  # which would load the picture to say its path
+            if not isinstance(self.dataset, CombinedDataset):  # which would load the image to say its path
                 file = str(self.dataset.get_data_info(index).get('img_path', file))
             check_whole(file)
             return self.dataset[index]
-        except Exception as error:  # whatever a transform says of a picture or a label
+        except Exception as error:  # whatever a transform says of an image or a label
             return Damage(file, f'{type(error).__name__}: {error}'.strip())
 
 
 def check_images(dataset: BaseDataset) -> None:
-    """Sees whether the pictures of a data set are there, a folder at a time; none is opened.
+    """Sees whether the images of a data set are there, a folder at a time; none is opened.
 
     Args:
         dataset: A data set of MMPose, read, or a wrapper of others.
@@ -176,7 +176,7 @@ def _image_paths(dataset: Any) -> Iterator[str]:
         return
     for index in range(len(dataset)):
         path = BaseDataset.get_data_info(dataset, index).get('img_path')
-        if isinstance(path, str):  # else of a data set that has no pictures
+        if isinstance(path, str):  # else of a data set that has no images
             yield path
 
 
@@ -189,7 +189,7 @@ def _files_in(folder: str) -> Set[str]:
 
 
 def check_whole(file: str) -> None:
-    """Sees whether a picture's file is cut off, which OpenCV reads as one that is grey from there on.
+    """Sees whether an image's file is cut off, which OpenCV reads as one that is grey from there on.
 
     Raises:
         OSError: It is, or it is a pipe or a folder.
@@ -205,24 +205,24 @@ def check_whole(file: str) -> None:
         tail = stream.read()
     has_end = (head[:2] != b'\xff\xd8' or tail.endswith(b'\xff\xd9')) and (head != b'\x89PNG' or b'IEND' in tail)
     if not has_end:  # a JPEG or PNG; some are whole all the same, with something behind the end
-        with Image.open(file) as picture:
-            picture.load()
+        with Image.open(file) as image:
+            image.load()
 
 
-def read_picture(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """A picture as :func:`cv2.imread` gives it, BGR.
+def read_image(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """An image as :func:`cv2.imread` gives it, BGR.
 
     Raises:
         UserError: It is missing, cut off, or none.
     """
     try:
         check_whole(file)
-        picture = cv2.imread(file, flags)
+        image = cv2.imread(file, flags)
     except Exception as error:  # OpenCV's and Pillow's readers raise all kinds
-        raise UserError(f'the picture {file} cannot be read ({error}): get it again, or take it out') from error
-    if picture is None:
-        raise UserError(f'the picture {file} is missing or damaged: get it again, or take it out')
-    return picture
+        raise UserError(f'the image {file} cannot be read ({error}): get it again, or take it out') from error
+    if image is None:
+        raise UserError(f'the image {file} is missing or damaged: get it again, or take it out')
+    return image
 
 
 @contextmanager

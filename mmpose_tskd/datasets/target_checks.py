@@ -1,4 +1,4 @@
-"""Whether a data set's pictures and targets are those that a model takes."""
+"""Whether a data set's images and targets are those that a model takes."""
 
 from typing import Any, Optional, Sequence
 
@@ -41,7 +41,7 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
         later: Configs of the pipelines that take the place of its own in the course of the training.
 
     Raises:
-        UserError: The data set has another number of joints than the head, or a pipeline crops pictures to another
+        UserError: The data set has another number of joints than the head, or a pipeline crops images to another
             size, encodes other targets than the head's codec, or does not pack what the head learns from.
     """
     head = getattr(model, 'head', None)

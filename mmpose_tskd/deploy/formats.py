@@ -9,7 +9,7 @@ from torch import Tensor
 from ..poses import PoseOutputs
 from .network import Normalization
 
-# What rtmlib's RTMPose class subtracts and divides by: for RGB, but it reads pictures as BGR and never turns them.
+# What rtmlib's RTMPose class subtracts and divides by: for RGB, but it reads images as BGR and never turns them.
 RTMLIB = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=False)
 RTMLIB_BINS = 2.0  # bins a pixel, fixed in rtmlib
 Answer = Tuple[Tensor, Tensor]
@@ -25,7 +25,7 @@ class Format(NamedTuple):
         decode: How the runtime reads that: key points N×K×2 and confidences N×K.
         expected: The key points that it should come to, N×K×2; NaN where it can come to none.
         tolerance: By how many input pixels it may differ from them.
-        given: How the runtime normalises pictures; None where it can be told.
+        given: How the runtime normalises images; None where it can be told.
         decoded: Its key points are what the codec's ``decode`` returns, which is not input pixels for UDP.
     """
 
@@ -43,7 +43,7 @@ def _peaks(outputs: PoseOutputs) -> Tensor:
 
 
 def _decoded(outputs: PoseOutputs) -> Tensor:
-    """What the codec's ``decode`` returns, which MMPose's (and mmdeploy's) way back to the picture expects."""
+    """What the codec's ``decode`` returns, which MMPose's (and mmdeploy's) way back to the image expects."""
     reader: Any = outputs.reader  # of a head, since a student's frame is not exported
     return reader.decoded(outputs.peaks)
 

@@ -1,4 +1,4 @@
-"""The network that is exported: pictures to key points and confidences, with everything between inside."""
+"""The network that is exported: images to key points and confidences, with everything between inside."""
 
 import copy
 from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
@@ -37,7 +37,7 @@ def normalize(pixels: Tensor, wanted: Normalization) -> Tensor:
 
 
 class InputLayer(nn.Module):
-    """Turns pictures that were normalised in one way into what another way gives, exactly: a 1×1 convolution.
+    """Turns images that were normalised in one way into what another way gives, exactly: a 1×1 convolution.
 
     With S, M the standard deviations and means of what comes in, s, m those of what goes out, and c' the channel c
     where it comes in: ``y_c = x_c' S_c' / s_c + (M_c' - m_c) / s_c``.
@@ -85,13 +85,13 @@ class ConstantGraphConv(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """A pose estimator from pictures to its answer, without data samples.
+    """A pose estimator from images to its answer, without data samples.
 
     Args:
         model: A :class:`TopdownPoseEstimator` on the CPU whose head a reader knows; a copy of it is kept.
         answer: What to say of a batch's :class:`PoseOutputs`; two tensors.
-        given: How the pictures that it is given are normalised; by default as the model wants them.
-        flip_indices: The joint on the other side of the body, for each joint: averages over picture and mirror image.
+        given: How the images that it is given are normalised; by default as the model wants them.
+        flip_indices: The joint on the other side of the body, for each joint: averages over image and mirror image.
         half: Keep backbone and neck in half precision. The head and a refiner stay in fp32, in which the highest bins
             of a wide peak differ.
 
@@ -127,11 +127,11 @@ class PoseNetwork(nn.Module):
 
     @property
     def input_size(self) -> Tuple[int, int]:
-        """(W, H) of the pictures, in pixels."""
+        """(W, H) of the images, in pixels."""
         return self.reader.input_size
 
     def read(self, images: Tensor) -> PoseOutputs:
-        """What the model says of pictures N×3×H×W, normalised (or not) as ``given`` tells."""
+        """What the model says of images N×3×H×W, normalised (or not) as ``given`` tells."""
         images = self.input_layer(images)
         outputs = self._view(images)
         if self.flip_indices is None:

@@ -32,11 +32,11 @@ def require(*modules: str) -> List[Any]:
 
 
 def to_onnx(network: nn.Module, example: Tensor, outputs: Sequence[str], legacy: bool = False) -> Any:
-    """A network as an ONNX model for any number of pictures.
+    """A network as an ONNX model for any number of images.
 
     Args:
         network: Takes ``example``, answers with a tensor for each name.
-        example: Two or more pictures, N×3×H×W.
+        example: Two or more images, N×3×H×W.
         outputs: The names of what it answers with.
         legacy: By torch's exporter that traces, which is all that torch before 2.6 has. Else by the current one.
 

@@ -51,7 +51,7 @@ def evaluate(cfg: Config, model: Any, predict: Predict) -> Dict[str, float]:
 
     Args:
         cfg: The config.
-        model: The estimator that it builds; brings key points back to the picture.
+        model: The estimator that it builds; brings key points back to the image.
         predict: Crops (BGR pixels N×3×H×W, uint8) to key points as its codec decodes them, N×K×2, and scores, N×K.
     """
     loader = Runner.build_dataloader(dict(cfg.test_dataloader, num_workers=0, persistent_workers=False))

@@ -11,7 +11,7 @@ BATCH = 8
 
 
 class _Batches:
-    """Hands ONNX Runtime its pictures in whole batches: calibration asks until there is None, others iterate."""
+    """Hands ONNX Runtime its images in whole batches: calibration asks until there is None, others iterate."""
 
     def __init__(self, images: np.ndarray):
         whole = len(images) // BATCH * BATCH or len(images)

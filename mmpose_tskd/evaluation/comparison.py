@@ -17,11 +17,11 @@ def draw(items: int, resamples: int, draws: int, rng: np.random.Generator) -> np
 
 
 def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
-    """Every metric of one run on each resample of the pictures, in 0-100.
+    """Every metric of one run on each resample of the images, in 0-100.
 
     Args:
         record: What :class:`PersonRecordMetric` wrote.
-        counts: B×pictures.
+        counts: B×images.
     """
     values: Dict[str, np.ndarray] = {}
     for joints, content in record['matches'].items():
@@ -40,27 +40,27 @@ def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
 class Comparison:
     """Rows of an ablation on one set, and resamples of them.
 
-    All numbers are worked out from what each run found in each picture, not taken from its record's ``metrics``.
+    All numbers are worked out from what each run found in each image, not taken from its record's ``metrics``.
 
-    An interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over pictures and seeds: each
-    resample draws as many pictures as there are, and one seed less than there are, with replacement (drawing all n
+    An interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over images and seeds: each
+    resample draws as many images as there are, and one seed less than there are, with replacement (drawing all n
     would make the mean's variance too small by (n - 1) / n: Rao and Wu, JASA 83, 1988; from one seed, it is of the
-    pictures alone). Every row gets the same draws, so what pictures and seeds have in common is not counted as noise.
+    images alone). Every row gets the same draws, so what images and seeds have in common is not counted as noise.
 
     Args:
         rows: Records by seed, of each row.
         resamples: Of the bootstrap.
         seed: Of its draws.
-        left_out: Places of pictures that do not count, among the set's by their ids.
+        left_out: Places of images that do not count, among the set's by their ids.
     """
 
     def __init__(
         self, rows: Dict[str, Records], resamples: int = 1000, seed: int = 0, left_out: Sequence[int] = ()
     ) -> None:
         self.resamples, self.seed = resamples, seed
-        pictures = next(record['pictures'] for records in rows.values() for record in records.values())
-        counted = np.setdiff1d(np.arange(pictures), np.array(left_out, int))
-        counts = np.zeros((1 + resamples, pictures), int)  # the set itself, and its resamples
+        images = next(record['images'] for records in rows.values() for record in records.values())
+        counted = np.setdiff1d(np.arange(images), np.array(left_out, int))
+        counts = np.zeros((1 + resamples, images), int)  # the set itself, and its resamples
         counts[0, counted] = 1
         counts[1:, counted] = draw(len(counted), resamples, len(counted), np.random.default_rng(seed))
         self.values = {row: {s: resampled(record, counts) for s, record in by.items()} for row, by in rows.items()}

@@ -17,18 +17,18 @@ def drop_unmeasured(stats: List[tuple], prefix: Optional[str]) -> List[tuple]:
 
 @METRICS.register_module()
 class CrowdPoseMetric(FastCocoMetric):
-    """CrowdPose's evaluation: AP and AR, and AP of easy, medium and hard pictures.
+    """CrowdPose's evaluation: AP and AR, and AP of easy, medium and hard images.
 
     As MMPose's ``CocoMetric`` with ``iou_type='keypoints_crowd'``: the area in OKS is 0.53 times the box's, at most 20
-    people a picture, and a picture is easy below a crowd index of 0.2, medium below 0.8, and hard above. AR .5 is the
+    people an image, and an image is easy below a crowd index of 0.2, medium below 0.8, and hard above. AR .5 is the
     recall at OKS 0.50. A subset without people is n/a, and left out of the result; ``CocoMetric`` says -1.
 
     Args:
-        ann_file: The labels, with ``crowdIndex`` for each picture.
+        ann_file: The labels, with ``crowdIndex`` for each image.
         kwargs: Of :class:`FastCocoMetric`.
 
     Raises:
-        UserError: A picture in the labels has no crowd index.
+        UserError: An image in the labels has no crowd index.
     """
 
     default_prefix: Optional[str] = 'crowdpose'
@@ -38,7 +38,7 @@ class CrowdPoseMetric(FastCocoMetric):
         missing = [image['file_name'] for image in self.coco.dataset['images'] if 'crowdIndex' not in image]
         if missing:
             raise UserError(
-                f'{ann_file}: {len(missing)} pictures have no crowdIndex, such as {missing[0]}; CrowdPoseMetric needs '
+                f'{ann_file}: {len(missing)} images have no crowdIndex, such as {missing[0]}; CrowdPoseMetric needs '
                 'it. Use CocoMetric for data without.'
             )
 

@@ -50,7 +50,7 @@ def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndar
     index = np.array([coco.imgs[image]['crowdIndex'] for image in images])
     for subset in (index < EASY, (index >= EASY) & (index < MEDIUM), index >= MEDIUM):
         chosen = [image for image, is_in in zip(images, subset) if is_in]
-        # hotcoco takes no pictures for all; the rounding and the mean over absent categories are xtcocotools'
+        # hotcoco takes no images for all; the rounding and the mean over absent categories are xtcocotools'
         stats.append(round(float(measure(chosen)[0][..., 0].mean()), 4) if chosen else -1.0)
     return stats
 
@@ -109,10 +109,10 @@ def _detections(people: Sequence[dict], kind: str) -> List[dict]:
 
 
 def oks_nms(people: List[dict], thr: float, sigmas: np.ndarray) -> List[int]:
-    """MMPose's ``oks_nms``, all pairs of a picture's people at once.
+    """MMPose's ``oks_nms``, all pairs of an image's people at once.
 
     Args:
-        people: Of one picture, with ``keypoints`` (K×3), ``area`` and ``score``.
+        people: Of one image, with ``keypoints`` (K×3), ``area`` and ``score``.
         thr: OKS above which the lower score goes.
         sigmas: K, of OKS.
 

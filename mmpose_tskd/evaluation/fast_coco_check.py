@@ -70,18 +70,18 @@ def _subsets(coco: COCO) -> List[List[int]]:
 def draw_case(kind: str, seed: int) -> Tuple[COCO, List[dict], str, np.ndarray, bool]:
     """Labels and detections at random, with what makes an evaluation hard, as arguments of :func:`evaluate_fast`.
 
-    Crowds, people of whom no joint is seen, a label with id 0, detections without scores, equal scores, pictures
-    without people or detections, two categories, more detections than count; for CrowdPose, subsets without pictures.
+    Crowds, people of whom no joint is seen, a label with id 0, detections without scores, equal scores, images
+    without people or detections, two categories, more detections than count; for CrowdPose, subsets without images.
     """
     rng = np.random.default_rng(seed)
     counts = (17, 6, 68, 21, 21) if kind == 'keypoints_wholebody' else (14 if kind == 'keypoints_crowd' else 17,)
-    joints, images = sum(counts), int(rng.integers(4, 12))
+    joints, num_images = sum(counts), int(rng.integers(4, 12))
     categories = [dict(id=1, name='person')] + [dict(id=2, name='other')] * int(rng.integers(2))
     with_boxes = bool(rng.integers(2))
     low = float(rng.choice([0.0, 0.5, 0.9]))
     annotations: List[Dict[str, Any]] = []
     people: List[dict] = []
-    for image in range(images):
+    for image in range(num_images):
         for _ in range(rng.integers(0, 5)):
             size = rng.uniform(15, 250, 2)
             points = rng.uniform(0, 300, 2) + rng.uniform(0, 1, (joints, 2)) * size
@@ -113,8 +113,8 @@ def draw_case(kind: str, seed: int) -> Tuple[COCO, List[dict], str, np.ndarray, 
                     )
                 )
     coco = COCO()
-    pictures = [dict(id=i, file_name=f'{i}.jpg', crowdIndex=float(rng.uniform(low, 1))) for i in range(images)]
-    coco.dataset = dict(images=pictures, annotations=annotations, categories=categories)
+    images = [dict(id=i, file_name=f'{i}.jpg', crowdIndex=float(rng.uniform(low, 1))) for i in range(num_images)]
+    coco.dataset = dict(images=images, annotations=annotations, categories=categories)
     with redirect_stdout(StringIO()):
         coco.createIndex()
     return coco, people, kind, rng.uniform(0.02, 0.1, joints), bool(rng.integers(2))

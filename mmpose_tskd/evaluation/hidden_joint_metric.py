@@ -22,7 +22,7 @@ def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
     """
     kept = COCO()
     kept.dataset = copy.deepcopy(coco.dataset)
-    kept.anno_file = coco.anno_file[:1]  # where the crowd evaluation looks up its pictures' subsets
+    kept.anno_file = coco.anno_file[:1]  # where the crowd evaluation looks up its images' subsets
     for annotation in kept.dataset['annotations']:
         joints = np.array(annotation['keypoints'], dtype=float).reshape(-1, 3)
         joints[~wanted(joints[:, 2])] = 0

@@ -24,7 +24,7 @@ class PersonRecordMetric(CocoMetric):
 
     - ``metrics``: AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those joints alone; None
       where the set has no such joints;
-    - ``matches`` (see :class:`Matches`) and ``correct`` (per picture the number of seen joints that are right, of seen
+    - ``matches`` (see :class:`Matches`) and ``correct`` (per image the number of seen joints that are right, of seen
       joints, and the same of hidden ones), for confidence intervals;
     - ``joints``: for each, PCK and the mean error in percent of the longer side of the box;
     - ``hidden_shares``: people and their AP by the share of their labelled joints that is hidden.
@@ -51,7 +51,7 @@ class PersonRecordMetric(CocoMetric):
         self.record: Dict[str, Any] = {}
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
-        self.record = dict(pictures=len(self.coco.imgs), metrics={}, matches={})
+        self.record = dict(images=len(self.coco.imgs), metrics={}, matches={})
         self._measure_joints([prediction for prediction, _ in results])
         super().compute_metrics(results)
         if self.out_file is not None:
@@ -66,7 +66,7 @@ class PersonRecordMetric(CocoMetric):
             person = self.coco.anns.get(prediction['id'], {})
             if person.get('image_id') != prediction['img_id']:
                 raise UserError(
-                    f'PersonRecordMetric compares people with their labels, but number {prediction["id"]} in picture '
+                    f'PersonRecordMetric compares people with their labels, but number {prediction["id"]} in image '
                     f'{prediction["img_id"]} has none: set test_dataloader.dataset.bbox_file=None'
                 )
             truth = np.array(person['keypoints'], dtype=float).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""COCO's average precision for resampled pictures, without matching anew."""
+"""COCO's average precision for resampled images, without matching anew."""
 
 from typing import List, NamedTuple, Tuple
 
@@ -13,13 +13,13 @@ class Matches(NamedTuple):
     """Which detections found somebody, the most confident first.
 
     Args:
-        pictures: D, the row of each detection's picture among the sorted picture ids.
+        images: D, the row of each detection's image among the sorted image ids.
         found: D×10, bool: matched to a person, by OKS threshold.
         ignored: D×10, bool: matched to somebody who does not count.
-        positives: How many people there are to find, by picture.
+        positives: How many people there are to find, by image.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     found: np.ndarray
     ignored: np.ndarray
     positives: np.ndarray
@@ -29,14 +29,14 @@ class Matches(NamedTuple):
         """From a COCO evaluation of one category and area range after ``evaluate()``."""
         rows, scores, found, ignored = [], [], [], []
         positives = np.zeros(len(evaluation.params.imgIds), int)
-        for row, picture in enumerate(evaluation.evalImgs):
-            if picture is None:
+        for row, image in enumerate(evaluation.evalImgs):
+            if image is None:
                 continue
-            positives[row] = np.sum(np.asarray(picture['gtIgnore']) == 0)
-            rows += [row] * len(picture['dtScores'])
-            scores += picture['dtScores']
-            ignored.append(np.asarray(picture['dtIgnore'], bool).T)
-            found.append((np.asarray(picture['dtMatches']) >= 0).T & ~ignored[-1])
+            positives[row] = np.sum(np.asarray(image['gtIgnore']) == 0)
+            rows += [row] * len(image['dtScores'])
+            scores += image['dtScores']
+            ignored.append(np.asarray(image['dtIgnore'], bool).T)
+            found.append((np.asarray(image['dtMatches']) >= 0).T & ~ignored[-1])
         order = np.argsort(-np.array(scores), kind='mergesort')
         none = np.zeros((0, THRESHOLDS), bool)
         return cls(
@@ -48,7 +48,7 @@ class Matches(NamedTuple):
         """For JSON: the thresholds as the bits of one number."""
         bits = 1 << np.arange(THRESHOLDS)
         return dict(
-            pictures=self.pictures.tolist(),
+            images=self.images.tolist(),
             found=(self.found @ bits).tolist(),
             ignored=(self.ignored @ bits).tolist(),
             positives=self.positives.tolist(),
@@ -59,7 +59,7 @@ class Matches(NamedTuple):
         """The inverse of :meth:`packed`."""
         bits = np.arange(THRESHOLDS)
         found, ignored = (np.array(content[key], int)[:, None] >> bits & 1 == 1 for key in ('found', 'ignored'))
-        return cls(np.array(content['pictures'], int), found, ignored, np.array(content['positives'], int))
+        return cls(np.array(content['images'], int), found, ignored, np.array(content['positives'], int))
 
 
 def average_precision(matches: Matches, counts: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -67,14 +67,14 @@ def average_precision(matches: Matches, counts: np.ndarray) -> Tuple[np.ndarray,
 
     Args:
         matches: Of the set.
-        counts: B×pictures, how often each picture is drawn; ones are the set itself.
+        counts: B×images, how often each image is drawn; ones are the set itself.
 
     Returns:
         AP (mean precision at 101 recalls) and recall, B×10 each, in [0, 1]; NaN where nobody is to be found.
     """
     people = (counts @ matches.positives).astype(float)
     people[people == 0] = np.nan
-    weights = counts[:, matches.pictures].astype(float)
+    weights = counts[:, matches.images].astype(float)
     precisions: List[np.ndarray] = []
     recalls: List[np.ndarray] = []
     for t in range(THRESHOLDS):

@@ -232,8 +232,8 @@ def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]
     inputs, samples = data['inputs'], data['data_samples']
     reader = RefinerReader(model.head, model.head.base_reader)
 
-    def read(pictures: Tensor) -> PoseOutputs:
-        feats = model.extract_feat(pictures)
+    def read(images: Tensor) -> PoseOutputs:
+        feats = model.extract_feat(images)
         return reader(feats, model.head.forward(feats))
 
     outputs = read(inputs)

@@ -1,4 +1,4 @@
-"""A picture for the README: the same instances as several models see them, cut out."""
+"""An image for the README: the same instances as several models see them, cut out."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Union

@@ -49,26 +49,26 @@ def write_labels(content: dict, path: Path) -> None:
     AtomicLocalBackend().put_text(json.dumps(content), path)
 
 
-def split_labels(labels: Labels, folder: Path, dev_pictures: int, seed: int = 0) -> Tuple[Labels, Labels]:
-    """Sets pictures of a training set apart for decisions, drawn from the sorted picture ids.
+def split_labels(labels: Labels, folder: Path, dev_images: int, seed: int = 0) -> Tuple[Labels, Labels]:
+    """Sets images of a training set apart for decisions, drawn from the sorted image ids.
 
     Args:
         labels: The training set.
-        folder: ``train.json`` and ``dev.json`` are written there; the pictures stay where they are.
-        dev_pictures: How many pictures are set apart.
+        folder: ``train.json`` and ``dev.json`` are written there; the images stay where they are.
+        dev_images: How many images are set apart.
         seed: Of the draw.
 
     Returns:
         What remains to train on, and what was set apart.
 
     Raises:
-        UserError: There are not as many pictures.
+        UserError: There are not as many images.
     """
     content = labels.read()
     ids = sorted(image['id'] for image in content['images'])
-    if not 0 < dev_pictures < len(ids):
-        raise UserError(f'dev_pictures is {dev_pictures}, but {labels.file} has {len(ids)} pictures to draw from')
-    dev = set(np.random.default_rng(seed).permutation(ids)[:dev_pictures].tolist())
+    if not 0 < dev_images < len(ids):
+        raise UserError(f'dev_images is {dev_images}, but {labels.file} has {len(ids)} images to draw from')
+    dev = set(np.random.default_rng(seed).permutation(ids)[:dev_images].tolist())
     parts = []
     for name, wanted in (('train', False), ('dev', True)):
         part = dict(

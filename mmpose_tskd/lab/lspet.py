@@ -18,11 +18,11 @@ FROM_LSPET = (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0, 13, 12)
 SHOULDERS, HIPS, HEAD, NECK = [0, 1], [6, 7], [12], [13]
 MARGIN = 0.12  # of the joints' extent, on each side of the box
 LEAST = 6  # labelled joints of a person
-CROP, SIZE = 1.5, 200  # of an upright picture: times the box, and its longer side in pixels at most
+CROP, SIZE = 1.5, 200  # of an upright image: times the box, and its longer side in pixels at most
 
 
 class _Sample(NamedTuple):
-    picture: np.ndarray
+    image: np.ndarray
     joints: np.ndarray
 
 
@@ -36,15 +36,15 @@ def convert_lspet(
     """Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011), from its archive to COCO's format.
 
     Joints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labelled joint has v = 2, another 0. A
-    person's box is the extent of the joints and 12 % of it on each side, within the picture; ``area`` is 0.53 times the
+    person's box is the extent of the joints and 12 % of it on each side, within the image; ``area`` is 0.53 times the
     box. People with fewer than 6 labelled joints are left out.
 
     Args:
         archive: The folder that holds ``images/`` and ``joints.mat``.
         out: ``images/`` and ``annotations/lspet_{train,val}.json`` are written there.
-        upright: Turn each picture about its person until the hips lie below the neck (where it has no label, the
+        upright: Turn each image about its person until the hips lie below the neck (where it has no label, the
             shoulders, else the head), cut it to 1.5 times the box and shrink it to 200 pixels; the corners that come
-            in are grey. A person without hips is not turned. Else pictures and labels stay as they are.
+            in are grey. A person without hips is not turned. Else images and labels stay as they are.
         num_val: People set apart for validation.
         seed: Of their draw.
 
@@ -74,17 +74,17 @@ def convert_lspet(
     annotations: Dict[str, List[dict]] = dict(train=[], val=[])
     for number in track_iter_progress(numbers):
         name = f'im{number:05d}.jpg'
-        picture = cv2.imread(str(archive / 'images' / name))
-        if picture is None:
-            raise UserError(f'{archive / "images" / name} is missing or is no picture')
-        sample = _Sample(picture, people[number - 1])
+        image = cv2.imread(str(archive / 'images' / name))
+        if image is None:
+            raise UserError(f'{archive / "images" / name} is missing or is no image')
+        sample = _Sample(image, people[number - 1])
         if upright:
             sample = _turn_upright(sample)
-            mmcv.imwrite(sample.picture, str(out / 'images' / name), [cv2.IMWRITE_JPEG_QUALITY, 92])
+            mmcv.imwrite(sample.image, str(out / 'images' / name), [cv2.IMWRITE_JPEG_QUALITY, 92])
         else:
             (out / 'images' / name).write_bytes((archive / 'images' / name).read_bytes())
         split = 'val' if number in val else 'train'
-        height, width = sample.picture.shape[:2]
+        height, width = sample.image.shape[:2]
         images[split].append(dict(id=number, file_name=name, width=width, height=height, crowdIndex=0.0))
         annotations[split].append(_annotation(number, sample))
     skeleton = load_skeleton('CrowdPoseDataset')
@@ -143,8 +143,8 @@ def _turn_upright(sample: _Sample) -> _Sample:
     shift = np.array([[scale, 0, scale * (width - x0 - x1) / 2], [0, scale, scale * (height - y0 - y1) / 2]])
     shift = shift @ np.vstack([turn, [0, 0, 1]])
     size = (max(1, round(scale * width)), max(1, round(scale * height)))
-    picture = cv2.warpAffine(sample.picture, shift, size, borderValue=(128, 128, 128))
-    return _Sample(picture, _transform(sample.joints, shift))
+    image = cv2.warpAffine(sample.image, shift, size, borderValue=(128, 128, 128))
+    return _Sample(image, _transform(sample.joints, shift))
 
 
 def _transform(joints: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def _transform(joints: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _annotation(number: int, sample: _Sample) -> Dict[str, Any]:
-    height, width = sample.picture.shape[:2]
+    height, width = sample.image.shape[:2]
     x0, y0, x1, y1 = _extent(sample.joints).clip(0, [width, height, width, height])
     keypoints = sample.joints * [1, 1, 2]
     return dict(

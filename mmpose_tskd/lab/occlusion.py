@@ -9,14 +9,14 @@ from ..datasets.synthetic_crowd.scene import random_colour, random_texture
 from .labels import Labels, write_labels
 
 VERSION = 1  # of what is pasted; a twin written by another version is made anew
-MOST = 0.7  # of a picture's labelled joints
+MOST = 0.7  # of an image's labelled joints
 TRIES = 40
 THICKNESS = 0.12  # of a limb, as part of the longer side of its owner's box
 Link = Tuple[int, int]
 
 
 class _Source:
-    """The people of a set, by picture, and cut out of their pictures."""
+    """The people of a set, by image, and cut out of their images."""
 
     def __init__(self, labels: Labels, links: Sequence[Link]) -> None:
         self.labels, self.links = labels, links
@@ -27,15 +27,15 @@ class _Source:
             self.people[person['image_id']].append(person)
         self.labelled = [p for p in self.content['annotations'] if joints_of(p)[:, 2].any()]
 
-    def picture(self, image_id: int) -> np.ndarray:
+    def image(self, image_id: int) -> np.ndarray:
         return mmcv.imread(str(self.labels.images / self.files[image_id]))
 
     def cut_out(self, person: dict) -> Tuple[np.ndarray, np.ndarray]:
         """A person's pixels (h×w×3) and which of them are the person's (h×w, bool), by the limbs."""
-        picture = self.picture(person['image_id'])
-        mask = _body_mask(joints_of(person), self.links, max(person['bbox'][2:]), picture.shape[:2])
+        image = self.image(person['image_id'])
+        mask = _body_mask(joints_of(person), self.links, max(person['bbox'][2:]), image.shape[:2])
         x, y, w, h = cv2.boundingRect(mask)
-        return picture[y : y + h, x : x + w], mask[y : y + h, x : x + w] > 0
+        return image[y : y + h, x : x + w], mask[y : y + h, x : x + w] > 0
 
 
 def joints_of(person: dict) -> np.ndarray:
@@ -82,13 +82,13 @@ def _covered(joints: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return inside & mask[y.clip(0, h - 1), x.clip(0, w - 1)]
 
 
-def _occlude_picture(rng: np.random.Generator, source: _Source, image_id: int) -> Tuple[np.ndarray, np.ndarray]:
-    """The picture with people and things pasted over it, and where (H×W, bool)."""
-    picture = source.picture(image_id).copy()
-    pasted = np.zeros(picture.shape[:2], bool)
+def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> Tuple[np.ndarray, np.ndarray]:
+    """The image with people and things pasted over it, and where (H×W, bool)."""
+    image = source.image(image_id).copy()
+    pasted = np.zeros(image.shape[:2], bool)
     people = [person for person in source.people[image_id] if joints_of(person)[:, 2].any()]
     if not people:
-        return picture, pasted
+        return image, pasted
     joints = np.concatenate([joints_of(person) for person in people])
     owners = np.repeat(np.arange(len(people)), len(joints) // len(people))
     strangers = [person for person in source.labelled if person['image_id'] != image_id]
@@ -113,9 +113,9 @@ def _occlude_picture(rng: np.random.Generator, source: _Source, image_id: int) -
         y, x = np.round(joints[target, 1::-1]).astype(int) - spots[rng.integers(len(spots))]
         height, width = mask.shape[:2]
         top, left = max(y, 0), max(x, 0)
-        bottom, right = min(y + height, picture.shape[0]), min(x + width, picture.shape[1])
+        bottom, right = min(y + height, image.shape[0]), min(x + width, image.shape[1])
         if bottom <= top or right <= left:
-            continue  # the joint is labelled outside of the picture
+            continue  # the joint is labelled outside of the image
         part = (slice(top - y, bottom - y), slice(left - x, right - x))
         place = (slice(top, bottom), slice(left, right))
         more = pasted.copy()
@@ -123,17 +123,17 @@ def _occlude_picture(rng: np.random.Generator, source: _Source, image_id: int) -
         hidden = (joints[:, 2] == 1) | _covered(joints, more)
         if hidden.sum() > MOST * (joints[:, 2] > 0).sum():
             continue
-        picture[place][mask[part]] = pixels[part][mask[part]]
+        image[place][mask[part]] = pixels[part][mask[part]]
         pasted = more
-    return picture, pasted
+    return image, pasted
 
 
 def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) -> Labels:
     """Makes a set's occluded twin: the same people, with others and things pasted over some of their joints.
 
-    In each picture joints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
-    other, half of the time by the limbs and trunk of a person from another picture of the set, else by a bar, a box or
-    a disc. The labels stay as they are, but for covered joints, which become hidden (v = 1). Each picture's draw
+    In each image joints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
+    other, half of the time by the limbs and trunk of a person from another image of the set, else by a bar, a box or
+    a disc. The labels stay as they are, but for covered joints, which become hidden (v = 1). Each image's draw
     depends on the seed and its id alone. What is there already, from the same labels and seed, is left as it is.
 
     Args:
@@ -155,9 +155,9 @@ def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) 
     annotations: List[Any] = []
     for image in source.content['images']:
         rng = np.random.default_rng([seed, image['id']])
-        picture, pasted = _occlude_picture(rng, source, image['id'])
+        pixels, pasted = _occlude_image(rng, source, image['id'])
         name = f'{image["id"]}.png'
-        mmcv.imwrite(picture, str(twin.images / name))
+        mmcv.imwrite(pixels, str(twin.images / name))
         images.append(dict(image, file_name=name))
         for person in source.people[image['id']]:
             joints = np.array(person['keypoints']).reshape(-1, 3).tolist()

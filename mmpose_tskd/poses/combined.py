@@ -41,7 +41,7 @@ class CombinedReader(HeatmapReader):
         return self((), torch.stack([s.gt_fields.heatmaps for s in data_samples]))
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The maps averaged with those for the mirrored picture, whose ways point to the other side."""
+        """The maps averaged with those for the mirrored image, whose ways point to the other side."""
         maps = mirrored.require_heatmaps().float()
         n, k, height, w = maps.shape
         flipped = flip_heatmaps(maps.reshape(n, 3 * k, height // 3, w), flip_indices, 'udp_combined', False)

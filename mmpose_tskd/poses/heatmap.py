@@ -18,11 +18,11 @@ from .reader import HeadReader
 class HeatmapReader(HeadReader):
     """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
 
-    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the picture cuts
+    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the image cuts
     the Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the
     peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
     rows within 3σ of the peak, and a little more (see :meth:`_centre`); y alike.
-    Its gradient is local to the peak: it moves a peak by pixels, not across the picture.
+    Its gradient is local to the peak: it moves a peak by pixels, not across the image.
     ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbour in x and
     y (:class:`MSRAHeatmap`; MMPose does not move what is in column or row 1), or to the top of a parabola through the
     logarithm of the blurred map (``MSRAHeatmap(unbiased=True)``, which is
@@ -60,7 +60,7 @@ class HeatmapReader(HeadReader):
         return PoseOutputs(feats=(), reader=self, heatmaps=heatmaps)
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The heatmaps averaged with those for the mirrored picture (moved by a pixel where the codec rounds)."""
+        """The heatmaps averaged with those for the mirrored image (moved by a pixel where the codec rounds)."""
         flipped = flip_heatmaps(mirrored.require_heatmaps(), flip_indices, shift_heatmap=self.shifts_flipped)
         return replace(outputs, heatmaps=(outputs.require_heatmaps().float() + flipped.float()) / 2)
 
@@ -76,7 +76,7 @@ class HeatmapReader(HeadReader):
 
     @property
     def shifts_flipped(self) -> bool:
-        """Whether a joint in the mirrored picture is drawn one pixel right of its counterpart: MSRA rounds it."""
+        """Whether a joint in the mirrored image is drawn one pixel right of its counterpart: MSRA rounds it."""
         return isinstance(self.codec, MSRAHeatmap)
 
     def _heights(self, outputs: PoseOutputs) -> Tensor:
@@ -130,7 +130,7 @@ class HeatmapReader(HeadReader):
     def _taylor(self, heat: Tensor, x: Tensor, y: Tensor, blur: int) -> Tensor:
         """N×K×2: from the highest pixel to the top of the second-order Taylor expansion of log(blurred heatmap).
 
-        By 1.5 pixels at most, as in ``coords``: on a map of noise MMPose's expansion can lead out of the picture.
+        By 1.5 pixels at most, as in ``coords``: on a map of noise MMPose's expansion can lead out of the image.
         """
         floor = 1e-3 if self.is_udp else 1e-10
         log = gaussian_blur(heat, blur).clamp(min=floor, max=50.0).log()

@@ -61,6 +61,6 @@ class HeadReader(ABC):
 
 
 def flip_coords(coords: Tensor, flip_indices: List[int], width: int) -> Tensor:
-    """N×K×2, input pixels of a mirrored picture, to those of the picture itself."""
+    """N×K×2, input pixels of a mirrored image, to those of the image itself."""
     coords = coords[:, flip_indices]
     return torch.stack([width - 1 - coords[..., 0], coords[..., 1]], dim=-1)

@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import UserError
 from .skeleton import Skeleton
 
-FARTHEST = 1e6  # pixels from the picture's corner
-Key = Tuple[str, Any]  # of an instance: its picture's file name, without folders, and its annotation's id
+FARTHEST = 1e6  # pixels from the image's corner
+Key = Tuple[str, Any]  # of an instance: its image's file name, without folders, and its annotation's id
 
 
 class PoseRecord(NamedTuple):
@@ -23,9 +23,9 @@ class PoseRecord(NamedTuple):
         info: What it was recorded with.
         skeleton: The K joints, without limbs.
         keys: N keys.
-        files: N, the pictures' files as the labels name them.
-        boxes: N×4, fp32, the corners (x, y) twice, in pixels of the picture, within the picture.
-        keypoints: N×K×3, fp32: x and y in pixels of the picture, and the confidence in [0, 1].
+        files: N, the images' files as the labels name them.
+        boxes: N×4, fp32, the corners (x, y) twice, in pixels of the image, within the image.
+        keypoints: N×K×3, fp32: x and y in pixels of the image, and the confidence in [0, 1].
     """
 
     file: str
@@ -39,7 +39,7 @@ class PoseRecord(NamedTuple):
 
 
 def instance_key(img_path: str, annotation: Any) -> Key:
-    """An instance's key, by its picture's path and its annotation's id."""
+    """An instance's key, by its image's path and its annotation's id."""
     return str(img_path).rsplit('/', 1)[-1], annotation
 
 
@@ -60,10 +60,10 @@ def load_record(file: str) -> PoseRecord:
         keypoints = np.array([annotation['keypoints'] for annotation in annotations], np.float32)
         keypoints = keypoints.reshape(len(annotations), len(names), 3)
         keypoints[..., 2] = np.array(scores, np.float32).reshape(len(annotations), len(names))
-        pictures = [images[annotation['image_id']] for annotation in annotations]
-        sizes = [(picture['width'], picture['height']) for picture in pictures]
+        their_images = [images[annotation['image_id']] for annotation in annotations]
+        sizes = [(image['width'], image['height']) for image in their_images]
         boxes = clip_boxes([annotation['bbox'] for annotation in annotations], sizes)
-        files = [str(picture['file_name']) for picture in pictures]
+        files = [str(image['file_name']) for image in their_images]
         keys = [instance_key(name, annotation['id']) for name, annotation in zip(files, annotations)]
         hash(tuple(keys))
         info = dict(content.get('info', {}))
@@ -79,7 +79,7 @@ def load_record(file: str) -> PoseRecord:
     if not (np.isfinite(keypoints).all() and np.isfinite(boxes).all()):
         raise UserError(f'{file} has a coordinate or a score that is no number: record it again')
     if ((keypoints[..., 2] < 0) | (keypoints[..., 2] > 1)).any() or np.abs(keypoints).max() > FARTHEST:
-        raise UserError(f'{file} has a score outside of 0 and 1, or a place far from any picture: record it again')
+        raise UserError(f'{file} has a score outside of 0 and 1, or a place far from any image: record it again')
     skeleton = Skeleton(tuple(map(str, names)), (), (), (), str(info.get('dataset', file)))
     return PoseRecord(file, hashlib.sha256(raw).hexdigest(), info, skeleton, keys, files, boxes, keypoints)
 
@@ -89,10 +89,10 @@ def clip_boxes(boxes: Any, sizes: Any) -> np.ndarray:
 
     Args:
         boxes: N×4: x, y, width and height.
-        sizes: N×2: width and height of the picture.
+        sizes: N×2: width and height of the image.
 
     Returns:
-        N×4, fp32: the corners (x, y) twice, within the picture.
+        N×4, fp32: the corners (x, y) twice, within the image.
     """
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

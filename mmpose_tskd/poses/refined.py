@@ -37,7 +37,7 @@ class RefinerReader(HeadReader):
         return (), self.base.unmerged(feats)
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The base head's output averaged with that for the mirrored picture, and its pose refined in both."""
+        """The base head's output averaged with that for the mirrored image, and its pose refined in both."""
         merged = self.base.merge_flipped(outputs, mirrored, flip_indices)
         initial = replace(merged, reader=self.base)
         views = (outputs.feats, mirrored.feats)

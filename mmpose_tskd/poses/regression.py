@@ -41,7 +41,7 @@ class RegressionReader(KeypointReader, HeadReader):
         return self((), torch.cat([s.gt_instance_labels.keypoint_labels for s in data_samples]))
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The coordinates and their confidence averaged with those for the mirrored picture."""
+        """The coordinates and their confidence averaged with those for the mirrored image."""
         own, other = outputs.require_keypoints(), mirrored.require_keypoints()
         coords = flip_coords(other[..., :2], flip_indices, self.input_size[0])
         other = torch.cat([coords, other[:, flip_indices, 2:]], dim=-1)

@@ -46,15 +46,15 @@ def merge_flipped_simcc(
     smoothing_type: str,
     split_ratio: float,
 ) -> Tuple[Tensor, Tensor]:
-    """Probabilities of a picture and of its mirror image, averaged as the official SimCC code does.
+    """Probabilities of an image and of its mirror image, averaged as the official SimCC code does.
 
     The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
-    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored picture lies
+    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored image lies
     one bin right of its counterpart, with another the ratio less one (1.5 as with 2, like the official code).
 
     Args:
         simcc: Logits, N×K×Wx and N×K×Wy.
-        flipped: Those of the mirrored picture, already mirrored back, or None.
+        flipped: Those of the mirrored image, already mirrored back, or None.
         smoothing_type: The codec's, ``'standard'`` or ``'gaussian'``.
         split_ratio: Bins a pixel.
 
@@ -76,7 +76,7 @@ class SimCCReader(HeadReader):
     """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
 
     A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
-    answers, when perfect, with that distribution, whose mean lies between the joint and the picture's centre. The floor
+    answers, when perfect, with that distribution, whose mean lies between the joint and the image's centre. The floor
     is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within 3σ of
     the border, which is cut off there: at σ = 4 bins a joint on the border reads as 1.4 pixels inside):
     ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
@@ -123,7 +123,7 @@ class SimCCReader(HeadReader):
         return PoseOutputs(feats=(), reader=self, simcc=(x, y))
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The distributions averaged with those for the mirrored picture."""
+        """The distributions averaged with those for the mirrored image."""
         flipped = flip_vectors(*(v.float() for v in mirrored.require_simcc()), flip_indices=flip_indices)
         probs = merge_flipped_simcc(outputs.require_simcc(), flipped, self.smoothing_type, self.split_ratio)
         x, y = (prob.clamp(min=1e-30).log() for prob in probs)

@@ -22,7 +22,7 @@ class Skeleton(NamedTuple):
         names: The K joints' names.
         links: The E limbs, pairs of joint indices; none for most faces.
         sigmas: The K joints' OKS sigmas; none where the metainfo has none.
-        flip_indices: The joint that each becomes in the mirrored picture.
+        flip_indices: The joint that each becomes in the mirrored image.
         dataset: The name of the data set.
     """
 
@@ -69,7 +69,7 @@ class Skeleton(NamedTuple):
         return matrix
 
     def unmirrored(self) -> List[str]:
-        """The joints that a picture mirrored twice does not give back: a mistake in the metainfo's swaps."""
+        """The joints that an image mirrored twice does not give back: a mistake in the metainfo's swaps."""
         flip = self.flip_indices
         return [name for k, name in enumerate(self.names) if flip[flip[k]] != k]
 

@@ -1,4 +1,4 @@
-"""Boxes of people in pictures without labels."""
+"""Boxes of people in images without labels."""
 
 import pytest
 import torch
@@ -10,10 +10,10 @@ from mmpose_tskd.errors import UserError
 
 
 class Detector(torch.nn.Module):
-    """Finds a person, one that it doubts, and a thing; the person's box has the picture's mean colours."""
+    """Finds a person, one that it doubts, and a thing; the person's box has the image's mean colours."""
 
-    def forward(self, pictures):
-        corner = 40 * pictures[0].mean((1, 2))
+    def forward(self, images):
+        corner = 40 * images[0].mean((1, 2))
         boxes = torch.tensor([[0, 0, 40, 60], [0, 0, 9, 9], [0, 0, 9, 9]]) + torch.cat([corner[:2]] * 2)
         return [dict(boxes=boxes, labels=torch.tensor([1, 1, 3]), scores=torch.tensor([0.9, 0.2, 0.9]))]
 
@@ -33,8 +33,8 @@ def test_the_weights_are_loaded_strictly(tmp_path):
         load_detector(str(tmp_path / 'x.pth'))
 
 
-def test_a_folder_without_pictures_and_a_damaged_one_are_named(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match='has no picture'):
+def test_a_folder_without_images_and_a_damaged_one_are_named(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match='has no image'):
         detect_people(str(tmp_path), 'out.json')
     monkeypatch.setattr(detecting, 'load_detector', lambda checkpoint: Detector())
     (tmp_path / 'a.jpg').write_bytes(b'nothing')

@@ -72,7 +72,7 @@ def options(crowd, tmp_path):
 
 @pytest.fixture
 def own(tmp_path):
-    """Animals of six joints of their own, in boxes that lie, in pictures of several folders."""
+    """Animals of six joints of their own, in boxes that lie, in images of several folders."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for i in range(1, 71):
@@ -208,7 +208,7 @@ def test_joints_limbs_pairs_and_shape_come_from_the_labels(own, tmp_path, capsys
     assert all(person['category_id'] == 1 for person in parts['train']['annotations'])
 
 
-def test_pictures_that_look_alike_stay_on_one_side(own, tmp_path):
+def test_images_that_look_alike_stay_on_one_side(own, tmp_path):
     flat = tmp_path / 'flat'
     flat.mkdir()
     content = json.loads(own.read_text())
@@ -279,13 +279,13 @@ def few_people(file):
     change(file, annotations=json.loads(file.read_text())['annotations'][:12])
 
 
-def picture_missing(file):
+def image_missing(file):
     (file.parent / 'images' / 'video1' / '1.png').unlink()
 
 
-def picture_damaged(file):
-    picture = file.parent / 'images' / 'video1' / '1.png'
-    picture.write_bytes(picture.read_bytes()[:500])
+def image_damaged(file):
+    image = file.parent / 'images' / 'video1' / '1.png'
+    image.write_bytes(image.read_bytes()[:500])
 
 
 def no_skeleton(file):
@@ -301,8 +301,8 @@ def no_skeleton(file):
         (two_classes, r'has joints of 2 categories \(ball, cat\), and a student learns those of one'),
         (without_boxes, r'1 annotations have joints and no bbox \(id 6\): boxes are needed'),
         (few_people, 'people to train on and .* to test on are too few: label 50 at least'),
-        (picture_missing, r'1 pictures of own.json are missing, such as video1/1.png'),
-        (picture_damaged, r'video1/1.png: cannot be read'),
+        (image_missing, r'1 images of own.json are missing, such as video1/1.png'),
+        (image_damaged, r'video1/1.png: cannot be read'),
         (no_skeleton, 'the refiner needs limbs, and the category of the labels has no "skeleton"'),
     ],
 )
@@ -319,8 +319,8 @@ def test_bad_labels_are_named_at_the_start(spoil, message, own, tmp_path):
         (dict(budget=0), '--budget is a factor on the epochs and must be above 0'),
         (dict(epochs=(1, 2)), '--epochs takes three numbers'),
         (dict(losses='all'), '--losses is one of none, features, pose, bins, paper'),
-        (dict(unlabelled='pictures'), r'--unlabelled pictures needs --boxes.*\n.*tools/detect_people.py pictures'),
-        (dict(boxes='boxes.json'), '--boxes are those of the people in --unlabelled pictures'),
+        (dict(unlabelled='images'), r'--unlabelled images needs --boxes.*\n.*tools/detect_people.py images'),
+        (dict(boxes='boxes.json'), '--boxes are those of the people in --unlabelled images'),
         (dict(labels=['a', 'b', 'c']), '--labels takes the training set, and the validation set'),
         (dict(labels='gone.json'), 'gone.json does not exist'),
         (dict(images='gone'), 'images/: missing|gone/: missing'),
@@ -342,7 +342,7 @@ def test_a_full_disk_is_noticed_before_it_is_full(options, monkeypatch):
 
 
 def test_what_is_trained_on_is_not_tested_on(options, crowd):
-    with pytest.raises(UserError, match='24 pictures, such as train_000001.jpg, are in both'):
+    with pytest.raises(UserError, match='24 images, such as train_000001.jpg, are in both'):
         distill(**dict(options, labels=[options['labels'][0]] * 2))
 
 
@@ -360,15 +360,15 @@ def test_a_teacher_with_other_joints_teaches_those_of_the_same_name(own, coco_te
     people = [dict(id=k, image_id=7, category_id=1, bbox=[5, 2, 90, 36], area=1, iscrowd=0) for k in range(1, 71)]
     boxes = tmp_path / 'boxes.json'
     boxes.write_text(json.dumps(dict(images=images, annotations=people, categories=[dict(id=1, name='person')])))
-    out, pictures = tmp_path / 'out', str(tmp_path / 'images')
-    options = dict(coco_teacher, unlabelled=pictures, boxes=str(boxes), epochs=(1, 8, 2), dry_run=True)
-    distill(str(own), pictures, str(out), **options)
+    out, folder = tmp_path / 'out', str(tmp_path / 'images')
+    options = dict(coco_teacher, unlabelled=folder, boxes=str(boxes), epochs=(1, 8, 2), dry_run=True)
+    distill(str(own), folder, str(out), **options)
     assert (
         'The teacher does not know tail, left_paw, right_paw, which the labels alone teach' in capsys.readouterr().out
     )
     stage1 = Config.fromfile(out / 'configs' / 'stage1.py')
     assert stage1.train_cfg.max_epochs == 4  # as many steps as 8 epochs of half as many people
-    assert stage1.model.type == 'TopdownPoseEstimator'  # its pictures stand, the student's lie
+    assert stage1.model.type == 'TopdownPoseEstimator'  # its images stand, the student's lie
     assert Config.fromfile(out / 'configs' / 'stage2.py').model.task_loss
 
     # what the teacher will have said

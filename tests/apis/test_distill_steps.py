@@ -37,7 +37,7 @@ def starts(out, name):
 
 
 def is_running(number):
-    """A process that has ended stays in the table where nobody has asked for its exit code, as in a container without an init."""
+    """Whether a process runs; one that has ended stays in the table where no init asks for its exit code."""
     stat = Path('/proc') / number / 'stat'
     return stat.exists() and stat.read_text().rpartition(')')[2].split()[0] != 'Z'
 

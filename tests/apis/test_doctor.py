@@ -42,7 +42,7 @@ def labels(start, people=2, num_keypoints=17):
 
 @pytest.fixture
 def coco(tmp_path, monkeypatch):
-    """A whole COCO of six pictures."""
+    """A whole COCO of six images."""
     small = [
         ExpectedLabels('annotations/person_keypoints_train2017.json', 'train2017', 3, 6),
         ExpectedLabels('annotations/person_keypoints_val2017.json', 'val2017', 3, 6, boxes=DET),
@@ -54,10 +54,10 @@ def coco(tmp_path, monkeypatch):
         write(tmp_path / f'annotations/person_keypoints_{split}2017.json', content)
         (tmp_path / f'{split}2017').mkdir()
         for image in content['images']:
-            picture = rng.integers(0, 255, (5, 6, 3), np.uint8)
+            pixels = rng.integers(0, 255, (5, 6, 3), np.uint8)
             cv2.imwrite(
                 str(tmp_path / f'{split}2017' / image['file_name']),
-                cv2.resize(picture, (60, 40), interpolation=cv2.INTER_CUBIC),
+                cv2.resize(pixels, (60, 40), interpolation=cv2.INTER_CUBIC),
             )
     boxes = [dict(image_id=i, category_id=1, bbox=[1, 1, 9, 9], score=0.5) for i in (11, 12)]
     write(tmp_path / DET, boxes)
@@ -80,7 +80,7 @@ def test_a_whole_set_passes(coco, capsys, monkeypatch):
     assert {f.level for f in findings} == {'ok'}
     assert print_findings(findings)
     printed = ' '.join(capsys.readouterr().out.split())
-    assert '3 pictures, 6 people with key points' in printed and '2 boxes of people; 1 pictures without one' in printed
+    assert '3 images, 6 people with key points' in printed and '2 boxes of people; 1 images without one' in printed
 
 
 TRAIN, VAL = 'annotations/person_keypoints_train2017.json', 'annotations/person_keypoints_val2017.json'
@@ -114,13 +114,13 @@ def swap(content):
         (lambda r: (r / TRAIN).unlink(), TRAIN, 'does not exist.* comes from'),
         (lambda r: (r / TRAIN).write_text((r / TRAIN).read_text()[:99]), TRAIN, 'is damaged.* get it again'),
         (lambda r: (r / TRAIN).write_text('{"images": []}'), TRAIN, 'has lists of annotations, categories'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 people.*published set has 3 pictures, 6'),
-        (lambda r: edit(r / VAL, swap), VAL, 'width and height of the pictures are swapped .6 people'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 people.*published set has 3 images, 6'),
+        (lambda r: edit(r / VAL, swap), VAL, 'width and height of the images are swapped .6 people'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(id=1101)), VAL, 'an id used twice .id 1101'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)),
             VAL,
-            '3 pictures, 5 people with key points; left out: 1 with an image_id that',
+            '3 images, 5 people with key points; left out: 1 with an image_id that',
         ),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 key points'),
@@ -149,7 +149,7 @@ def swap(content):
             VAL,
             '1 people have joints outside',
         ),
-        (lambda r: (r / 'val2017/12.jpg').unlink(), 'val2017/', '1 pictures of .* are missing, such as 12.jpg'),
+        (lambda r: (r / 'val2017/12.jpg').unlink(), 'val2017/', '1 images of .* are missing, such as 12.jpg'),
         (lambda r: (r / 'val2017/12.jpg').write_bytes(b'x'), 'val2017/12.jpg', 'cannot be read'),
         (lambda r: make_pipe(r / 'val2017/12.jpg'), 'val2017/12.jpg', 'it is no regular file'),
         (lambda r: cv2.imwrite(str(r / 'val2017/12.jpg'), np.zeros((9, 9))), 'val2017/', '12.jpg is 9×9, not 60×40'),
@@ -170,7 +170,7 @@ def test_each_fault_is_named(coco, damage, subject, message):
     damage(coco)
     found = problems(coco)
     assert any(f.subject == subject and re.search(message, f.message) for f in found), found
-    assert len(found) == 1 or 'swapped' in message  # swapped sizes are not those of the pictures either
+    assert len(found) == 1 or 'swapped' in message  # swapped sizes are not those of the images either
 
 
 def test_names_are_printed_as_they_are(capsys, monkeypatch):
@@ -181,33 +181,28 @@ def test_names_are_printed_as_they_are(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('orientation, turned', [(1, False), (3, False), (6, True), (8, True)])
-def test_a_pictures_size_is_that_after_the_turn_it_asks_for(coco, orientation, turned):
+def test_a_images_size_is_that_after_the_turn_it_asks_for(coco, orientation, turned):
     path = coco / 'val2017/12.jpg'
     exif = Image.Exif()
     exif[0x112] = orientation
-    with Image.open(path) as picture:
-        picture.load()
-    picture.save(path, exif=exif)
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, exif=exif)
     found = problems(coco)
     assert bool(found) == turned and all('12.jpg is 40×60, not 60×40' in finding.message for finding in found)
 
 
-def test_coco_val_pictures_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):
+def test_coco_val_images_in_crowdpose_are_found_though_saved_anew(coco, tmp_path, monkeypatch):
     root = tmp_path / 'crowd'
     name = 'annotations/mmpose_crowdpose_trainval.json'
     monkeypatch.setitem(doctor.LAYOUTS, 'crowdpose', [ExpectedLabels(name, 'images', 3, num_keypoints=14)])
     write(root / name, labels(1, num_keypoints=14))
     (root / 'images').mkdir()
     for i in (1, 2, 3):
-        picture = (
-            cv2.imread(str(coco / 'train2017' / f'{i}.jpg')) if i > 1 else cv2.imread(str(coco / 'val2017/12.jpg'))
-        )
-        cv2.imwrite(str(root / 'images' / f'{i}.jpg'), picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+        image = cv2.imread(str(coco / 'train2017' / f'{i}.jpg')) if i > 1 else cv2.imread(str(coco / 'val2017/12.jpg'))
+        cv2.imwrite(str(root / 'images' / f'{i}.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 70])
     (finding,) = problems(root, 'crowdpose', coco_root=str(coco))
-    assert (
-        finding.level == 'warning'
-        and '1 pictures look like pictures of COCO val (1.jpg like 12.jpg)' in finding.message
-    )
+    assert finding.level == 'warning' and '1 images look like images of COCO val (1.jpg like 12.jpg)' in finding.message
     assert not problems(root, 'crowdpose')
     for path in (coco / 'val2017').iterdir():
         path.unlink()
@@ -237,7 +232,7 @@ def test_a_wrong_folder_or_set_is_named(tmp_path):
 
 
 def own_labels(folder, people=12):
-    """People of three pairs of joints, the left ones on the left of the picture, with a picture each."""
+    """People of three pairs of joints, the left ones on the left of the image, with an image each."""
     names = ['left_eye', 'right_eye', 'left_hip', 'right_hip', 'left_foot', 'right_foot', 'tail']
     rng = np.random.default_rng(0)
     images, annotations = [], []
@@ -245,8 +240,8 @@ def own_labels(folder, people=12):
         joints = [[10 + 30 * (k % 2), 5 + 10 * (k // 2), 2] for k in range(6)] + [[25, 20, 2]]
         images.append(dict(id=i, file_name=f'a/{i}.png', width=60, height=40))
         annotations.append(dict(id=i, image_id=i, category_id=1, bbox=[5, 2, 50, 36], keypoints=sum(joints, [])))
-        (folder / 'pictures' / 'a').mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / 'pictures' / 'a' / f'{i}.png'), rng.integers(0, 255, (40, 60, 3), np.uint8))
+        (folder / 'images' / 'a').mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / 'images' / 'a' / f'{i}.png'), rng.integers(0, 255, (40, 60, 3), np.uint8))
     return dict(images=images, annotations=annotations, categories=[dict(id=1, name='dog', keypoints=names)])
 
 
@@ -271,7 +266,7 @@ def lose_an_eye(content):
 @pytest.mark.parametrize(
     'change, level, message',
     [
-        (lambda content: None, 'ok', '12 pictures, 12 people with key points, 7 joints'),
+        (lambda content: None, 'ok', '12 images, 12 people with key points, 7 joints'),
         (exchange_feet, 'warning', 'left_foot and right_foot lie the other way round .* in 100% of 12 people'),
         (label_twice, 'warning', r'1 people labelled twice \(the same box\)'),
         (unlabel, 'ok', '11 people with key points; left out: 1 with no labelled joint'),
@@ -279,7 +274,7 @@ def lose_an_eye(content):
         (
             lambda content: content['images'].append(dict(content['images'][0], id=98)),
             'warning',
-            '1 pictures listed twice',
+            '1 images listed twice',
         ),
     ],
 )
@@ -287,7 +282,7 @@ def test_any_coco_labels_are_examined_and_doubts_are_no_errors(tmp_path, change,
     content = own_labels(tmp_path)
     change(content)
     write(tmp_path / 'own.json', content)
-    findings = doctor.examine_labels(str(tmp_path / 'own.json'), str(tmp_path / 'pictures'))
+    findings = doctor.examine_labels(str(tmp_path / 'own.json'), str(tmp_path / 'images'))
     assert any(one.level == level and re.search(message, one.message) for one in findings), findings
     assert [one for one in findings if one.level == 'warning' and one.message and level == 'ok'] == []
     assert print_findings(findings)  # exit status 0

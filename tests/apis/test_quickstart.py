@@ -11,7 +11,7 @@ from mmpose_tskd.errors import UserError
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """The same quickstart with two dozen pictures."""
+    """The same quickstart with two dozen images."""
     small = functools.partial(generate_synthetic_crowd, num_train=24, num_val=4, workers=1)
     monkeypatch.setattr(quickstart, 'generate_synthetic_crowd', small)
 

@@ -63,7 +63,7 @@ def test_the_size_of_a_batch_changes_nothing(ask):
 
 
 def say(confidences):
-    """Answers of the middle of the picture, with these confidences for each person's joints."""
+    """Answers of the middle of the image, with these confidences for each person's joints."""
     return lambda teachers, batch, device: np.tile(
         np.column_stack([np.full((17, 2), 48.0), confidences]).astype(np.float32), (len(batch[0][0]), 1, 1)
     )
@@ -130,15 +130,15 @@ def test_what_lies_beside_the_parts_stays(ask, tmp_path):
     assert [file.name for file in (tmp_path / 'record.json.parts').iterdir()] == ['own.txt']
 
 
-def test_a_picture_that_is_cut_off_or_a_pipe_is_named(teacher, tmp_path):
+def test_a_image_that_is_cut_off_or_a_pipe_is_named(teacher, tmp_path):
     """OpenCV reads the one as grey from there on, and waits for the other."""
     folder = write_toy_data(tmp_path / 'own')
     file = folder / 'images/2.png'
-    picture = cv2.imread(str(file))
-    for content in (cv2.imencode('.jpg', picture)[1].tobytes()[:-400], None):
+    image = cv2.imread(str(file))
+    for content in (cv2.imencode('.jpg', image)[1].tobytes()[:-400], None):
         file.unlink()
         os.mkfifo(file) if content is None else file.write_bytes(content)
-        with pytest.raises(UserError, match='the picture .*2.png cannot be read'):
+        with pytest.raises(UserError, match='the image .*2.png cannot be read'):
             record_teacher([teacher], str(folder / 'labels.json'), str(folder / 'images'), str(tmp_path / 'out.json'))
 
 
@@ -179,9 +179,9 @@ def test_another_teacher_does_not_go_on_with_the_parts_of_the_first(ask, teacher
 
 
 def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
-    """For pictures without labels: the good boxes of people, numbered anew, in the order of the pictures."""
+    """For images without labels: the good boxes of people, numbered anew, in the order of the images."""
     images = json.loads((toy_data / 'labels.json').read_text())['images']
-    (tmp_path / 'pictures.json').write_text(json.dumps(dict(images=images)))
+    (tmp_path / 'images.json').write_text(json.dumps(dict(images=images)))
     boxes = [
         dict(image_id=4, category_id=1, bbox=[12, 12, 72, 104], score=0.9),
         dict(image_id=2, category_id=1, bbox=[12, 12, 72, 104], score=0.8),
@@ -190,7 +190,7 @@ def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
     ]
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
     own = {annotation['id']: annotation for annotation in ask(name='own.json')['annotations']}
-    record = ask(labels=tmp_path / 'pictures.json', boxes=str(tmp_path / 'boxes.json'))
+    record = ask(labels=tmp_path / 'images.json', boxes=str(tmp_path / 'boxes.json'))
     assert [annotation['image_id'] for annotation in record['annotations']] == [2, 4]
     assert [image['id'] for image in record['images']] == [2, 4]
     for annotation in record['annotations']:
@@ -203,7 +203,7 @@ def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
     [
         ('{', 'is damaged, or no JSON'),
         ('[]', 'lists of images, too'),
-        ('{"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the picture 7'),
+        ('{"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the image 7'),
         ('{"images": []}', 'has no box of a person'),
     ],
 )

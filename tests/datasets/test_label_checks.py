@@ -180,7 +180,7 @@ def test_a_detectors_boxes_of_more_than_four_numbers(tmp_path):
     folder = write_toy_data(tmp_path / 'data')
     (folder / 'boxes.json').write_text(json.dumps(boxes(bbox=[1, 1, 5, 5, 0.5])))
     dataset = ConfigDict(coco(folder, test_mode=True, bbox_file=str(folder / 'boxes.json')))
-    assert check_labels(dataset)[1] == f'{folder}/boxes.json: 1 boxes in the pictures of {folder}/labels.json'
+    assert check_labels(dataset)[1] == f'{folder}/boxes.json: 1 boxes in the images of {folder}/labels.json'
     assert len(DATASETS.build(dataset)) == 1
 
 

@@ -46,16 +46,16 @@ def test_bones_keep_their_lengths_and_sides_whatever_the_view():
         assert front @ np.cross(across, up) > 0
 
 
-def test_the_same_state_draws_the_same_picture():
+def test_the_same_state_draws_the_same_image():
     first, second = (draw_scene(np.random.default_rng([3, 1])) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(first[1], second[1]))
     assert not np.array_equal(first[0], SCENES[0][0])
 
 
-def test_labels_are_within_the_picture_and_the_box():
-    for picture, people in SCENES:
-        assert picture.shape == (240, 320, 3) and picture.dtype == np.uint8
+def test_labels_are_within_the_image_and_the_box():
+    for image, people in SCENES:
+        assert image.shape == (240, 320, 3) and image.dtype == np.uint8
         assert 1 <= len(people) <= 6
         for person in people:
             x, y, v = person.keypoints.T
@@ -84,7 +84,7 @@ def test_a_thing_hides_what_it_covers_and_nothing_else():
     placed = figure.draw(canvas)
     before = figure.labels(canvas, *placed).keypoints
     canvas.num_parts += 1
-    canvas.owner[300:] = canvas.num_parts  # from row 150 of the picture on
+    canvas.owner[300:] = canvas.num_parts  # from row 150 of the image on
     after = figure.labels(canvas, *placed).keypoints
     covered = before[:, 1] > 150.5
     assert covered.any() and not covered.all()
@@ -144,7 +144,7 @@ def test_an_unwritable_folder_is_named(tmp_path):
         generate_synthetic_crowd(tmp_path / 'file' / 'crowd', num_train=1, num_val=1)
 
 
-def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
+def test_a_image_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / 'images/train_000001.jpg').mkdir(parents=True)
     with pytest.raises(OSError, match='train_000001.jpg'):
         generate_synthetic_crowd(tmp_path, num_train=1, num_val=1, workers=1)

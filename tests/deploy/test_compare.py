@@ -27,7 +27,7 @@ def data_of(page):
 
 @pytest.fixture
 def hidden_data(toy_data, tmp_path):
-    """The toy labels, of which the pictures' people hide one joint more from picture to picture."""
+    """The toy labels, of which the images' people hide one joint more from image to image."""
     labels = json.loads((toy_data / 'labels.json').read_text())
     for number, person in enumerate(labels['annotations']):
         for k in range(1, 1 + number):
@@ -41,10 +41,10 @@ def test_a_column_says_what_mmpose_says(kind, save_estimator, hidden_data):
     saved = save_estimator(kind)
     model = init_model(saved.config, saved.checkpoint, device='cpu')
     model.test_cfg['flip_test'] = False
-    picture = cv2.imread(f'{hidden_data[1]}/1.png')
+    image = cv2.imread(f'{hidden_data[1]}/1.png')
     boxes = np.array([[12, 12, 84, 116], [5, 10, 60, 100]], dtype=np.float32)
-    expected = [s.pred_instances for s in inference_topdown(model, picture, boxes)]
-    said = open_column((saved.config, saved.checkpoint))(picture, boxes)
+    expected = [s.pred_instances for s in inference_topdown(model, image, boxes)]
+    said = open_column((saved.config, saved.checkpoint))(image, boxes)
     assert len(said.poses) == 4 and (said.bins is not None) == (kind == 'simcc')
     assert said.poses[-1] == pytest.approx(np.concatenate([e.keypoints for e in expected]), abs=1e-2)
     assert said.scores == pytest.approx(np.concatenate([e.keypoint_scores for e in expected]), abs=1e-4)
@@ -98,7 +98,7 @@ def test_a_browser_draws_sorts_and_filters(save_estimator, hidden_data, tmp_path
     assert shown.count('class="joint hidden"') == 2 * sum(range(6))  # in the truth and in the model's column
     assert 'class="path"' in shown
     filtered = open_page('sort=hidden&hidden=20&rising=1')
-    assert re.findall(r'data-id="(\d+)"', filtered) == ['5', '6'] and '2 of 6 pictures' in filtered
+    assert re.findall(r'data-id="(\d+)"', filtered) == ['5', '6'] and '2 of 6 images' in filtered
 
 
 def test_sides_come_from_names_and_mirror_pairs():
@@ -120,7 +120,7 @@ def test_mistakes_are_named(save_estimator, hidden_data, tmp_path):
         (dict(a='gone.onnx'), {}, 'there is no file gone.onnx'),
         (ours, dict(labels=bad), 'bad.json: COCO.s format has lists of images'),
         (ours, dict(labels='gone.json'), 'gone.json does not exist'),
-        (ours, dict(images=str(tmp_path)), 'the picture .*png is missing or damaged'),
+        (ours, dict(images=str(tmp_path)), 'the image .*png is missing or damaged'),
         (ours, dict(out='/proc/no'), '--out /proc/no cannot be written to'),
     ):
         with pytest.raises(UserError, match=message):

@@ -114,8 +114,8 @@ def coloured_photograph(seed=0):
     """BGR: each channel has a gradient of its own, so that colours that are turned show."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:160, :120] / 160
-    picture = np.stack([255 * x, 200 * y, 120 * (1 - x)], axis=-1) + rng.normal(0, 20, (160, 120, 3))
-    return picture.clip(0, 255).astype(np.uint8)
+    image = np.stack([255 * x, 200 * y, 120 * (1 - x)], axis=-1) + rng.normal(0, 20, (160, 120, 3))
+    return image.clip(0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize('kind', ['official simcc', 'msra'])
@@ -124,12 +124,12 @@ def test_rtmlib_reads_the_pose_to_half_a_bin(kind, save_estimator, tracing, tmp_
     saved = save_estimator(kind)
     exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'rtmlib.onnx'), form='rtmlib')
     runner = rtmlib.RTMPose(exported.file, model_input_size=INPUT_SIZE)
-    picture = coloured_photograph()
+    image = coloured_photograph()
     boxes = [[10, 10, 90, 140], [0, 0, 120, 160]]
-    keypoints, scores = runner(picture, bboxes=boxes)
+    keypoints, scores = runner(image, bboxes=boxes)
     width, height = INPUT_SIZE
     for box, points, confidences in zip(boxes, keypoints, scores):
-        crop, center, scale = runner.preprocess(picture, box)
+        crop, center, scale = runner.preprocess(image, box)
         pixels = crop * np.array(runner.std) + np.array(runner.mean)
         expected, confidence = said_by(saved.model, torch.from_numpy(pixels.transpose(2, 0, 1))[None].float())
         expected = expected[0].clip(0, [width - 0.5, height - 0.5])
@@ -137,7 +137,7 @@ def test_rtmlib_reads_the_pose_to_half_a_bin(kind, save_estimator, tracing, tmp_
         found = confidence[0] > 0
         assert np.abs(at - expected)[found].max() < 0.3
         assert np.abs(confidences - confidence[0])[found].max() < 1e-3
-    turned = runner(np.ascontiguousarray(picture[..., ::-1]), bboxes=boxes)[0]
+    turned = runner(np.ascontiguousarray(image[..., ::-1]), bboxes=boxes)[0]
     assert np.abs(turned - keypoints).max() > 1  # the colours matter to this network
 
 
@@ -158,7 +158,7 @@ def test_the_input_layer_is_exact(given, wanted):
 # mmdeploy
 
 
-def run_sdk(folder, picture, box):
+def run_sdk(folder, pixels, box):
     """What mmdeploy's SDK does with the folder, step by step as its C++ sources have it; box is xywh."""
     (preprocess, network, decode) = json.loads((folder / 'pipeline.json').read_text())['pipeline']['tasks']
     steps = {step['type']: step for step in preprocess['transforms']}
@@ -177,7 +177,7 @@ def run_sdk(folder, picture, box):
         )
     else:
         matrix = get_warp_matrix(center, scale * 200, 0, (width, height))
-    image = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
+    image = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
     if steps['Normalize']['to_rgb']:
         image = image[..., ::-1]
     image = (image - np.array(steps['Normalize']['mean'])) / np.array(steps['Normalize']['std'])
@@ -204,9 +204,9 @@ def test_mmdeploys_sdk_comes_to_what_mmpose_comes_to(kind, save_estimator, traci
 
     model = init_model(saved.config, saved.checkpoint, device='cpu')
     model.test_cfg['flip_test'] = False
-    picture, box = coloured_photograph(), [10, 10, 80, 130]
-    expected = inference_topdown(model, picture, np.array([box], dtype=np.float32), 'xywh')[0].pred_instances
-    points, scores = run_sdk(tmp_path / 'deploy', picture, box)
+    image, box = coloured_photograph(), [10, 10, 80, 130]
+    expected = inference_topdown(model, image, np.array([box], dtype=np.float32), 'xywh')[0].pred_instances
+    points, scores = run_sdk(tmp_path / 'deploy', image, box)
     assert np.abs(points - expected.keypoints[0]).max() < 0.1
     assert exported.real.pixels < 0.05
 
@@ -268,9 +268,7 @@ def test_a_file_that_differs_is_refused_with_the_figure(save_estimator, tracing,
     monkeypatch.setattr(
         network.ConstantGraphConv, 'forward', lambda self, x: self.own * (x @ self.weight[0]) + self.bias
     )
-    message = (
-        r'not kept: on 4 random pictures its key points differ from those of PyTorch by up to [\d.e+]+ input pixels'
-    )
+    message = r'not kept: on 4 random images its key points differ from those of PyTorch by up to [\d.e+]+ input pixels'
     monkeypatch.setattr(network.PoseNetwork, 'read', _with_the_real_graph(network.PoseNetwork.read, saved.model))
     with pytest.raises(UserError, match=message):
         export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx'))
@@ -365,6 +363,6 @@ def test_the_tool_says_how_the_file_was_checked(save_estimator, tracing, tmp_pat
     printed = capsys.readouterr().out
     assert f'{out}: ' in printed and 'on 6 people of the test set' in printed
     run('--cfg-options', 'test_dataloader.dataset.ann_file=gone.json')
-    assert 'not checked on real pictures' in capsys.readouterr().out
+    assert 'not checked on real images' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='error: --input uint8 is for --format coords'):
         run('--format', 'rtmlib', '--input', 'uint8')

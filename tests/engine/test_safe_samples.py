@@ -63,13 +63,13 @@ def test_without_epochs_the_noise_goes_on():
 
 @pytest.fixture
 def damaged_data(tmp_path):
-    """One picture is missing, one is cut off, one is no picture."""
+    """One image is missing, one is cut off, one is no image."""
     data = write_toy_data(tmp_path / 'data')
-    pictures = data / 'images'
-    (pictures / '1.png').unlink()
-    whole = (pictures / '2.png').read_bytes()
-    (pictures / '2.png').write_bytes(whole[: len(whole) // 2])
-    (pictures / '3.png').write_text('<html>not found</html>')
+    images = data / 'images'
+    (images / '1.png').unlink()
+    whole = (images / '2.png').read_bytes()
+    (images / '2.png').write_bytes(whole[: len(whole) // 2])
+    (images / '3.png').write_text('<html>not found</html>')
     return data
 
 
@@ -104,7 +104,7 @@ def test_damaged_samples_are_skipped_and_each_is_reported_once(make_config, dama
     assert reports == ['1.png', '2.png', '3.png']
 
 
-def test_validation_needs_every_picture(make_config, damaged_data):
+def test_validation_needs_every_image(make_config, damaged_data):
     cfg = config(make_config, damaged_data, 'skip')
     cfg.train_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root
     cfg.val_dataloader.dataset.data_root = str(damaged_data)

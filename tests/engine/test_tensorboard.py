@@ -7,7 +7,7 @@ pytest.importorskip('tensorboard')
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 
 
-def test_losses_gamma_metrics_and_pictures_of_a_distillation_can_be_watched(make_config, tmp_path):
+def test_losses_gamma_metrics_and_images_of_a_distillation_can_be_watched(make_config, tmp_path):
     cfg = make_config('stage1_structure.py', **{'train_cfg.max_epochs': 1})
     cfg.visualizer.name = 'watched'  # MMEngine hands out the visualizer of a name again
     cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))

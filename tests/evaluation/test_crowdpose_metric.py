@@ -74,7 +74,7 @@ def similarity(points, person, sigmas):
 
 
 def average_precision(labels, samples, sigmas, image_ids):
-    """AP and AR over OKS .50:.05:.95, and AR at .50, for the pictures given: greedy matching by score within a picture,
+    """AP and AR over OKS .50:.05:.95, and AR at .50, for the images given: greedy matching by score within an image,
     precision made monotonous and read at 101 recalls. Crowds, and people of whom no joint is seen, do not count."""
     truth, detected = {}, {}
     for annotation in labels['annotations']:
@@ -186,7 +186,7 @@ def test_an_empty_subset_is_left_out_and_said(tmp_path):
 
 def test_labels_without_a_crowd_index_are_refused(tmp_path):
     path = small_labels(tmp_path, [dict(crowdIndex=0.1), {}])
-    with pytest.raises(UserError, match='1 pictures have no crowdIndex, such as 1.jpg'):
+    with pytest.raises(UserError, match='1 images have no crowdIndex, such as 1.jpg'):
         CrowdPoseMetric(str(path))
 
 

@@ -16,7 +16,7 @@ def meta():
 
 
 def write_labels(path, keypoints):
-    """One person a picture, N×17×3."""
+    """One person an image, N×17×3."""
     images = [dict(id=i, width=200, height=200, file_name=f'{i}.png', crowdIndex=0.5) for i in range(len(keypoints))]
     annotations = [
         dict(

@@ -20,14 +20,14 @@ def meta():
     return parse_pose_metainfo(DATASETS.get('CocoDataset').METAINFO)
 
 
-def crowd(num_pictures, seed=0, copies=None):
-    """Labels of one to four people a picture, hidden joints among them, and predictions more and less far off.
+def crowd(num_images, seed=0, copies=None):
+    """Labels of one to four people an image, hidden joints among them, and predictions more and less far off.
 
-    ``copies`` has how often each picture comes; its copies are pictures of their own.
+    ``copies`` has how often each image comes; its copies are images of their own.
     """
     rng = np.random.default_rng(seed)
     images, annotations, samples = [], [], []
-    for i in range(num_pictures):
+    for i in range(num_images):
         people = []
         for _ in range(rng.integers(1, 5)):
             joints = np.concatenate(
@@ -79,8 +79,8 @@ def test_it_says_what_the_coco_evaluation_says(tmp_path, meta):
     assert 5 < ours['AP'] < 95 and ours['AP_seen'] != ours['AP'] != ours['AP_hidden']
 
 
-def test_resampled_pictures_give_what_an_evaluation_of_them_gives(tmp_path, meta):
-    """Pictures drawn several times or never, against a set in which they stand as often."""
+def test_resampled_images_give_what_an_evaluation_of_them_gives(tmp_path, meta):
+    """Images drawn several times or never, against a set in which they stand as often."""
     labels, samples = crowd(30)
     written = record(tmp_path, meta, labels, samples)
     counts = np.random.default_rng(1).multinomial(30, np.full(30, 1 / 30), size=3)
@@ -149,7 +149,7 @@ def test_boxes_of_a_detector_are_refused(tmp_path, meta):
     labels, samples = crowd(3)
     (tmp_path / 'labels.json').write_text(json.dumps(labels))
     for number, message in ((len(samples) + 7, 'number .* has none'), (samples[0]['id'], 'bbox_file=None')):
-        samples[-1]['id'] = number  # unknown; of somebody in another picture
+        samples[-1]['id'] = number  # unknown; of somebody in another image
         metric = PersonRecordMetric(str(tmp_path / 'labels.json'), tmp_path / 'out.json', **OPTIONS)
         with pytest.raises(UserError, match=message):
             evaluate(metric, meta, samples)

@@ -156,8 +156,8 @@ def test_onnx_by_the_cuda_provider(make_config, on_gpu, tmp_path):
         session = onnxruntime.InferenceSession(tmp_path / 'refined.onnx', providers=[provider])
         assert session.get_providers()[0] == provider
         width, height = cfg.codec.input_size
-        picture = np.random.default_rng(0).normal(size=(2, 3, height, width)).astype(np.float32)
-        answers.append(session.run(None, {session.get_inputs()[0].name: picture}))
+        image = np.random.default_rng(0).normal(size=(2, 3, height, width)).astype(np.float32)
+        answers.append(session.run(None, {session.get_inputs()[0].name: image}))
     for first, second in zip(*answers):
         np.testing.assert_allclose(first, second, atol=0.1)
 

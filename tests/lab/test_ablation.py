@@ -32,17 +32,17 @@ LSPET_LABELS = '827f8d7398e8'  # of the labels that the committed results were t
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """A place for plans, whose pictures are drawn once."""
+    """A place for plans, whose images are drawn once."""
     return tmp_path_factory.mktemp('ablation')
 
 
 @pytest.fixture
 def spec(folder):
-    """``spec(scheme4=..., options=...)``: the smoke's YAML with few pictures, changed in places."""
+    """``spec(scheme4=..., options=...)``: the smoke's YAML with few images, changed in places."""
 
     def write(draw=None, **changes):
         content = dict(_base_=str(SMOKE), results=str(folder / 'results'), work_dir=str(folder / 'work'))
-        content['families'] = {'synthetic-crowd-96x64': dict(dev_pictures=2, draw=draw or dict(num_train=6, num_val=2))}
+        content['families'] = {'synthetic-crowd-96x64': dict(dev_images=2, draw=draw or dict(num_train=6, num_val=2))}
         for key in ('options', 'seeds', 'teacher_seed', 'same_photographs'):
             if key in changes:
                 content[key] = changes.pop(key)
@@ -413,11 +413,11 @@ def test_a_summary_tables_and_plots_are_left(finished):
         place = finished / 'results' / part
         *table, _, caption = (place / 'differences.md').read_text().splitlines()
         assert len(table) == 2 + len(SCHEMES)
-        assert caption.startswith('AP of the row less that of the column, 12 pictures; in brackets')
+        assert caption.startswith('AP of the row less that of the column, 12 images; in brackets')
         assert pd.read_csv(place / 'table.csv').scheme.unique().tolist() == [*SCHEMES, 'teacher']
         *table, _, caption = (place / 'table.md').read_text().splitlines()
         assert len(table) == 2 + 4
-        assert caption.startswith('12 pictures. In parentheses the paired difference to the baseline')
+        assert caption.startswith('12 images. In parentheses the paired difference to the baseline')
         assert r'\begin{tabular}' in (place / 'table.tex').read_text()
         for plot in ('gains', 'curves', 'joints', 'hidden'):
             assert cv2.imread(str(place / f'{plot}.png')).std() > 5
@@ -527,13 +527,13 @@ def test_what_fails_is_named_and_the_rest_is_done(spec, tmp_path, capfd):
 
 
 def record_of(right, hidden_right=None, num_found=None):
-    """A record of pictures with one person of ten seen joints each; OKS passes the first ``num_found`` thresholds."""
+    """A record of images with one person of ten seen joints each; OKS passes the first ``num_found`` thresholds."""
     right = np.asarray(right)
     people = len(right)
     found = np.full(people, 1023) if num_found is None else (1 << np.asarray(num_found)) - 1
-    matches = dict(pictures=list(range(people)), found=found.tolist(), ignored=[0] * people, positives=[1] * people)
+    matches = dict(images=list(range(people)), found=found.tolist(), ignored=[0] * people, positives=[1] * people)
     correct = np.stack([right, np.full(people, 10), np.zeros(people, int), np.zeros(people, int)], axis=1)
-    return dict(pictures=people, metrics=dict(PCK=99.9), matches={'': matches}, correct=correct.tolist())
+    return dict(images=people, metrics=dict(PCK=99.9), matches={'': matches}, correct=correct.tolist())
 
 
 def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():
@@ -557,7 +557,7 @@ def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():
     assert Comparison(rows, resamples=200).difference('same', 'better', 'PCK')['ci_high'] == pytest.approx(-10)
 
 
-def test_the_interval_of_one_seed_is_that_of_its_pictures():
+def test_the_interval_of_one_seed_is_that_of_its_images():
     rng = np.random.default_rng(1)
     base, other = rng.integers(0, 11, 400), rng.integers(0, 11, 400)
     rows = {'baseline': {0: record_of(base)}, 'other': {0: record_of(other)}}
@@ -578,7 +578,7 @@ def test_resampled_seeds_have_the_variance_of_a_mean(seeds):
     assert (values @ shares.T).var(axis=1).mean() == pytest.approx(1 / seeds, rel=0.08)
 
 
-def test_pictures_that_are_left_out_count_nowhere():
+def test_images_that_are_left_out_count_nowhere():
     rng = np.random.default_rng(0)
     right = {row: {seed: rng.integers(0, 11, 30) for seed in range(2)} for row in ('baseline', 'other')}
     found = {row: {seed: rng.integers(0, 11, 30) for seed in range(2)} for row in right}
@@ -641,17 +641,17 @@ def labels_of(plan, part):
     return plan.families[FAMILY].sets[part].digest()
 
 
-def test_a_report_counts_the_pictures_that_it_leaves_out(finished, copied):
+def test_a_report_counts_the_images_that_it_leaves_out(finished, copied):
     options = dict(budget=0.2, schemes=SCHEMES, work_dir=str(finished / 'work'), results=str(copied))
     plan = make_plan(SMOKE, test=True, **options)
     family = plan.families[FAMILY]
-    picture = family.sets['test'].read()['images'][3]['id']
+    image = family.sets['test'].read()['images'][3]['id']
     everything = write_report(plan, FAMILY, 'test', resamples=10)
-    family.left_out['test'] = [picture]
+    family.left_out['test'] = [image]
     summary = write_report(plan, FAMILY, 'test', resamples=10)
-    assert summary['left_out'] == [picture] and summary['rows'] != everything['rows']
+    assert summary['left_out'] == [image] and summary['rows'] != everything['rows']
     for name in ('table.md', 'differences.md'):
-        assert '11 pictures, without 1 whose photographs an earlier set' in (copied / 'test' / name).read_text()
+        assert '11 images, without 1 whose photographs an earlier set' in (copied / 'test' / name).read_text()
 
 
 def test_a_curve_of_another_evaluation_is_not_drawn(finished, copied, monkeypatch):

@@ -133,7 +133,7 @@ def test_data_by_transform_and_by_loader(config_file, own_data):
 def test_evaluation_of_every_metric(tmp_path):
     result = benchmark.benchmark_eval(200, out=str(tmp_path / 'out.json'))
     assert json.loads((tmp_path / 'out.json').read_text()) == result
-    assert (result['detections'], result['pictures'], result['people']) == (200, 10, 20)
+    assert (result['detections'], result['images'], result['people']) == (200, 10, 20)
     assert min(seconds for metric in result['seconds'].values() for seconds in metric.values()) > 0
 
 
@@ -167,6 +167,6 @@ def test_configs_that_cannot_be_compared_are_named(config, message):
         benchmark.benchmark_step(Setting(CPU), stage1=str(REPO / 'configs' / config))
 
 
-def test_drawn_pictures_have_cocos_joints_alone():
+def test_drawn_images_have_cocos_joints_alone():
     with pytest.raises(UserError, match='--own-data'):
         benchmark.benchmark_data(str(REPO / 'configs/simcc/crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py'))

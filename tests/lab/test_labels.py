@@ -16,9 +16,9 @@ def labels(tmp_path):
 
 def ids(part):
     content = part.read()
-    pictures = {image['id'] for image in content['images']}
-    assert pictures == {person['image_id'] for person in content['annotations']}
-    return pictures
+    images = {image['id'] for image in content['images']}
+    assert images == {person['image_id'] for person in content['annotations']}
+    return images
 
 
 def test_a_split_is_disjoint_complete_and_drawn_by_its_seed_alone(labels, tmp_path):
@@ -48,10 +48,10 @@ def test_labels_come_with_their_own_boxes(labels):
     assert dataset.ann_file == str(labels.file.absolute()) and 'bbox_file' not in dataset
 
 
-@pytest.mark.parametrize('pictures', [0, 9])
-def test_both_parts_hold_pictures(labels, tmp_path, pictures):
-    with pytest.raises(UserError, match=f'dev_pictures is {pictures}, but .* has 9 pictures'):
-        split_labels(labels, tmp_path, pictures)
+@pytest.mark.parametrize('images', [0, 9])
+def test_both_parts_hold_images(labels, tmp_path, images):
+    with pytest.raises(UserError, match=f'dev_images is {images}, but .* has 9 images'):
+        split_labels(labels, tmp_path, images)
 
 
 def test_labels_that_are_not_there_are_named(tmp_path):

@@ -32,10 +32,10 @@ def archive(tmp_path):
         points = np.array([STANDING[name] for name in LSPET], float)
         if i == 1:  # the head to the right
             points = np.stack([160 - points[:, 1], points[:, 0]], axis=1)
-        picture = np.zeros((160, 160, 3), np.uint8)
+        image = np.zeros((160, 160, 3), np.uint8)
         for k, (x, y) in enumerate(points):
-            cv2.circle(picture, (int(x), int(y)), 3, colour(k), -1)
-        cv2.imwrite(str(folder / 'images' / f'im{i + 1:05d}.jpg'), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+            cv2.circle(image, (int(x), int(y)), 3, colour(k), -1)
+        cv2.imwrite(str(folder / 'images' / f'im{i + 1:05d}.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
         joints[:, :2, i], joints[:, 2, i] = points + 1, 1
     joints[12, 2, 2] = 0
     joints[5:, 2, 3] = 0
@@ -49,8 +49,8 @@ def people(sets):
         content = labels.read()
         files = {image['id']: image for image in content['images']}
         for person in content['annotations']:
-            picture = cv2.imread(str(labels.images / files[person['image_id']]['file_name']))
-            merged[person['id']] = picture, np.array(person['keypoints']).reshape(14, 3), person
+            pixels = cv2.imread(str(labels.images / files[person['image_id']]['file_name']))
+            merged[person['id']] = pixels, np.array(person['keypoints']).reshape(14, 3), person
     return merged
 
 
@@ -59,19 +59,19 @@ def test_the_order_is_crowdposes():
 
 
 @pytest.mark.parametrize('upright', [True, False])
-def test_labels_lie_where_their_joints_are_in_the_picture(archive, tmp_path, upright):
+def test_labels_lie_where_their_joints_are_in_the_image(archive, tmp_path, upright):
     converted = people(convert_lspet(archive, tmp_path / 'out', upright, num_val=1))
     assert sorted(converted) == [1, 2, 3]  # the fourth has too few labels
-    for number, (picture, joints, person) in converted.items():
+    for number, (image, joints, person) in converted.items():
         assert person['num_keypoints'] == (joints[:, 2] == 2).sum() == (13 if number == 3 else 14)
         for k, (x, y, v) in enumerate(joints):
             if v:
-                found = picture[round(y), round(x)].astype(int)
+                found = image[round(y), round(x)].astype(int)
                 assert np.abs(found - colour(FROM_LSPET[k])).max() < 45
             else:
                 assert (x, y) == (0, 0)
         x, y, w, h = person['bbox']
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         labelled = joints[joints[:, 2] > 0, :2]
         assert (labelled > [x, y]).all() and (labelled < [x + w, y + h]).all()
         assert 0 <= x and x + w <= width and 0 <= y and y + h <= height and max(height, width) <= 200
@@ -85,7 +85,7 @@ def test_people_are_turned_until_their_hips_lie_below_the_neck(archive, tmp_path
         assert hips[0] == pytest.approx(top[0], abs=0.02) and hips[1] > top[1] + 20
 
 
-def test_as_they_are_pictures_and_labels_do_not_change(archive, tmp_path):
+def test_as_they_are_images_and_labels_do_not_change(archive, tmp_path):
     _, joints, _ = people(convert_lspet(archive, tmp_path / 'out', upright=False, num_val=1))[2]
     x, y = STANDING['left_wrist']
     assert joints[4].tolist() == [160 - y, x, 2]
@@ -115,7 +115,7 @@ def test_mistakes_are_named(archive, tmp_path):
     with pytest.raises(UserError, match='--num-val is 3, but 3 people have 6 or more'):
         convert_lspet(archive, tmp_path / 'out', num_val=3)
     (archive / 'images' / 'im00002.jpg').write_bytes(b'')
-    with pytest.raises(UserError, match='im00002.jpg is missing or is no picture'):
+    with pytest.raises(UserError, match='im00002.jpg is missing or is no image'):
         convert_lspet(archive, tmp_path / 'out', num_val=1)
     savemat(archive / 'joints.mat', dict(joints=np.zeros((3, 14, 4))))
     with pytest.raises(UserError, match=r'"joints" of \(3, 14, 4\), where LSPET has 14×3×10000'):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from test_any_teacher import SIMCC
-from test_igpgcn_on_other_estimators import build, make_teacher, pictures, predict, refined, step
+from test_igpgcn_on_other_estimators import build, images, make_teacher, predict, refined, step
 from test_skeleton import HAND
 
 from mmpose_tskd.models.layers import SemGraphConv
@@ -69,7 +69,7 @@ def test_a_skeleton_of_ones_own_from_training_to_the_flip_test(tmp_path):
     assert losses['loss_teacher'] > 0 and moved
     assert model.head.base_head.out_channels == 5 and graphs(model)[0].sum() == 5 + 2 * 4
     for flip_test in (False, True):
-        coords, scores = predict(model.eval(), *pictures(list(range(5))), flip_test=flip_test)
+        coords, scores = predict(model.eval(), *images(list(range(5))), flip_test=flip_test)
         assert coords.shape == (2, 5, 2) and scores.shape == (2, 5) and np.isfinite(coords).all()
 
 

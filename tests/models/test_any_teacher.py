@@ -119,7 +119,7 @@ def distiller(tmp_path):
 
 
 def labelled_batch(codec, num_keypoints=17, size=2):
-    """Random pictures and poses, encoded by a codec, as the data preprocessor hands them over."""
+    """Random images and poses, encoded by a codec, as the data preprocessor hands them over."""
     rng = np.random.default_rng(0)
     codec = KEYPOINT_CODECS.build(codec)
     width, height = codec.input_size
@@ -339,9 +339,9 @@ def test_an_unknown_pass_is_named(distiller):
 # Sizes and colours
 
 
-def see(model, picture):
-    """A BGR picture as a model's own preprocessor hands it over."""
-    data = dict(inputs=[torch.from_numpy(picture).permute(2, 0, 1)], data_samples=[PoseDataSample()])
+def see(model, image):
+    """A BGR image as a model's own preprocessor hands it over."""
+    data = dict(inputs=[torch.from_numpy(image).permute(2, 0, 1)], data_samples=[PoseDataSample()])
     return model.data_preprocessor(data, False)['inputs']
 
 
@@ -360,30 +360,30 @@ def normalised(mean, std, **swap):
     ],
 )
 @pytest.mark.parametrize('swapped', [False, True])
-def test_a_teacher_sees_the_picture_as_its_own_preprocessor_would_show_it(distiller, preprocessor, swapped):
+def test_a_teacher_sees_the_image_as_its_own_preprocessor_would_show_it(distiller, preprocessor, swapped):
     student, teacher = estimator(SIMCC, 'SimCCHead'), estimator(MSRA, data_preprocessor=preprocessor)
     if swapped:
         student, teacher = estimator(SIMCC, 'SimCCHead', data_preprocessor=preprocessor), estimator(MSRA)
     model = distiller(student, teacher)
-    picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), dtype=np.uint8)
-    seen = model.teacher.frame.inputs(see(model, picture))
-    assert torch.allclose(seen, see(model.teacher.model, picture).float(), rtol=1e-4, atol=1e-3)
+    image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), dtype=np.uint8)
+    seen = model.teacher.frame.inputs(see(model, image))
+    assert torch.allclose(seen, see(model.teacher.model, image).float(), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize('size', [(96, 144), (32, 48)])
 def test_a_teacher_of_another_size_answers_in_the_students_pixels(distiller, size):
-    """Its picture is the student's in its own size, and a place in it comes back to where it was."""
+    """Its image is the student's in its own size, and a place in it comes back to where it was."""
     codec = dict(MSRA, input_size=size, heatmap_size=(size[0] // 4, size[1] // 4))
     model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec))
-    picture = np.zeros((96, 64, 3), dtype=np.uint8)
-    cv2.circle(picture, (40, 60), 5, (255, 255, 255), -1)
+    image = np.zeros((96, 64, 3), dtype=np.uint8)
+    cv2.circle(image, (40, 60), 5, (255, 255, 255), -1)
     teacher = model.teacher
-    seen = teacher.frame.inputs(see(model, picture))
+    seen = teacher.frame.inputs(see(model, image))
     assert seen.shape[-2:] == (size[1], size[0])
     light = (seen - seen.amin((-2, -1), keepdim=True)).sum((0, 1))
     y, x = torch.meshgrid(torch.arange(size[1]), torch.arange(size[0]), indexing='ij')
     centre = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
-    outputs = teacher(see(model, picture))
+    outputs = teacher(see(model, image))
     back = outputs.reader._rescale(centre)
     assert (back - torch.tensor([40.0, 60.0])).abs().max() < 0.05
     assert outputs.coords.shape == (1, 17, 2) and outputs.input_size == SIZE
@@ -465,7 +465,7 @@ def test_a_flip_test_needs_to_know_the_mirror_pairs(distiller):
 @pytest.mark.parametrize(
     'kind, reason',
     [
-        ('BottomupPoseEstimator', 'finds all people in a whole picture'),
+        ('BottomupPoseEstimator', 'finds all people in a whole image'),
         ('PoseLifter', 'lifts 2-D poses to 3-D'),
     ],
 )
@@ -532,7 +532,7 @@ def test_joints_given_as_a_dict_are_shown_with_the_predictions(distiller):
     'codec, head',
     [(SMOOTHED, 'SimCCHead'), (SIMCC, 'OfficialSimCCHead'), (UDP, 'heatmap'), (RTM, 'rtmcc')],
 )
-def test_a_flipping_teacher_says_the_same_of_the_mirrored_picture(distiller, codec, head):
+def test_a_flipping_teacher_says_the_same_of_the_mirrored_image(distiller, codec, head):
     model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(codec, head), teacher_flip_test=True)
     flip = list(load_skeleton('CocoDataset').flip_indices)
     inputs = torch.randn(2, 3, 96, 64)

@@ -371,7 +371,7 @@ def set_model(**changes):
         (set_model(teacher_checkpoint=None), 'teacher_checkpoint is not set'),
         (set_model(teacher='no/such/config.py'), 'model.teacher: there is no config no/such/config.py'),
         (set_model(metainfo='CrowdPoseDataset'), 'model.metainfo has 14 key points, the student 17'),
-        (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees pictures of \(96, 128\) .* one shape'),
+        (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees images of \(96, 128\) .* one shape'),
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),
         (set_model(teacher=None), 'distill_losses needs a model.teacher'),
         (set_model(task_loss=False, distill_losses=NO_LOSSES), 'model.task_loss is False and .* nothing to train'),

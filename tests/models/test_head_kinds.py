@@ -120,7 +120,7 @@ every_kind = pytest.mark.parametrize('kind', KINDS)
 
 
 def batch(codec, num_people=2):
-    """Random pictures and poses, as a pipeline with the codec hands them over."""
+    """Random images and poses, as a pipeline with the codec hands them over."""
     rng = np.random.default_rng(0)
     codec = KEYPOINT_CODECS.build(codec)
     samples = []

@@ -190,8 +190,8 @@ def test_an_estimator_learns_from_labels_and_teacher_at_once(head, teacher):
 # Prediction
 
 
-def pictures(flip_indices=FLIP):
-    """Pictures, and samples as the test pipeline hands them over; the person's box is the picture."""
+def images(flip_indices=FLIP):
+    """Images, and samples as the test pipeline hands them over; the person's box is the image."""
     inputs, samples = labelled_batch(MSRA)
     for sample in samples:
         half = np.array(SIZE) / 2
@@ -214,7 +214,7 @@ def predict(model, inputs, samples, **test_cfg):
 @on_every_backbone
 @every_estimator
 def test_a_prediction_is_the_mean_of_one_pose_refined_in_both_views(backbone, head):
-    model, (inputs, samples) = build(refined(backbone, head)).eval(), pictures()
+    model, (inputs, samples) = build(refined(backbone, head)).eval(), images()
     coords, scores = predict(model, inputs, samples)
     head, reader = model.head, model.head.base_reader
     with torch.no_grad():
@@ -234,7 +234,7 @@ def test_a_prediction_is_the_mean_of_one_pose_refined_in_both_views(backbone, he
 @on_every_backbone
 @every_estimator
 def test_an_untrained_refiner_predicts_what_the_plain_estimator_does(backbone, head):
-    cfg, (inputs, samples) = refined(backbone, head), pictures()
+    cfg, (inputs, samples) = refined(backbone, head), images()
     model = build(cfg, trained=False).eval()
     plain = MODELS.build(dict(cfg, head=cfg['head']['base_head'])).eval()
     weights = {k.replace('head.base_head.', 'head.'): v for k, v in model.state_dict().items() if not is_refiner(k)}
@@ -255,7 +255,7 @@ def test_an_untrained_refiner_predicts_what_the_plain_estimator_does(backbone, h
 @pytest.mark.parametrize('head', ['msra', 'udp'])
 def test_the_test_options_of_a_heatmap_head_reach_it(head):
     """They turn the mirrored maps that it puts out, and leave the refined poses and their confidences alone."""
-    model, (inputs, samples) = build(refined(head=head)).eval(), pictures()
+    model, (inputs, samples) = build(refined(head=head)).eval(), images()
     coords, maps = {}, {}
     for shift in (False, True):
         options = dict(flip_test=True, flip_mode='heatmap', shift_heatmap=shift, output_heatmaps=True)

@@ -281,7 +281,7 @@ def check(labels, poses, mask=None, names=None, **options):
 
 @pytest.fixture
 def people():
-    """40 people of four joints, apart from one another, in a picture of 200 pixels."""
+    """40 people of four joints, apart from one another, in an image of 200 pixels."""
     places = torch.tensor([[40.0, 40.0], [160.0, 40.0], [40.0, 160.0], [160.0, 160.0]])
     return places + 20 * torch.randn(40, 4, 2)
 

@@ -163,7 +163,7 @@ def test_labels_are_read_as_an_output(name):
 
 @pytest.mark.parametrize('name', CODECS)
 def test_a_flipped_output_is_merged_into_the_same_pose(name):
-    """What a head says of the mirrored picture, when it is right, changes nothing but the bin that is rounded away."""
+    """What a head says of the mirrored image, when it is right, changes nothing but the bin that is rounded away."""
     head = Head(*CODECS[name])
     reader = build_reader(head)
     output, mirrored = head.perfect_output(40, 100), head.perfect_output(SIZE[0] - 1 - 40, 100)
@@ -218,7 +218,7 @@ def test_joints_are_selected_in_every_representation():
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
-def test_coords_stay_finite_and_in_the_picture_for_extreme_logits(dtype):
+def test_coords_stay_finite_and_in_the_image_for_extreme_logits(dtype):
     reader = build_reader(Head(STANDARD))
     x, y = torch.full((1, 2, 384), -3e4, dtype=dtype), torch.zeros(1, 2, 512, dtype=dtype)
     x[..., 7] = 3e4

@@ -36,7 +36,7 @@ def outcome(file):
     try:
         config = Config.fromfile(CONFIGS / file, import_custom_modules=False)
     except ConfigParsingError:
-        return 'EDPose', "model.teacher: its config needs MMPose's sources; it finds all people in a whole picture"
+        return 'EDPose', "model.teacher: its config needs MMPose's sources; it finds all people in a whole image"
     try:
         model = load_model_config(config)
         return read(json.dumps(model['head'].to_dict(), sort_keys=True))

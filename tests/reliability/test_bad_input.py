@@ -1,4 +1,4 @@
-"""What is wrong with a config, a checkpoint, labels, a picture or a path ends a run with a message, or does no harm."""
+"""What is wrong with a config, a checkpoint, labels, an image or a path ends a run with a message, or does no harm."""
 
 import ast
 import copy
@@ -382,7 +382,7 @@ CONFIGS = {
         ['__init__() missing 1 required', "'out_channels'"],
     ),
     # sizes and codecs
-    'pictures of another size than the head takes': (
+    'images of another size than the head takes': (
         PLAIN,
         put_in_pipeline('TopdownAffine', 'input_size', (96, 128)),
         ['TopdownAffine.input_size', '(96, 128)', '(64, 96)'],
@@ -408,7 +408,7 @@ CONFIGS = {
     'teacher that sees another part': (
         STAGE1,
         put('model.teacher.head.decoder.input_size', (96, 96)),
-        ['model.teacher sees pictures of (96, 96)', '(64, 96)'],
+        ['model.teacher sees images of (96, 96)', '(64, 96)'],
     ),
     'teacher of 14 joints for 17': (
         STAGE1,
@@ -538,7 +538,7 @@ def second_person(**changes):
     return lambda content: content['annotations'][1].update(changes)
 
 
-def second_picture(**changes):
+def second_image(**changes):
     return lambda content: content['images'][1].update(changes)
 
 
@@ -561,7 +561,7 @@ LABELS = {
     '14 joints for all': (each_person(keypoints=[5, 5, 2] * 14), ['6 annotations with not 17 key points (id 1, ...)']),
     'joints of two numbers': (second_person(keypoints=[5, 5] * 17), ['1 annotations with not 17 key points (id 2)']),
     'an id used twice': (second_person(id=1), ['1 annotations with an id used twice (id 1)']),
-    'an id used twice, in one picture': (second_person(id=1, image_id=1), ['an id used twice (id 1)']),
+    'an id used twice, in one image': (second_person(id=1, image_id=1), ['an id used twice (id 1)']),
     'an id that is null': (second_person(id=None), ['1 annotations with no id']),
     'a person that is null': (lambda content: content['annotations'].append(None), ['1 annotations with no id']),
     'a joint that is text': (second_joint('12', 5), ['1 annotations with a coordinate that is no number (id 2)']),
@@ -571,7 +571,7 @@ LABELS = {
     'an area that is text': (second_person(area='large'), ['with area that is no number from 0 on (id 2)']),
     'an area that is null': (second_person(area=None), ['1 annotations with area that is no number from 0 on (id 2)']),
     'a number of joints that is text': (second_person(num_keypoints='16'), ['with num_keypoints that is no number']),
-    'a picture id that is text': (second_person(image_id='2'), ['1 annotations with image_id that is no number']),
+    'an image id that is text': (second_person(image_id='2'), ['1 annotations with image_id that is no number']),
     'a visibility of -1': (second_person(keypoints=[40, 40, -1] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
     'a visibility of 3': (second_person(keypoints=[40, 40, 3] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
     'iscrowd as text': (
@@ -580,9 +580,9 @@ LABELS = {
     ),
     'another category': (second_person(category_id=2), ['with a category_id that the file does not list (id 2)']),
     'no category': (lambda content: content['annotations'][1].pop('category_id'), ['a category_id that']),
-    'a picture listed twice': (second_picture(id=1), ['1 images with an id used twice (id 1)']),
-    'a picture of which the id is text': (second_picture(id='2'), ['1 images with an id that is no whole number']),
-    'a picture without a name': (second_picture(file_name=None), ['1 images with no file_name (id 2)']),
+    'an image listed twice': (second_image(id=1), ['1 images with an id used twice (id 1)']),
+    'an image of which the id is text': (second_image(id='2'), ['1 images with an id that is no whole number']),
+    'an image without a name': (second_image(file_name=None), ['1 images with no file_name (id 2)']),
     'no labelled joint': (each_person(keypoints=[5, 5, 0] * 17), ['no person with a labelled joint']),
     'nobody with key points': (each_person(num_keypoints=0), ['no person with a labelled joint']),
     'no person': (lambda content: content.update(annotations=[]), ['no person with a labelled joint']),
@@ -590,22 +590,22 @@ LABELS = {
         each_person(bbox=[5, 5, 0, 9]),
         ['left out: 6 with a box without area in the image (id 1, ...)'],
     ),
-    'pictures without a size': (
+    'images without a size': (
         lambda content: content['images'][0].pop('width'),
         ['1 images with no width and height above 0 (id 1)'],
     ),
     'a number too large': (second_person(area=10**30), ['with area that is no number from 0 on (id 2)']),
-    'a picture too wide': (second_picture(width=10**400), ['1 images with no width and height above 0 (id 2)']),
-    'a picture of which the id is true': (second_picture(id=True), ['1 images with an id that is no whole number']),
+    'an image too wide': (second_image(width=10**400), ['1 images with no width and height above 0 (id 2)']),
+    'an image of which the id is true': (second_image(id=True), ['1 images with an id that is no whole number']),
     'an id that is false': (second_person(id=False), ['1 annotations with no id (id False)']),
-    'a crowdIndex that is text': (second_picture(crowdIndex='x'), ['1 images with a crowdIndex that is no number']),
+    'a crowdIndex that is text': (second_image(crowdIndex='x'), ['1 images with a crowdIndex that is no number']),
     'categories that are a number': (lambda content: content.update(categories=5), ['lists of categories, too']),
     'no categories but null': (lambda content: content.update(categories=None), ['lists of categories, too']),
     'a category without an id': (
         lambda content: content['categories'][0].pop('id'),
         ['1 categories with an id that is no whole number'],
     ),
-    'no pictures listed': (lambda content: content.pop('images'), ['cannot read the labels', 'images']),
+    'no images listed': (lambda content: content.pop('images'), ['cannot read the labels', 'images']),
 }
 
 
@@ -695,7 +695,7 @@ def test_a_loop_that_ends_nowhere(key, value, toy, refuses):
     refuses(f'{key} of {value}', lambda: check_config(cfg, 'train'), f'train_cfg.{key} is a whole number above 0')
 
 
-def test_a_missing_picture_is_found_before_the_first_step(toy, refuses, tmp_path):
+def test_a_missing_image_is_found_before_the_first_step(toy, refuses, tmp_path):
     """Of the validation, too, which would find it after an epoch."""
     folder = write_toy_data(tmp_path / 'data')
     (folder / 'images/4.png').unlink()
@@ -705,9 +705,7 @@ def test_a_missing_picture_is_found_before_the_first_step(toy, refuses, tmp_path
     cfg.val_dataloader.dataset.data_root = str(folder)
     cfg.val_evaluator.ann_file = str(folder / 'labels.json')
     runner = Runner.from_cfg(cfg)
-    refuses(
-        'missing pictures', runner.train, 'images/4.png cannot be used (it is missing, or no file, and so are 1 more'
-    )
+    refuses('missing images', runner.train, 'images/4.png cannot be used (it is missing, or no file, and so are 1 more')
     assert runner.iter == 0
 
 
@@ -726,12 +724,12 @@ def test_a_file_of_labels_that_is_damaged_or_missing(own_data, refuses):
 HARMLESS = {
     'a box of negative size': (second_person(bbox=[50, 50, -20, -30]), 5),
     'a box of no area': (second_person(bbox=[5, 5, 0, 30]), 5),
-    'a box beside the picture': (second_person(bbox=[500, 500, 20, 30]), 5),
+    'a box beside the image': (second_person(bbox=[500, 500, 20, 30]), 5),
     'a person without a box': (lambda content: content['annotations'][1].pop('bbox'), 5),
     'a person without a labelled joint': (second_person(num_keypoints=0, keypoints=[0] * 51), 5),
-    'a picture without a person': (lambda content: content['annotations'].pop(), 5),
-    'a picture that is not listed': (second_person(image_id=99), 5),
-    'a joint beside the picture': (second_joint(130.0, -9.0), 6),
+    'an image without a person': (lambda content: content['annotations'].pop(), 5),
+    'an image that is not listed': (second_person(image_id=99), 5),
+    'a joint beside the image': (second_joint(130.0, -9.0), 6),
     'a person of which one joint is labelled': (second_person(keypoints=[40, 40, 2] + [0] * 48, num_keypoints=1), 6),
 }
 
@@ -799,63 +797,63 @@ def test_batches_without_a_visible_joint(method, short, survived, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# pictures
+# images
 
 
 def show(folder, name, write):
-    """Makes a picture of the second person's, and lists it in the labels."""
-    picture = cv2.imread(str(folder / 'images' / '2.png'))
+    """Makes an image of the second person's, and lists it in the labels."""
+    image = cv2.imread(str(folder / 'images' / '2.png'))
     (folder / 'images' / '2.png').unlink()
-    write(str(folder / 'images' / name), picture)
+    write(str(folder / 'images' / name), image)
     edit(folder / 'labels.json', lambda content: content['images'][1].update(file_name=name))
-    return picture
+    return image
 
 
-def grey(picture):
-    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+def grey(image):
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 
-def enlarged(picture):
+def enlarged(image):
     """To 11 million pixels."""
-    return cv2.resize(picture, None, fx=30, fy=30, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(image, None, fx=30, fy=30, interpolation=cv2.INTER_NEAREST)
 
 
-def save_turned(path, picture):
+def save_turned(path, image):
     """Stored upright, with the note that it is to be turned by 90 degrees."""
     exif = Image.Exif()
     exif[0x112] = 6
-    Image.fromarray(picture[..., ::-1]).save(path, exif=exif)
+    Image.fromarray(image[..., ::-1]).save(path, exif=exif)
 
 
-# How a picture is written, and as what it is read.
-PICTURES = {
-    'grey.png': (lambda path, picture: cv2.imwrite(path, grey(picture)[..., 0]), grey),
-    'grey16.png': (lambda path, picture: cv2.imwrite(path, grey(picture)[..., 0].astype(np.uint16) * 257), grey),
-    'colour16.png': (lambda path, picture: cv2.imwrite(path, picture.astype(np.uint16) * 257), lambda picture: picture),
+# How an image is written, and as what it is read.
+IMAGES = {
+    'grey.png': (lambda path, image: cv2.imwrite(path, grey(image)[..., 0]), grey),
+    'grey16.png': (lambda path, image: cv2.imwrite(path, grey(image)[..., 0].astype(np.uint16) * 257), grey),
+    'colour16.png': (lambda path, image: cv2.imwrite(path, image.astype(np.uint16) * 257), lambda image: image),
     'alpha.png': (
-        lambda path, picture: cv2.imwrite(path, np.dstack([picture, np.zeros_like(picture[..., 0])])),
-        lambda picture: picture,
+        lambda path, image: cv2.imwrite(path, np.dstack([image, np.zeros_like(image[..., 0])])),
+        lambda image: image,
     ),
     'cmyk.tif': (
-        lambda path, picture: Image.fromarray(picture[..., ::-1]).convert('CMYK').save(path),
-        lambda picture: picture,
+        lambda path, image: Image.fromarray(image[..., ::-1]).convert('CMYK').save(path),
+        lambda image: image,
     ),
     'cmyk.jpg': (
-        lambda path, picture: Image.fromarray(picture[..., ::-1]).convert('CMYK').save(path, quality=100),
-        lambda picture: picture,
+        lambda path, image: Image.fromarray(image[..., ::-1]).convert('CMYK').save(path, quality=100),
+        lambda image: image,
     ),
-    'turned.png': (save_turned, lambda picture: cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)),
-    'one pixel.png': (lambda path, picture: cv2.imwrite(path, picture[:1, :1]), lambda picture: picture[:1, :1]),
+    'turned.png': (save_turned, lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)),
+    'one pixel.png': (lambda path, image: cv2.imwrite(path, image[:1, :1]), lambda image: image[:1, :1]),
     'large.png': (
-        lambda path, picture: cv2.imwrite(path, enlarged(picture)),
+        lambda path, image: cv2.imwrite(path, enlarged(image)),
         enlarged,
     ),
 }
 
 
-@pytest.mark.parametrize('name', PICTURES)
-def test_a_picture_of_another_kind_is_read_as_what_it_shows(name, own_data, survived):
-    write, expected = PICTURES[name]
+@pytest.mark.parametrize('name', IMAGES)
+def test_a_image_of_another_kind_is_read_as_what_it_shows(name, own_data, survived):
+    write, expected = IMAGES[name]
     folder, cfg = own_data
     expected = expected(show(folder, name, write)).astype(int)
     runner = train(cfg)
@@ -863,18 +861,18 @@ def test_a_picture_of_another_kind_is_read_as_what_it_shows(name, own_data, surv
     load = runner.train_dataloader.dataset.pipeline.transforms[0]
     read = load(dict(img_path=str(folder / 'images' / name)))['img']
     assert read.dtype == np.uint8 and read.shape == expected.shape and np.abs(read - expected).mean() < 2
-    survived('bad input', f'picture {name}')
+    survived('bad input', f'image {name}')
 
 
-def save_cut(path, picture):
-    cv2.imwrite(path, picture)
+def save_cut(path, image):
+    cv2.imwrite(path, image)
     whole = Path(path).read_bytes()
     Path(path).write_bytes(whole[: len(whole) * 2 // 3])
 
 
-def save_bomb(path, picture):
+def save_bomb(path, image):
     """A PNG of a few bytes that says it has 100,000 × 100,000 pixels."""
-    cv2.imwrite(path, picture)
+    cv2.imwrite(path, image)
     data = bytearray(Path(path).read_bytes())
     data[16:24] = struct.pack('>II', 100000, 100000)
     data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
@@ -882,11 +880,11 @@ def save_bomb(path, picture):
 
 
 DAMAGED = {
-    'missing.png': lambda path, picture: None,
-    'empty.jpg': lambda path, picture: Path(path).touch(),
-    'pipe.jpg': lambda path, picture: os.mkfifo(path),
-    'folder.jpg': lambda path, picture: Path(path).mkdir(),
-    'text.jpg': lambda path, picture: Path(path).write_text('<html>404</html>'),
+    'missing.png': lambda path, image: None,
+    'empty.jpg': lambda path, image: Path(path).touch(),
+    'pipe.jpg': lambda path, image: os.mkfifo(path),
+    'folder.jpg': lambda path, image: Path(path).mkdir(),
+    'text.jpg': lambda path, image: Path(path).write_text('<html>404</html>'),
     'cut.jpg': save_cut,
     'cut.png': save_cut,
     'enormous.png': save_bomb,
@@ -894,10 +892,10 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize('name', DAMAGED)
-def test_a_picture_that_cannot_be_read_stops_the_run_or_is_skipped(name, own_data, refuses, survived):
+def test_a_image_that_cannot_be_read_stops_the_run_or_is_skipped(name, own_data, refuses, survived):
     folder, cfg = own_data
     show(folder, name, DAMAGED[name])
-    refuses(f'picture {name}', lambda: train(cfg), f'images/{name} cannot be used', "damaged='skip'")
+    refuses(f'image {name}', lambda: train(cfg), f'images/{name} cannot be used', "damaged='skip'")
     hook = next(hook for hook in cfg.custom_hooks if hook['type'] == 'SafeSamplesHook')
     hook['damaged'] = 'skip'
     cfg.experiment_name += '_skip'
@@ -906,7 +904,7 @@ def test_a_picture_that_cannot_be_read_stops_the_run_or_is_skipped(name, own_dat
     assert runner.iter == 6 and np.isfinite(losses_of(runner)).all()
     logs = [path.read_text() for path in Path(cfg.work_dir).glob('*/*.log')]
     assert sum(log.count(f'{name} cannot be used and is skipped') for log in logs) == 1
-    survived('bad input', f'picture {name}, skipped')
+    survived('bad input', f'image {name}, skipped')
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Both stages by two processes: what they do is what one does on the same pictures."""
+"""Both stages by two processes: what they do is what one does on the same images."""
 
 import pytest
 import torch

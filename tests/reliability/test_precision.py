@@ -157,7 +157,7 @@ def test_a_loss_under_autocast_is_that_of_fp32_for_any_logits(name, dtype, survi
 
 @pytest.mark.parametrize('dtype', [None, *HALVES], ids=str)
 @pytest.mark.parametrize('name', CODECS)
-def test_a_pose_is_finite_and_in_the_picture_for_any_logits(name, dtype, survived):
+def test_a_pose_is_finite_and_in_the_image_for_any_logits(name, dtype, survived):
     codec, width, height = CODECS[name], *SIZE
     for kind in LOGITS:
         output = draw(codec, kind, dtype or torch.float32)
@@ -175,7 +175,7 @@ def test_a_pose_is_finite_and_in_the_picture_for_any_logits(name, dtype, survive
 
 @pytest.mark.parametrize('dtype', HALVES, ids=str)
 @pytest.mark.parametrize('name', CODECS)
-def test_the_average_with_the_mirrored_picture_is_that_of_fp32(name, dtype):
+def test_the_average_with_the_mirrored_image_is_that_of_fp32(name, dtype):
     codec, flip_indices = CODECS[name], list(load_skeleton('CocoDataset').flip_indices)
     for kind in LOGITS:
         views = [draw(codec, kind, dtype) for _ in range(2)]
@@ -246,27 +246,27 @@ VARIANTS = {
 @pytest.mark.parametrize('stage', [1, 2])
 @pytest.mark.parametrize('variant', [pytest.param(v, marks=fp16) if v == 'float16' else v for v in VARIANTS])
 def test_a_whole_step_is_finite_and_near_that_of_fp32(make_stage, batch, stage, variant, survived):
-    """Over pictures and logits of all kinds; near where no argmax hangs on the last digits."""
+    """Over images and logits of all kinds; near where no argmax hangs on the last digits."""
     share, least, pixels, grad_share = VARIANTS[variant]
     model = MODELS.build(dict(make_stage(stage).model, metainfo='CocoDataset'))
     model.init_weights()
     model.train()
     inputs = batch(model)
     data, shape = inputs['inputs'], inputs['inputs'].shape
-    pictures = dict(data=data, noise=torch.randn(shape), black=torch.full(shape, -2.0), white=torch.full(shape, 2.6))
+    images = dict(data=data, noise=torch.randn(shape), black=torch.full(shape, -2.0), white=torch.full(shape, 2.6))
     for kind in ('certain', 'huge', 'constant', 'all zero', 'one-hot'):
         set_head(getattr(model.head, 'base_head', model.head), kind, (20, 30))
         set_head(model.teacher.model.head, kind, (40, 70))
         for layer in getattr(model.head, 'output_layers', ()):
             torch.nn.init.normal_(layer.weight, std=0.01)
-        for name, picture in pictures.items():
+        for name, image in images.items():
             model.to(memory_format=torch.contiguous_format)
-            expected_losses, expected_poses, expected_grads = step(model, dict(inputs, inputs=picture))
+            expected_losses, expected_poses, expected_grads = step(model, dict(inputs, inputs=image))
             if variant == 'channels last':
                 model.to(memory_format=torch.channels_last)
-                picture = picture.contiguous(memory_format=torch.channels_last)
+                image = image.contiguous(memory_format=torch.channels_last)
             dtype = getattr(torch, variant, None)
-            losses, poses, grads = step(model, dict(inputs, inputs=picture), dtype)
+            losses, poses, grads = step(model, dict(inputs, inputs=image), dtype)
             assert all(v.dtype == torch.float32 and v.isfinite() for v in losses.values()), (kind, name)
             assert all(pose.isfinite().all() for pose in poses), (kind, name)
             # gradients of such logits leave fp16's range, for which there is loss scaling

@@ -41,7 +41,7 @@ def tensors(shape, least, most):
 
 
 def poses(people, joints):
-    """N×K×2, in the picture and out of it; joints may coincide."""
+    """N×K×2, in the image and out of it; joints may coincide."""
     return tensors((people, joints, 2), -200, 300)
 
 
@@ -140,7 +140,7 @@ def test_a_loss_does_not_hang_on_the_order_of_the_joints(name, survived, scene):
 @pytest.mark.parametrize('name', POSE_LOSSES)
 @every
 @given(scene=scenes(), far=st.sampled_from([-1e6, -1.0, 64.0, 1e6]))
-def test_a_gradient_is_finite_where_joints_coincide_or_leave_the_picture(name, survived, scene, far):
+def test_a_gradient_is_finite_where_joints_coincide_or_leave_the_image(name, survived, scene, far):
     student, teacher, edges, _ = scene
     student[:, edges[0, 0]] = student[:, edges[1, 0]]
     teacher[:, edges[0, 0]] = far

@@ -39,7 +39,7 @@ def main() -> None:
         kind.add_argument('--rounds', type=positive, default=rounds, help='default: %(default)s')
     profile.add_argument('folder', help='where the traces go')
     data.add_argument('config', nargs='?', help='instead of configs/stage1_structure.py')
-    data.add_argument('--own-data', action='store_true', help="the config's data set, instead of drawn pictures")
+    data.add_argument('--own-data', action='store_true', help="the config's data set, instead of drawn images")
     data.add_argument('--people', type=positive, default=400, help='to load; default: %(default)s')
     evaluation.add_argument('--detections', type=positive, default=100_000, help='default: %(default)s')
     for kind in (step, scaling, infer, data, evaluation):

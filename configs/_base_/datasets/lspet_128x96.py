@@ -28,7 +28,7 @@ val_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 
-# data loaders: on a CPU, pictures as small as these load faster than a second process could hand them over
+# data loaders: on a CPU, images as small as these load faster than a second process could hand them over
 train_dataloader = dict(
     batch_size=32,
     drop_last=True,  # batch norm over the few people that may be left over throws a network back by an epoch

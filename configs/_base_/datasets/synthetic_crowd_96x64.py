@@ -29,7 +29,7 @@ val_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 
-# data loaders: on a CPU, pictures as small as these load faster than a second process could hand them over
+# data loaders: on a CPU, images as small as these load faster than a second process could hand them over
 train_dataloader = dict(
     batch_size=32,
     drop_last=True,  # batch norm over the one or two people that may be left over throws a network back by an epoch
@@ -62,7 +62,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 # evaluators: boxes are the ground truth's; OKS takes a person's area as 0.53 times the box, as CrowdPose does. The second one splits by
-# how crowded a picture is.
+# how crowded an image is.
 ann_file = data_root + 'annotations/synthetic_crowd_val.json'
 val_evaluator = [
     dict(type='CocoMetric', ann_file=ann_file, use_area=False, keypoint_score_thr=0.1),

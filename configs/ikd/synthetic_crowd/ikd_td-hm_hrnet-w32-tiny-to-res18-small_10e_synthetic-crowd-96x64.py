@@ -1,4 +1,4 @@
-# IKD on the synthetic crowd: logits, features and structure. From random weights a ResNet-50 learns too slowly on pictures as
+# IKD on the synthetic crowd: logits, features and structure. From random weights a ResNet-50 learns too slowly on images as
 # small as these to teach anything (1.9 AP after 4 epochs), so a small HRNet stands in for it.
 _base_ = ['td-hm_res18-small_10e_synthetic-crowd-96x64.py']
 

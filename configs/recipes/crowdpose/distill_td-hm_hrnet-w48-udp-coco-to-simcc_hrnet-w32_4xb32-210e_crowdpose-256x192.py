@@ -1,5 +1,5 @@
 # A COCO teacher for a CrowdPose student: HRNet-W48 with UDP teaches SimCC HRNet-W32 the 12 joints that both data sets name; the
-# labels alone teach top_head and neck. CrowdPose takes pictures from COCO: the teacher may have seen some of its test set.
+# labels alone teach top_head and neck. CrowdPose takes images from COCO: the teacher may have seen some of its test set.
 _base_ = ['../../simcc/crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py']
 
 model = dict(

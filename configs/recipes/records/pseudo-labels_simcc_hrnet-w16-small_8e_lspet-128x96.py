@@ -1,4 +1,4 @@
-# The student of LSPET on 1,000 labels and a record of a teacher on the other pictures (docs/teachers.md).
+# The student of LSPET on 1,000 labels and a record of a teacher on the other images (docs/teachers.md).
 _base_ = ['../../simcc/lspet/simcc_hrnet-w16-small_8e_lspet-128x96.py']
 
 labelled = dict(_base_.train_dataloader.dataset, ann_file='few/labelled.json')

@@ -1,4 +1,4 @@
-# Labels and pictures without labels: a record of a teacher on these is a label file (docs/teachers.md).
+# Labels and images without labels: a record of a teacher on these is a label file (docs/teachers.md).
 _base_ = ['../../simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py']
 
 labelled = dict(_base_.train_dataloader.dataset)

@@ -24,7 +24,7 @@ val_dataloader = dict(
         data_prefix=dict(img='images/')))
 test_dataloader = val_dataloader
 
-# evaluators: the area in OKS is 0.53 times the box; easy, medium and hard by a picture's crowd index
+# evaluators: the area in OKS is 0.53 times the box; easy, medium and hard by an image's crowd index
 val_evaluator = dict(
     type='CrowdPoseMetric', ann_file=data_root + 'annotations/mmpose_crowdpose_test.json', keypoint_score_thr=0.01)
 test_evaluator = val_evaluator

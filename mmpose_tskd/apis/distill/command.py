@@ -85,16 +85,16 @@ def distill(
     ``logs/``. What is finished is not done again, and a run that was stopped goes on from its last epoch.
 
     Args:
-        labels: The training set in COCO format, and the validation set, without which a tenth of the pictures is set
+        labels: The training set in COCO format, and the validation set, without which a tenth of the images is set
             apart. Joints, limbs and mirror pairs are the labels' own.
-        images: The folder of the pictures, or one for each label file.
+        images: The folder of the images, or one for each label file.
         out: The folder to write to.
         teacher: A config or ``'mmpose::path'``, a work folder, an ONNX file, ``'hf:NAME'``; or ``'none'``,
             which trains a larger network of the student's family first. It teaches the joints of the same name.
         teacher_checkpoint: The weights of an MMPose network.
         teacher_metainfo: The teacher's joints, where it does not say them: a data set's class.
         student: A preset (:data:`PRESETS`) or a config.
-        unlabelled: A folder of pictures without joints, which the teacher labels.
+        unlabelled: A folder of images without joints, which the teacher labels.
         boxes: The people in them, as ``tools/detect_people.py`` writes them.
         losses: What stage 1 compares of student and teacher: ``'none'``, ``'features'``, ``'pose'``, ``'bins'`` or
             ``'paper'``.
@@ -157,7 +157,7 @@ def _check_options(
     if gpus < 1:
         raise UserError(f'--gpus is 1 or more, not {gpus}')
     if unlabelled is None and boxes is not None:
-        raise UserError('--boxes are those of the people in --unlabelled pictures: name their folder')
+        raise UserError('--boxes are those of the people in --unlabelled images: name their folder')
     if unlabelled is not None and boxes is None:
         raise UserError(
             f'--unlabelled {unlabelled} needs --boxes: where the people are. To find them:\n'
@@ -225,12 +225,12 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
     elif not options['refine']:
         raise UserError(
             'this teacher would teach nothing: it is not of the family of the student, there are no --unlabelled '
-            'pictures, and --no-refine. Add --losses pose, or let it teach a refiner'
+            'images, and --no-refine. Add --losses pose, or let it teach a refiner'
         )
     else:
         notes.append(
             'The student learns from the labels alone, and the teacher teaches its refiner: the two are not of one '
-            'family, and there are no --unlabelled pictures. --losses adds terms'
+            'family, and there are no --unlabelled images. --losses adds terms'
         )
     base = 'stage1' if has_stage1 else 'plain_student'
     if options['refine']:
@@ -279,7 +279,7 @@ def _teacher_config(
 
 def _stage1_comment(starts: bool, options: Dict[str, Any]) -> str:
     parts = ['the student starts from a selection of the weights of the teacher'] * starts
-    parts += ['the teacher labels pictures without labels'] * (options['unlabelled'] is not None)
+    parts += ['the teacher labels images without labels'] * (options['unlabelled'] is not None)
     parts += [f'it is compared with the teacher ({options["losses"]})'] * (options['losses'] != 'none')
     return f'Stage 1: {"; ".join(parts)}.'
 
@@ -338,17 +338,17 @@ def _read_boxes(boxes: str, unlabelled: str) -> int:
     """How many people are to be labelled by the teacher.
 
     Raises:
-        UserError: They are no boxes in COCO format, or a picture is not there.
+        UserError: They are no boxes in COCO format, or an image is not there.
     """
     content = read_json(boxes)
     if not isinstance(content, dict) or not content.get('images') or not content.get('annotations'):
         raise UserError(
             f'--boxes {boxes} has no lists of images and annotations, as COCO labels and tools/detect_people.py have '
-            'them: a list of detections alone does not name the pictures'
+            'them: a list of detections alone does not name the images'
         )
     missing = [one['file_name'] for one in content['images'] if not Path(unlabelled, one['file_name']).is_file()]
     if missing:
-        raise UserError(f'--unlabelled {unlabelled}: {len(missing):,} pictures are missing, such as {missing[0]}')
+        raise UserError(f'--unlabelled {unlabelled}: {len(missing):,} images are missing, such as {missing[0]}')
     lacking = [one.get('id') for one in content['annotations'] if 'bbox' not in one]
     if lacking:
         raise UserError(f'--boxes {boxes}: {len(lacking):,} annotations have no bbox (id {lacking[0]})')

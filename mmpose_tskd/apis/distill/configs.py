@@ -351,7 +351,7 @@ def can_start_from(student: dict, teacher: dict) -> bool:
     """Whether a student can start from a teacher's weights.
 
     That is, every entry of its backbone has one of the same name in the teacher's, at least as large, and the two see
-    pictures of one shape.
+    images of one shape.
     """
     (width, height), (other_width, other_height) = (
         decoder(model['head'])['input_size'] for model in (student, teacher)
@@ -373,7 +373,7 @@ def join_datasets(
     Args:
         cfg: The config.
         record: The record.
-        images: The folder of its pictures.
+        images: The folder of its images.
         metainfo: The teacher's joints, where they are not the labels'.
         mapping: Which of them is which of the labels'.
     """
@@ -406,7 +406,7 @@ def refined_config(cfg: Config, data: Data) -> Config:
     cfg = copy.deepcopy(cfg)
     backbone = cfg.model.backbone
     backbone.init_cfg = None
-    head = dict(type='IGPGCNHead', base_head=cfg.model.head, metainfo=data.metainfo or data.dataset_type)
+    head = dict(type='IGPGCNHead', base_head=cfg.model.head)
     if backbone.type == 'HRNet':
         width = backbone.extra.stage4.num_channels[0]
         backbone.update(type='MultiBranchHRNet', branches=(2, 1, 0))

@@ -16,7 +16,7 @@ from ...poses import Skeleton, load_skeleton
 from ..doctor import Finding, examine_labels, fingerprints, keypoint_category, mirror_pairs, print_findings
 
 FEW = 50  # people, with fewer there is nothing to train
-VAL_SHARE = 0.1  # of the groups of pictures, where no validation set is given
+VAL_SHARE = 0.1  # of the groups of images, where no validation set is given
 SIGMA = 0.05  # OKS's, of joints that COCO does not know
 KEPT = ('id', 'image_id', 'category_id', 'iscrowd', 'bbox', 'area', 'num_keypoints', 'keypoints')
 
@@ -26,13 +26,13 @@ class Data(NamedTuple):
 
     Args:
         folder: Where ``train.json`` and ``val.json`` lie.
-        images: The folder of the pictures.
+        images: The folder of the images.
         val_images: The same of ``val.json``.
         skeleton: The joints.
         dataset_type: MMPose's class.
         metainfo: The joints for a config, where they are not the class's own.
         people: How many with joints, by ``'train'`` and ``'val'``.
-        pictures: How many, likewise.
+        num_images: How many, likewise.
         has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden joints (v = 1) and a crowd index.
         shape: The median of the boxes' width over height.
         findings: Of the doctor.
@@ -46,7 +46,7 @@ class Data(NamedTuple):
     dataset_type: str
     metainfo: Optional[dict]
     people: Dict[str, int]
-    pictures: Dict[str, int]
+    num_images: Dict[str, int]
     has_areas: bool
     has_hidden: bool
     has_crowd: bool
@@ -60,7 +60,7 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
 
     Args:
         labels: The training set, and the validation set, in COCO format; of one alone a tenth is set apart.
-        images: The folder of the pictures, or one for each label file.
+        images: The folder of the images, or one for each label file.
         out: The folder to write to.
         metainfo: A metainfo file or the name of a data set's class, in place of the labels' own names and limbs.
 
@@ -88,7 +88,7 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
         }
         if shared and folders[0] == folders[1]:
             raise UserError(
-                f'{len(shared):,} pictures, such as {min(shared)}, are in both {labels[0]} and {labels[1]}: what is '
+                f'{len(shared):,} images, such as {min(shared)}, are in both {labels[0]} and {labels[1]}: what is '
                 'trained on cannot be tested on'
             )
     kind, info, told = _joints(contents[0]['categories'][0], metainfo, out / 'configs' / 'metainfo.py')
@@ -152,12 +152,12 @@ def _one_category(content: dict, file: str) -> dict:
 
 
 def _split(content: dict, images: Path) -> Tuple[List[dict], str]:
-    """Sets groups of pictures apart for validation: those of one video or folder, or that look alike, together."""
+    """Sets groups of images apart for validation: those of one video or folder, or that look alike, together."""
     groups = _groups(content['images'], images)
     names = sorted(set(groups))
     count = max(1, round(VAL_SHARE * len(names)))
     if len(names) < 2:
-        raise UserError('all pictures are of one video or folder: give a validation set, --labels train.json val.json')
+        raise UserError('all images are of one video or folder: give a validation set, --labels train.json val.json')
     chosen = set(np.random.default_rng(0).permutation(names)[:count].tolist())
     apart = {image['id'] for image, group in zip(content['images'], groups) if group in chosen}
     parts = [
@@ -169,8 +169,8 @@ def _split(content: dict, images: Path) -> Tuple[List[dict], str]:
         for wanted in (False, True)
     ]
     note = (
-        f'No validation set was given: {len(apart):,} of {len(groups):,} pictures were set apart, in whole groups of '
-        f'pictures that belong together ({len(names):,} groups: a video_id or a folder, or pictures that look alike)'
+        f'No validation set was given: {len(apart):,} of {len(groups):,} images were set apart, in whole groups of '
+        f'images that belong together ({len(names):,} groups: a video_id or a folder, or images that look alike)'
     )
     return parts, note
 

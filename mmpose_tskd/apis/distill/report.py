@@ -55,7 +55,7 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
 
     Returns:
         What ``results.json`` holds: ``verdict``, ``rows`` by model (AP and the like in 0-100, None where there is
-        nothing to measure; ``ap_low`` and ``ap_high``, a 95 % interval by a bootstrap over the pictures), ``gains``
+        nothing to measure; ``ap_low`` and ``ap_high``, a 95 % interval by a bootstrap over the images), ``gains``
         (differences of AP with their intervals), ``export``, ``commands``, ``notes``, ``settings``, ``versions``.
     """
     settings = plan.settings
@@ -75,7 +75,7 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
         export=_exported(plan),
         data=dict(
             people=settings.data.people,
-            pictures=settings.data.pictures,
+            images=settings.data.num_images,
             keypoints=settings.data.skeleton.names,
             findings=[one._asdict() for one in settings.data.findings],
         ),
@@ -174,7 +174,7 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
 
 
 def _exported(plan: Any) -> List[Dict[str, Any]]:
-    """The ONNX files, their size and the time of a picture."""
+    """The ONNX files, their size and the time of an image."""
     folder = plan.settings.out / ('refined_student' if plan.final == 'stage2' else 'student')
     return [
         dict(file=str(path), size_mb=round(path.stat().st_size / 1e6, 2), latency_ms=round(latency_ms(str(path)), 2))
@@ -183,7 +183,7 @@ def _exported(plan: Any) -> List[Dict[str, Any]]:
 
 
 def _compare(plan: Any, names: List[str]) -> None:
-    """The page that shows what the models say, picture by picture."""
+    """The page that shows what the models say, image by image."""
     out, columns = plan.settings.out, {}
     for name in ('plain_student', 'teacher', 'stage1', 'stage2'):
         if name in names and name in plan.epochs and name in ('plain_student', 'teacher', plan.final):
@@ -216,7 +216,7 @@ def _print(results: Dict[str, Any], out: Path) -> None:
     Console(width=160).print(table)
     print(f'In {out}: report.html (open it in a browser), results.json, comparison/index.html')
     for file in results['export']:
-        print(f'To ship: {file["file"]}, {file["size_mb"]} MB, {file["latency_ms"]} ms a picture on one CPU thread')
+        print(f'To ship: {file["file"]}, {file["size_mb"]} MB, {file["latency_ms"]} ms an image on one CPU thread')
 
 
 STYLE = """
@@ -248,25 +248,25 @@ def _page(results: Dict[str, Any], out: Path) -> str:
     exported = [
         [Path(one['file']).name, f'{one["size_mb"]:.2f}', f'{one["latency_ms"]:.2f}'] for one in results['export']
     ]
-    counts = [[split, f'{data["pictures"][split]:,}', f'{data["people"][split]:,}'] for split in ('train', 'val')]
+    counts = [[split, f'{data["images"][split]:,}', f'{data["people"][split]:,}'] for split in ('train', 'val')]
     warnings = [f'{one["subject"]}: {one["message"]}' for one in data['findings'] if one['level'] == 'warning']
     parts = [
         f'<h1>Distillation, {said(out.name)}</h1><p class="verdict">{said(results["verdict"])}</p>',
         '<h2>Measured on the validation set</h2>',
         _table([titles[k] for k in used], [[row[k] for k in used] for row in rows]),
         '<p>AP and AR of COCO in 0 to 100, from the boxes of the labels, with flip test, of the last epoch. Intervals: '
-        'bootstrap over the pictures; they do not tell how another seed would have come out.</p>',
+        'bootstrap over the images; they do not tell how another seed would have come out.</p>',
         '<h2>What helped</h2>',
         _table(['', 'AP', '95 % interval'], gains),
         '<h2>What ships</h2>',
-        _table(['file', 'MB', 'ms a picture, one CPU thread'], exported),
-        '<h2>Pictures</h2>',
+        _table(['file', 'MB', 'ms an image, one CPU thread'], exported),
+        '<h2>Images</h2>',
         _image(out / 'comparison' / 'comparison.png'),
         '<p>All of them: <a href="comparison/index.html">comparison/index.html</a></p>',
         '<h2>Training</h2>',
         _image(out / 'curves.png'),
         '<h2>Data</h2>',
-        _table(['', 'pictures', 'people'], counts),
+        _table(['', 'images', 'people'], counts),
         *(f'<p class="warning">{said(text)}</p>' for text in warnings),
         f'<p>Joints: {said(", ".join(data["keypoints"]))}</p>',
         '<ul>' + ''.join(f'<li>{said(note)}</li>' for note in results['notes']) + '</ul>',

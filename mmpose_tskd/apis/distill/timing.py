@@ -1,10 +1,12 @@
 """How long a distillation will take, from a few steps of each network."""
 
+import itertools
 import time
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
@@ -28,21 +30,19 @@ def estimate(plan: Any) -> str:
 
 
 def step_seconds(cfg: Config, is_frozen: bool = False) -> float:
-    """Seconds of a training step of a config's student on its own pictures, after one that does not count."""
+    """Seconds of a training step of a config's student on its own images, after one that does not count."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
     if loader['dataset']['type'] == 'CombinedDataset':
         loader['dataset'] = dict(loader['dataset'], datasets=loader['dataset']['datasets'][:1])
-    model = MODELS.build(dict(plain(cfg.model)))
-    model = model.to(device).train()
+    batches = Runner.build_dataloader(loader, seed=0)
+    MessageHub.get_current_instance().update_info('dataset_meta', batches.dataset.metainfo)  # as a Runner does
+    model = MODELS.build(dict(plain(cfg.model))).to(device).train()
     for module in (model.backbone, getattr(model.head, 'base_head', None)) if is_frozen else ():
         if module is not None:
             module.requires_grad_(False)
-    batches, begin, done = iter(Runner.build_dataloader(loader, seed=0)), time.perf_counter(), 0
-    while done <= STEPS:
-        batch = next(batches, None)
-        if batch is None:
-            break
+    begin, done = time.perf_counter(), 0
+    for batch in itertools.islice(batches, STEPS + 1):
         prepared = model.data_preprocessor(batch, True)
         with torch.autocast(device.type, torch.bfloat16, enabled='BF16' in cfg.optim_wrapper.get('type', '')):
             losses = model.loss(prepared['inputs'], prepared['data_samples'])

@@ -3,8 +3,8 @@ from typing import Dict, List, NamedTuple, Tuple
 import cv2
 import numpy as np
 
-# Lengths in units of a body's height; x points to the right of the picture, y down, z away from the viewer. A body at
-# rest stands upright and faces the viewer, so that its left side is on the right of the picture.
+# Lengths in units of a body's height; x points to the right of the image, y down, z away from the viewer. A body at
+# rest stands upright and faces the viewer, so that its left side is on the right of the image.
 HIP_WIDTH, SHOULDER_WIDTH, SPINE = 0.052, 0.105, 0.29
 UPPER_ARM, FOREARM, HAND = 0.165, 0.15, 0.035
 THIGH, SHIN, FOOT = 0.24, 0.235, 0.07

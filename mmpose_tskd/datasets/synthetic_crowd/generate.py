@@ -18,7 +18,7 @@ SIZE = (320, 240)
 
 
 def crowd_index(people: List[Person]) -> float:
-    """CrowdPose's measure of how crowded a picture is.
+    """CrowdPose's measure of how crowded an image is.
 
     The mean over people of the number of other people's labelled joints inside a person's box over the number of the
     person's own (Li et al., CrowdPose, CVPR 2019, section 3.1), at most 1 a person.
@@ -40,11 +40,11 @@ def crowd_index(people: List[Person]) -> float:
     return float(np.mean(ratios))
 
 
-def _write_picture(task: Tuple[Path, List[int]]) -> List[Person]:
+def _write_image(task: Tuple[Path, List[int]]) -> List[Person]:
     path, seed = task
     cv2.setNumThreads(0)
-    picture, people = draw_scene(np.random.default_rng(seed), SIZE)
-    mmcv.imwrite(picture, str(path), [cv2.IMWRITE_JPEG_QUALITY, 92])  # raises what OpenCV's would leave to be asked
+    image, people = draw_scene(np.random.default_rng(seed), SIZE)
+    mmcv.imwrite(image, str(path), [cv2.IMWRITE_JPEG_QUALITY, 92])  # raises what OpenCV's would leave to be asked
     return people
 
 
@@ -97,14 +97,14 @@ def generate_synthetic_crowd(
     """Draws the synthetic crowd: articulated people who hide one another and stand behind things, in COCO's layout.
 
     Writes ``images/*.jpg``, ``annotations/synthetic_crowd_{train,val}.json`` (17 key points; v = 2 seen, 1 hidden by a
-    person or a thing as the order of drawing has it, 0 out of the picture; ``area`` and ``bbox`` are those of the whole
-    silhouette; ``crowdIndex`` per picture) and ``contact_sheet.png``. What is there already, from the same arguments,
+    person or a thing as the order of drawing has it, 0 out of the image; ``area`` and ``bbox`` are those of the whole
+    silhouette; ``crowdIndex`` per image) and ``contact_sheet.png``. What is there already, from the same arguments,
     is left as it is, so a run that was stopped goes on.
 
     Args:
         root: The folder to write to.
-        num_train, num_val: Pictures, with one to six people each.
-        seed: The same seed draws the same pictures.
+        num_train, num_val: Images, with one to six people each.
+        seed: The same seed draws the same images.
         workers: Processes; all cores by default.
 
     Returns:
@@ -138,7 +138,7 @@ def generate_synthetic_crowd(
     for number, split, count, path, info in todo:
         files = [f'{split}_{i:06d}.jpg' for i in range(1, count + 1)]
         tasks = [(root / 'images' / file, [seed, number, i]) for i, file in enumerate(files)]
-        scenes = track_parallel_progress(_write_picture, tasks, workers or os.cpu_count(), chunksize=8)
+        scenes = track_parallel_progress(_write_image, tasks, workers or os.cpu_count(), chunksize=8)
         labels = _coco_labels(files, scenes, info)
         if split == 'val':
             mmcv.imwrite(_contact_sheet(root, labels), str(root / 'contact_sheet.png'))

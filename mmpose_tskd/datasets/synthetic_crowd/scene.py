@@ -11,21 +11,21 @@ JOINTS = (
     'left_knee', 'right_knee', 'left_ankle', 'right_ankle',
 )  # fmt: skip
 SUPERSAMPLING = 2  # drawn at twice the size and shrunk, so that edges are smooth
-MIN_JOINTS, MIN_SEEN = 6, 3  # of every person in a picture
+MIN_JOINTS, MIN_SEEN = 6, 3  # of every person in an image
 
 
 class Person(NamedTuple):
-    """One person's labels in pixels of the picture, as COCO has them."""
+    """One person's labels in pixels of the image, as COCO has them."""
 
-    keypoints: np.ndarray  # 17×3: x, y, and v = 2 seen, 1 hidden by a person or a thing, 0 out of the picture
+    keypoints: np.ndarray  # 17×3: x, y, and v = 2 seen, 1 hidden by a person or a thing, 0 out of the image
     bbox: Tuple[float, float, float, float]  # x, y, width, height of the silhouette, hidden parts too
     area: float  # of that silhouette
 
 
 class _Canvas:
-    def __init__(self, picture: np.ndarray) -> None:
-        self.picture = picture
-        self.size = (picture.shape[0], picture.shape[1])
+    def __init__(self, image: np.ndarray) -> None:
+        self.image = image
+        self.size = (image.shape[0], image.shape[1])
         self.owner = np.zeros(self.size, np.int32)  # the number of the part that lies on top; 0 is background
         self.num_parts = 0
 
@@ -79,11 +79,11 @@ def _fill(image: np.ndarray, corners: np.ndarray, value) -> None:
 def _background(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
     """Something between a wall and a street: blotches, a horizon, and clutter in the shapes and colours of people."""
     h, w = shape
-    picture = random_colour(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
+    image = random_colour(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
     if rng.random() < 0.6:  # a ground
         horizon = int(rng.uniform(0.3, 0.8) * h)
-        picture[horizon:] = random_colour(rng, (0, 150)) * random_texture(rng, (h - horizon, w))
-    picture = np.ascontiguousarray(picture)
+        image[horizon:] = random_colour(rng, (0, 150)) * random_texture(rng, (h - horizon, w))
+    image = np.ascontiguousarray(image)
     for _ in range(rng.integers(1, 10)):
         centre = rng.uniform(0, 1, 2) * (w, h)
         colour = _skin_colour(rng) if rng.random() < 0.2 else random_colour(rng)
@@ -93,12 +93,12 @@ def _background(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
             corners = _hull(ends, rng.uniform(0.008, 0.04, 2) * h)
         else:
             corners = _hull(centre + rng.normal(0, 0.12, (5, 2)) * h, rng.uniform(0.005, 0.03, 5) * h)
-        _fill(picture, corners, colour.tolist())
-    return picture * random_texture(rng, shape) if rng.random() < 0.3 else picture
+        _fill(image, corners, colour.tolist())
+    return image * random_texture(rng, shape) if rng.random() < 0.3 else image
 
 
 class _Figure:
-    """A person with clothes and a place in the picture, before it is drawn."""
+    """A person with clothes and a place in the image, before it is drawn."""
 
     def __init__(self, rng: np.random.Generator, height: float, feet: float, centre: float) -> None:
         self.rng = rng
@@ -130,7 +130,7 @@ class _Figure:
         return float(np.mean([self.points[name][2] for name in part.points]))
 
     def draw(self, canvas: _Canvas) -> Optional[Tuple[np.ndarray, int]]:
-        """Returns the silhouette's mask and the number of parts drawn before it; None if it misses the picture."""
+        """Returns the silhouette's mask and the number of parts drawn before it; None if it misses the image."""
         hulls = []
         for part in self.parts:
             centres = np.stack([self.points[name][:2] for name in part.points])
@@ -156,7 +156,7 @@ class _Figure:
         surface *= 1 + 0.12 * _smooth_noise(rng, shape, 3)  # light and folds
 
         mask = label > 0
-        canvas.picture[y0:y1, x0:x1][mask] = surface[mask]
+        canvas.image[y0:y1, x0:x1][mask] = surface[mask]
         canvas.owner[y0:y1, x0:x1][mask] = canvas.num_parts + label[mask]
         before, canvas.num_parts = canvas.num_parts, canvas.num_parts + len(self.parts)
         silhouette = np.zeros(canvas.owner.shape, bool)
@@ -204,7 +204,7 @@ def _draw_thing(rng: np.random.Generator, canvas: _Canvas) -> None:
         _fill(mask, corners + rng.normal(0, 0.01 * h, (4, 2)), 1)
     canvas.num_parts += 1
     thing = mask > 0
-    canvas.picture[thing] = (random_colour(rng) * random_texture(rng, (h, w)))[thing]
+    canvas.image[thing] = (random_colour(rng) * random_texture(rng, (h, w)))[thing]
     canvas.owner[thing] = canvas.num_parts
 
 
@@ -231,22 +231,22 @@ def _draw_scene(rng: np.random.Generator, size: Tuple[int, int]) -> Tuple[np.nda
         visibility = person.keypoints[:, 2]
         if (visibility > 0).sum() < MIN_JOINTS or (visibility == 2).sum() < MIN_SEEN:
             return _draw_scene(rng, size)  # nobody may be there whom a human could not label
-    return canvas.picture, people
+    return canvas.image, people
 
 
 def draw_scene(rng: np.random.Generator, size: Tuple[int, int] = (320, 240)) -> Tuple[np.ndarray, List[Person]]:
-    """Draws a picture of one to six people.
+    """Draws an image of one to six people.
 
     Args:
-        rng: Where the randomness comes from; the same state draws the same picture.
-        size: Width and height of the picture in pixels.
+        rng: Where the randomness comes from; the same state draws the same image.
+        size: Width and height of the image in pixels.
 
     Returns:
-        The picture (H×W×3, uint8, BGR) and the people in it, the farthest first.
+        The image (H×W×3, uint8, BGR) and the people in it, the farthest first.
     """
-    picture, people = _draw_scene(rng, size)
-    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    picture = picture * rng.uniform(0.7, 1.2) + rng.normal(0, rng.uniform(1, 9), picture.shape).astype(np.float32)
+    image, people = _draw_scene(rng, size)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = image * rng.uniform(0.7, 1.2) + rng.normal(0, rng.uniform(1, 9), image.shape).astype(np.float32)
     if rng.random() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.2))
-    return np.clip(picture, 0, 255).astype(np.uint8), people
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
+    return np.clip(image, 0, 255).astype(np.uint8), people

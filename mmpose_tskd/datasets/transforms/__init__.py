@@ -1,3 +1,3 @@
-from .pack_input_frame import PackInputFrame, pack_input_frames, picture_to_input
+from .pack_input_frame import PackInputFrame, image_to_input, pack_input_frames
 
-__all__ = ['PackInputFrame', 'pack_input_frames', 'picture_to_input']
+__all__ = ['PackInputFrame', 'pack_input_frames', 'image_to_input']

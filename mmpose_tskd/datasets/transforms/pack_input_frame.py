@@ -8,10 +8,10 @@ from mmpose.structures.bbox import get_udp_warp_matrix, get_warp_matrix
 from ...poses.record import instance_key
 
 
-def picture_to_input(results: Dict[str, Any], use_udp: bool) -> np.ndarray:
-    """2×3, the affine map from the picture on the disk to the input that a top-down pipeline made of it.
+def image_to_input(results: Dict[str, Any], use_udp: bool) -> np.ndarray:
+    """2×3, the affine map from the image on the disk to the input that a top-down pipeline made of it.
 
-    MMPose's ``RandomFlip`` mirrors the picture about its centre, and ``TopdownAffine`` crops it; the other transforms
+    MMPose's ``RandomFlip`` mirrors the image about its centre, and ``TopdownAffine`` crops it; the other transforms
     of a top-down pipeline move the box alone.
 
     Args:
@@ -31,10 +31,10 @@ def picture_to_input(results: Dict[str, Any], use_udp: bool) -> np.ndarray:
 
 
 class PackInputFrame(BaseTransform):
-    """Packs a sample as another transform does, and with it where its instance is in the picture on the disk.
+    """Packs a sample as another transform does, and with it where its instance is in the image on the disk.
 
     The sample's metainfo ``input_frame`` is a dict of ``key`` (:func:`instance_key`), ``matrix``
-    (:func:`picture_to_input`), and ``swaps``, whether left and right joints have changed places.
+    (:func:`image_to_input`), and ``swaps``, whether left and right joints have changed places.
 
     Args:
         pack: MMPose's ``PackPoseInputs``, or what packs like it.
@@ -49,8 +49,8 @@ class PackInputFrame(BaseTransform):
         packed = self.pack(results)
         frame = dict(
             key=instance_key(results['img_path'], results['id']),
-            matrix=picture_to_input(results, self.use_udp),
-            # MMPose's diagonal flip turns the picture by 180 degrees and lets every joint keep its name
+            matrix=image_to_input(results, self.use_udp),
+            # MMPose's diagonal flip turns the image by 180 degrees and lets every joint keep its name
             swaps=results.get('flip_direction') in ('horizontal', 'vertical'),
         )
         packed['data_samples'].set_metainfo(dict(input_frame=frame))

@@ -15,7 +15,7 @@ from .utils import unwrapped_model
 class RecordedTeacherHook(Hook):
     """Prepares the training data for a :class:`RecordedTeacher`, which it is no use without.
 
-    Before the first step it compares the record with the labels, and lets the pipeline say where in its picture each
+    Before the first step it compares the record with the labels, and lets the pipeline say where in its image each
     sample is.
     """
 

@@ -23,10 +23,10 @@ class SafeSamplesHook(Hook):
 
     The augmentation of a sample is a function of the run's seed, the epoch and the place in the epoch alone, and what
     is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
-    anew, so that a resumed run sees other pictures, and without persistent workers each epoch the same ones. A run that
+    anew, so that a resumed run sees other images, and without persistent workers each epoch the same ones. A run that
     was stopped within an epoch goes on at the sample after the last one that it was trained on, and begins the epoch
     anew where that has another number of batches by now. Before the first sample, the labels, those of the validation
-    too, are looked through for what would spoil the run (:func:`check_labels`), the pictures must be there
+    too, are looked through for what would spoil the run (:func:`check_labels`), the images must be there
     (:func:`check_images`), and the pipelines, with those that a
     ``PipelineSwitchHook`` brings, are compared with the model (:func:`check_targets`).
 

@@ -48,7 +48,7 @@ class StopHook(Hook):
             self.resumed_from = str(own)
 
     def after_val_iter(self, runner, *args, **kwargs) -> None:
-        # the processes of distributed training have different numbers of pictures, and only one knows what is saved
+        # the processes of distributed training have different numbers of images, and only one knows what is saved
         if self.signal is not None and self.saved_iter == runner.iter and not is_distributed():
             self._stop(runner, 'the checkpoint of its epoch')
 

@@ -33,7 +33,7 @@ class TeacherEvaluationHook(Hook):
             )
         if not isinstance(unwrapped_model(runner).teacher, LiveTeacher):
             raise UserError(
-                'custom_hooks: TeacherEvaluationHook asks a teacher for the poses of the validation pictures, which a '
+                'custom_hooks: TeacherEvaluationHook asks a teacher for the poses of the validation images, which a '
                 'record does not have: take the hook out'
             )
         unwrapped_model(runner).learn_joints()  # a resumed run may begin with the validation that it still owes

@@ -48,9 +48,9 @@ class Family(NamedTuple):
     Args:
         name: The YAML's.
         schemes: Of the teacher and of each scheme the config, and the schemes that it builds on, by role.
-        sets: The labelled pictures to train and to measure on, by name.
+        sets: The labelled images to train and to measure on, by name.
         digest: Of the labels to train on.
-        left_out: By set, the ids of pictures that count in no number, since a set before it has the same photograph.
+        left_out: By set, the ids of images that count in no number, since a set before it has the same photograph.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Run(NamedTuple):
         needs: The names of these, by ``'teacher'``, ``'student'``, and ``'start'``, whose weights it starts from.
         hash: Of all that bears on what is learnt: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
-        sets: The labelled pictures to measure it on, by name.
+        sets: The labelled images to measure it on, by name.
     """
 
     name: str
@@ -130,11 +130,11 @@ def make_plan(
 
     Args:
         path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
-            ``stage1`` and ``stage2``, below the configs folder, and ``dev_pictures``. ``schemes``: for each ``config``,
+            ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``. ``schemes``: for each ``config``,
             and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
-            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of pictures that
-            are of the same photograph. Those of dev that the training pictures have, and those of the test set that
+            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of images that
+            are of the same photograph. Those of dev that the training images have, and those of the test set that
             either has, count in no number.
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
@@ -145,7 +145,7 @@ def make_plan(
     Raises:
         UserError: The YAML or an argument names something that is not there.
     """
-    spec = _load_spec(path, ['dev_pictures'], ['seeds', 'work_dir', 'results'])
+    spec = _load_spec(path, ['dev_images'], ['seeds', 'work_dir', 'results'])
     chosen_families = _choose('--families', families, list(spec.families))
     chosen_schemes = _choose('--schemes', schemes, [TEACHER, *spec.schemes])
     folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
@@ -333,7 +333,7 @@ def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -
         Labels(data_root / loader.dataset.ann_file, data_root / loader.dataset.data_prefix.img)
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
     )
-    sets = dict(zip(('train', 'dev'), split_labels(train, folder, entry.dev_pictures)))
+    sets = dict(zip(('train', 'dev'), split_labels(train, folder, entry.dev_images)))
     if test:
         sets['test'] = held_out
     left_out = _known_photographs(sets, spec.get('same_photographs', []))
@@ -344,7 +344,7 @@ def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -
 
 
 def _known_photographs(sets: Dict[str, Labels], groups: Sequence[Sequence[int]]) -> Dict[str, List[int]]:
-    """Of each set but the first, the ids of pictures whose photograph is in one before it."""
+    """Of each set but the first, the ids of images whose photograph is in one before it."""
     same: Dict[int, Set[int]] = {}
     for group in groups:
         for number in group:

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 BASELINE = 'baseline'
 TWIN = 'occluded_'  # before a metric of the occluded twin
 INTERVAL = (
-    'the 2.5th to the 97.5th percentile of a bootstrap over pictures and seeds, which is too narrow where seeds are '
+    'the 2.5th to the 97.5th percentile of a bootstrap over images and seeds, which is too narrow where seeds are '
     'few, and holds for this one teacher'
 )
 HEADINGS = {
@@ -50,7 +50,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     Returns:
         The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded twin begin with
         ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``left_out`` the
-        ids of the pictures that count in none of these (the plots by joint and by hidden share have all), ``warnings``
+        ids of the images that count in none of these (the plots by joint and by hidden share have all), ``warnings``
         what makes rows less comparable.
     """
     runs: Dict[str, Records] = {}
@@ -102,7 +102,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     write_json(summary, plan.results.parent / f'{stem}.json')
     folder = plan.results / (f'{family}_{part}' if len(plan.families) > 1 else part)
     folder.mkdir(parents=True, exist_ok=True)
-    counted = f'{len(ids) - len(left_out)} pictures'
+    counted = f'{len(ids) - len(left_out)} images'
     if left_out:
         counted += f', without {len(left_out)} whose photographs an earlier set (train, dev) has'
     _write_tables({**rows, **({TEACHER: statistics[TEACHER]} if TEACHER in statistics else {})}, counted, folder)
@@ -130,7 +130,7 @@ def _mismatches(runs: Dict[str, Records], plan: Plan) -> List[str]:
     given = {run.scheme for run in plan.runs.values() if starts_from_others(run)}
     for what, group, key in (
         ('first weights', [record for record in students if record['scheme'] not in given], 'weights'),
-        ('pictures in their order', students, 'batches'),
+        ('images in their order', students, 'batches'),
     ):
         for seed in sorted({record['seed'] for record in group}):
             if len({record['start'][key] for record in group if record['seed'] == seed}) > 1:
@@ -231,7 +231,7 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     axes.axvline(0, color='black', linewidth=0.8)
     axes.set_yticks(range(len(compared)), [f'{scheme} (seeds: {row["AP"]["n"]})' for scheme, row in compared.items()])
     axes.invert_yaxis()
-    axes.set(xlabel='difference to the baseline, with its interval: a bootstrap over pictures and seeds')
+    axes.set(xlabel='difference to the baseline, with its interval: a bootstrap over images and seeds')
     axes.grid(alpha=0.3, axis='x')
     axes.legend()
     _save(figure, path)

@@ -137,7 +137,7 @@ class _FollowHook(Hook):
     """Keeps what tells whether two runs were comparable, and stops with the command that started the run.
 
     ``start`` holds what is ``known`` (the run's :attr:`Run.evaluation`, and digests of the weights of the runs that it
-    needs, by role), and digests of the model's first weights and of the first epoch's pictures in their order.
+    needs, by role), and digests of the model's first weights and of the first epoch's images in their order.
     """
 
     priority = 'BELOW_NORMAL'  # before the checkpoint is written
@@ -156,8 +156,8 @@ class _FollowHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         if self.batches is not None:
-            for picture in data_batch['inputs']:
-                self.batches.update(picture.numpy().tobytes())
+            for image in data_batch['inputs']:
+                self.batches.update(image.numpy().tobytes())
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         self._stop_with_parent()

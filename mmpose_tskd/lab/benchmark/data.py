@@ -1,4 +1,4 @@
-"""How many pictures a second the training data come at, and which transform takes how long."""
+"""How many images a second the training data come at, and which transform takes how long."""
 
 import os
 import tempfile
@@ -34,8 +34,8 @@ def benchmark_data(
 
     Args:
         config: The config.
-        own_data: The config's own data set; else pictures of the synthetic crowd, drawn for the purpose.
-        people: To load, at most; for each, the picture is read that it stands in.
+        own_data: The config's own data set; else images of the synthetic crowd, drawn for the purpose.
+        people: To load, at most; for each, the image is read that it stands in.
         workers: Numbers of processes of the data loader; 0 loads in the process that trains.
         seed: Of what is drawn, and of the augmentation.
         out: A JSON file to write as well.
@@ -45,7 +45,7 @@ def benchmark_data(
         processes; and what it was measured with.
 
     Raises:
-        UserError: The config is missing, has no training data, or its joints are not those of the drawn pictures.
+        UserError: The config is missing, has no training data, or its joints are not those of the drawn images.
     """
     init_default_scope('mmpose')
     cfg = load_config(config)
@@ -84,10 +84,10 @@ def benchmark_data(
 
 
 def _draw(cfg: Config, config: str, people: int, seed: int, folder: Path) -> None:
-    """Draws the synthetic crowd, which has more than one person a picture, and lets the config read it."""
+    """Draws the synthetic crowd, which has more than one person an image, and lets the config read it."""
     dataset = cfg.train_dataloader.dataset
     if load_skeleton(dataset.type).names != load_skeleton('CocoDataset').names:
-        raise UserError(f"the pictures that are drawn have COCO's joints, {config} has others: add --own-data")
+        raise UserError(f"the images that are drawn have COCO's joints, {config} has others: add --own-data")
     generate_synthetic_crowd(folder, num_train=people, num_val=1, seed=seed)
     labels = 'annotations/synthetic_crowd_train.json'
     dataset.update(type='CocoDataset', data_root=str(folder), ann_file=labels, data_prefix=dict(img='images/'))

@@ -17,12 +17,12 @@ from ...apis.environment import write_json
 from .measuring import print_rows, versions_and_machine
 
 METRIC_NAMES = ('CocoMetric', 'FastCocoMetric', 'CrowdPoseMetric', 'HiddenJointCocoMetric', 'EdgeLengthError')
-PEOPLE, DETECTIONS = 2, 20  # a picture; COCO's val2017 with MMPose's detections has 2.2 and 20.9
+PEOPLE, DETECTIONS = 2, 20  # an image; COCO's val2017 with MMPose's detections has 2.2 and 20.9
 JOINTS = 17
 
 
 def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] = None) -> Dict[str, Any]:
-    """Times the metrics on made-up detections: 20 a picture, for two labelled people.
+    """Times the metrics on made-up detections: 20 an image, for two labelled people.
 
     Args:
         detections: How many.
@@ -35,9 +35,9 @@ def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] 
     """
     init_default_scope('mmpose')
     rng = np.random.default_rng(seed)
-    pictures = max(1, detections // DETECTIONS)
-    truth = rng.uniform(20, 460, (pictures, PEOPLE, 1, 2)) + rng.uniform(0, 160, (pictures, PEOPLE, JOINTS, 2))
-    seen = rng.integers(0, 3, (pictures, PEOPLE, JOINTS))
+    images = max(1, detections // DETECTIONS)
+    truth = rng.uniform(20, 460, (images, PEOPLE, 1, 2)) + rng.uniform(0, 160, (images, PEOPLE, JOINTS, 2))
+    seen = rng.integers(0, 3, (images, PEOPLE, JOINTS))
     meta = parse_pose_metainfo(dict(DATASETS.get('CocoDataset').METAINFO))
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -55,11 +55,11 @@ def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] 
                 metric.evaluate(len(samples))
                 seconds[name] = dict(process=processed - start, evaluate=time.perf_counter() - processed)
     rows: List[Dict[str, Any]] = [{'metric': name, **values} for name, values in seconds.items()]
-    print_rows(f'seconds for {len(samples)} detections in {pictures} pictures', rows)
+    print_rows(f'seconds for {len(samples)} detections in {images} images', rows)
     result = dict(
         seconds=seconds,
         detections=len(samples),
-        pictures=pictures,
+        images=images,
         people=truth[..., 0, 0].size,
         seed=seed,
         **versions_and_machine(),
@@ -71,15 +71,15 @@ def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] 
 def _labels(truth: np.ndarray, seen: np.ndarray) -> dict:
     """COCO's form."""
     annotations: List[dict] = []
-    for picture, people in enumerate(truth):
+    for image, people in enumerate(truth):
         for person, points in enumerate(people):
-            visible = seen[picture, person]
+            visible = seen[image, person]
             low, size = points.min(0), np.ptp(points, axis=0)
             keypoints = np.concatenate([points, visible[:, None]], axis=-1)
             annotations.append(
                 dict(
                     id=len(annotations) + 1,
-                    image_id=picture,
+                    image_id=image,
                     category_id=1,
                     iscrowd=0,
                     bbox=[*low, *size],
@@ -98,7 +98,7 @@ def _labels(truth: np.ndarray, seen: np.ndarray) -> dict:
 
 def _detections(truth: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> Iterator[dict]:
     """As a top-down model leaves them: the people, about where they are, over and over."""
-    for picture, people in enumerate(truth):
+    for image, people in enumerate(truth):
         for i in range(DETECTIONS):
             person = i % PEOPLE
             points = people[person] + rng.normal(0, 2 + 4 * i, (JOINTS, 2))
@@ -106,8 +106,8 @@ def _detections(truth: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -
             boxes = np.concatenate([low, high])[None]
             score = rng.uniform(size=1)
             yield dict(
-                id=picture * DETECTIONS + i,
-                img_id=picture,
+                id=image * DETECTIONS + i,
+                img_id=image,
                 category_id=1,
                 pred_instances=dict(
                     keypoints=points[None],
@@ -117,7 +117,7 @@ def _detections(truth: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -
                 ),
                 gt_instances=dict(
                     keypoints=people[person][None],
-                    keypoints_visible=(seen[picture, person] > 0)[None],
+                    keypoints_visible=(seen[image, person] > 0)[None],
                     bboxes=boxes,
                     bbox_scores=score,
                     bbox_scales=(high - low)[None] * 1.25,

@@ -31,7 +31,7 @@ class Setting(NamedTuple):
         batch_size: People.
         precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
         channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
-        seed: Of the weights and the pictures.
+        seed: Of the weights and the images.
         teacher_pass: Of the distillers' teacher, see :class:`FrozenTeacher`; that of the limits is plain.
     """
 

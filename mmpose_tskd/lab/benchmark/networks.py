@@ -89,7 +89,7 @@ def sizes(cfg: Config) -> Dict[str, Any]:
 
 
 def noise_batch(cfg: Config, batch_size: int, seed: int) -> Dict[str, Any]:
-    """A training batch as the data loader hands it out: pictures of noise, joints at random, the config's pipeline."""
+    """A training batch as the data loader hands it out: images of noise, joints at random, the config's pipeline."""
     rng = np.random.default_rng(seed)
     np.random.seed(seed)  # which the pipelines draw from
     dataset = cfg.train_dataloader.dataset

@@ -49,8 +49,8 @@ class PoseDistiller(TopdownPoseEstimator):
             (``KeypointConverter``). A refiner takes its graph from them.
         teacher_metainfo: The teacher's joints, likewise, where its config does not name its data set or names them
             otherwise. It teaches those that have the same name in both.
-        teacher_flip_test: The teacher answers with the average over the picture and its mirror image, at twice the
-            cost. Its feature maps are those of the picture.
+        teacher_flip_test: The teacher answers with the average over the image and its mirror image, at twice the
+            cost. Its feature maps are those of the image.
         teacher_pass: ``'plain'``, or for a faster teacher of MMPose ``'folded'``: batch norm is folded into the
             convolutions, which moves a joint by less than 0.01 pixels in fp32; ``'compiled'`` compiles its backbone
             too. Not the default, so that a run's teacher computes bit for bit what its file does elsewhere.
@@ -230,16 +230,16 @@ class PoseDistiller(TopdownPoseEstimator):
 
     @torch.no_grad()
     def _build_teacher(self, teacher: Teacher, source: str) -> None:
-        """Builds the teacher and lets each loss see, on an empty picture, whether it can compare the two."""
+        """Builds the teacher and lets each loss see, on an empty image, whether it can compare the two."""
         teacher.build(self, source)
         if not self.distill_losses:
             return
         width, height = self.reader.input_size
-        picture = next(self.parameters()).new_zeros(1, 3, height, width)
+        image = next(self.parameters()).new_zeros(1, 3, height, width)
         training = [module for module in self.modules() if module.training]
         self.eval()
-        feats = self.extract_feat(picture)
-        student, example = self.reader(feats, self.reader.head.forward(feats)), teacher.example(picture)
+        feats = self.extract_feat(image)
+        student, example = self.reader(feats, self.reader.head.forward(feats)), teacher.example(image)
         for module in training:
             module.training = True
         for name, loss in self.distill_losses.items():

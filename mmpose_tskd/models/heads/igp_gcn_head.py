@@ -191,15 +191,15 @@ class IGPGCNHead(BaseHead):
     def refine_flipped(
         self, views: Sequence[Sequence[Tensor]], coords: Tensor, confidence: Tensor, flip_indices: List[int]
     ) -> Tuple[Tensor, ...]:
-        """Refines a pose in a picture and, mirrored, in its mirror image, and averages what comes of it.
+        """Refines a pose in an image and, mirrored, in its mirror image, and averages what comes of it.
 
         Both start from the same P_init, read from the base head's averaged output (as the flip test of
         :class:`OfficialSimCCHead` is). Where the views disagree about a joint, that has chosen one of the two places;
         the mean of poses that start from one each would lie between them.
 
         Args:
-            views: The feature maps of the picture and of its mirror image.
-            coords: P_init in the picture, N×K×2, input pixels.
+            views: The feature maps of the image and of its mirror image.
+            coords: P_init in the image, N×K×2, input pixels.
             confidence: In each of its joints, N×K, in [0, 1].
             flip_indices: The joint on the other side of the body, for each joint.
         """

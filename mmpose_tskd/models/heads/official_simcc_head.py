@@ -82,7 +82,7 @@ class OfficialSimCCHead(SimCCHead):
         return preds, [PixelData(heatmaps=y[:, :, None] * x[:, None, :]) for x, y in zip(prob_x, prob_y)]
 
     def predict_probabilities(self, feats, batch_data_samples: Sequence, test_cfg: dict) -> Tuple[Tensor, Tensor]:
-        """N×K×Wx and N×K×Wy; with ``test_cfg.flip_test``, ``feats`` are the picture's and its mirror image's."""
+        """N×K×Wx and N×K×Wy; with ``test_cfg.flip_test``, ``feats`` are the image's and its mirror image's."""
         rule = self.decoder.smoothing_type, self.simcc_split_ratio
         if not test_cfg.get('flip_test', False):
             return merge_flipped_simcc(self.forward(feats), None, *rule)

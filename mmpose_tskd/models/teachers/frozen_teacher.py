@@ -180,6 +180,6 @@ def load_model_config(source: Union[str, dict]) -> dict:
 
 _TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstimator does'
 _REFUSED = dict(
-    BottomupPoseEstimator=f'finds all people in a whole picture (bottom-up or one-stage): {_TOP_DOWN}',
-    PoseLifter=f'lifts 2-D poses to 3-D and sees no picture: {_TOP_DOWN}',
+    BottomupPoseEstimator=f'finds all people in a whole image (bottom-up or one-stage): {_TOP_DOWN}',
+    PoseLifter=f'lifts 2-D poses to 3-D and sees no image: {_TOP_DOWN}',
 )

@@ -10,7 +10,7 @@ from ...poses import visible_joints
 class LabelledCategories:
     """Knows which joints the labels of each category have, from the samples that it was shown.
 
-    Of the 294 joints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in a picture of one:
+    Of the 294 joints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in an image of one:
     what a teacher says of them is noise. Where all are labelled in a category, as of people in COCO, all teach, also in
     a person of whom some are not.
     """

@@ -22,13 +22,13 @@ class LiveTeacher(Teacher):
     Args:
         metainfo: Its joints, a dataset class's name or a metainfo dict, where it does not say them itself or names them
             otherwise than the student's data set does.
-        flip_test: Average its answers for the picture and the mirrored picture, at twice the cost.
+        flip_test: Average its answers for the image and the mirrored image, at twice the cost.
         confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
 
     model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
     reader: Union[HeadReader, KeypointReader]  # of its own outputs
-    preprocessor: PoseDataPreprocessor  # how its pictures are normalised
+    preprocessor: PoseDataPreprocessor  # how its images are normalised
     num_keypoints: int
 
     def __init__(

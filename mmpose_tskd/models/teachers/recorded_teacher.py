@@ -102,7 +102,7 @@ class RecordedTeacher(Teacher):
             dataset: A data set of MMPose, or a wrapper of others.
 
         Raises:
-            UserError: Instances are missing, of other pictures or of other boxes, and ``missing`` is ``'error'``, or
+            UserError: Instances are missing, of other images or of other boxes, and ``missing`` is ``'error'``, or
                 they all are.
         """
         files = [file for record in self.records for file in record.files]
@@ -116,7 +116,7 @@ class RecordedTeacher(Teacher):
             if row < 0:
                 faults.setdefault('not in it', []).append(key)
             elif not f'/{info["img_path"]}'.endswith(f'/{files[row]}'):
-                faults.setdefault('of a picture of the same name in another folder', []).append(key)
+                faults.setdefault('of an image of the same name in another folder', []).append(key)
             elif np.abs(boxes[row] - info['bbox'][0]).max() > 1:
                 faults.setdefault('recorded for another box', []).append(key)
         if not faults:
@@ -142,7 +142,7 @@ class RecordedTeacher(Teacher):
         frames: List[Any] = [getattr(sample, 'input_frame', None) for sample in data_samples]
         if None in frames:
             raise UserError(
-                'a recorded teacher must know where in the picture a sample is: write dict(type="RecordedTeacherHook") '
+                'a recorded teacher must know where in the image a sample is: write dict(type="RecordedTeacherHook") '
                 'into custom_hooks'
             )
         rows = np.array([self.rows.get(frame['key'], -1) for frame in frames])
@@ -180,7 +180,7 @@ def _select(record: PoseRecord, student: Skeleton) -> np.ndarray:
 
 
 def _instances(dataset: BaseDataset) -> Iterator[Dict[str, Any]]:
-    """The labelled instances of a data set, and of those that a wrapper holds; no picture is opened."""
+    """The labelled instances of a data set, and of those that a wrapper holds; no image is opened."""
     parts = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
     if parts != [None]:
         for part in parts:

@@ -12,7 +12,7 @@ from ...poses import PoseOutputs, PoseReader, RescaledView
 
 
 class StudentFrame(nn.Module):
-    """Makes pictures that were prepared for the student fit for its teacher, and the teacher's answers the student's.
+    """Makes images that were prepared for the student fit for its teacher, and the teacher's answers the student's.
 
     The two may differ in input size, normalisation, order of the colour channels and joints; where they do not, nothing
     is done. Features stay as the teacher's backbone gave them.
@@ -24,7 +24,7 @@ class StudentFrame(nn.Module):
         teacher_reader: Reads the teacher's head.
 
     Raises:
-        UserError: The two see pictures of different shapes (aspect ratios).
+        UserError: The two see images of different shapes (aspect ratios).
     """
 
     order: Tensor
@@ -45,7 +45,7 @@ class StudentFrame(nn.Module):
         self.resizes = size != other
         if abs(other[0] * size[1] - other[1] * size[0]) > 0.01 * other[0] * size[1]:
             raise UserError(
-                f'model.teacher sees pictures of {other} (w, h), the student of {size}: of one person they show '
+                f'model.teacher sees images of {other} (w, h), the student of {size}: of one person they show '
                 f'different parts. Give both codecs an input_size of one shape (w:h), which need not be one size'
             )
         self.reader: PoseReader = RescaledView(teacher_reader, size) if self.resizes else teacher_reader

@@ -68,7 +68,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def example(self, inputs: Tensor) -> PoseOutputs:
-        """Outputs as those of :meth:`__call__`, for pictures of nobody, by which losses see what it offers."""
+        """Outputs as those of :meth:`__call__`, for images of nobody, by which losses see what it offers."""
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""

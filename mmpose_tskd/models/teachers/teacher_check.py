@@ -10,7 +10,7 @@ class TeacherCheck:
     """Compares a teacher with the labels of the first batches of training, once there are enough people in them.
 
     A joint counts as found where the teacher is, in the median, a fifth nearer to the label than a guess that has not
-    seen the picture: the mean of the other people's labels.
+    seen the image: the mean of the other people's labels.
 
     Args:
         people: To wait for.

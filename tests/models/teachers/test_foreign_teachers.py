@@ -48,7 +48,7 @@ RED = dict(mean=[0, 0, 0], std=[255, 255, 255])
 
 
 def student(**options):
-    """A toy student that sees BGR pictures twice as large, not normalised."""
+    """A toy student that sees BGR images twice as large, not normalised."""
     model = dict(
         type='PoseDistiller',
         data_preprocessor=dict(type='PoseDataPreprocessor', mean=[0.0], std=[255.0]),
@@ -70,10 +70,10 @@ def student(**options):
 
 
 def red_spot(x, y, size=(96, 128)):
-    """A BGR picture, as the student's preprocessor hands it over, with a red spot."""
-    picture = torch.zeros(1, 3, size[1], size[0])
-    picture[:, 2, y - 1 : y + 2, x - 1 : x + 2] = 1.0
-    return picture
+    """A BGR image, as the student's preprocessor hands it over, with a red spot."""
+    image = torch.zeros(1, 3, size[1], size[0])
+    image[:, 2, y - 1 : y + 2, x - 1 : x + 2] = 1.0
+    return image
 
 
 @pytest.mark.parametrize('code, within', [(COORDS, 1.0), (SIMCC, 1.5), (HEATMAPS, 4.0)])
@@ -156,10 +156,10 @@ def vitpose(tmp_path):
 def test_a_vitpose_teaches_what_transformers_says(vitpose):
     folder, model = vitpose()
     taught = student(teacher=dict(type='HFTeacher', model=folder))
-    picture = torch.rand(2, 3, 128, 96)
-    answer = taught.teacher(picture, [])
+    image = torch.rand(2, 3, 128, 96)
+    answer = taught.teacher(image, [])
     with torch.no_grad():
-        heatmaps = model(taught.teacher.frame.inputs(picture)).heatmaps
+        heatmaps = model(taught.teacher.frame.inputs(image)).heatmaps
     assert torch.allclose(answer.heatmaps, heatmaps, atol=1e-5) and heatmaps.shape == (2, 17, 16, 12)
     assert answer.coords.shape == (2, 17, 2)
     assert not [name for name in taught.state_dict() if 'teacher' in name]
@@ -274,8 +274,8 @@ def write_onnx(onnx, kind, file, batch, licence):
 @pytest.mark.parametrize('batch', [None, 1])
 def test_an_onnx_file_teaches(onnx_file, kind, within, batch):
     model = student(teacher=dict(type='OnnxTeacher', file=onnx_file(kind, batch), **RED))
-    picture = torch.cat([red_spot(60, 90), red_spot(30, 40)])
-    answer = model.teacher(picture, [])
+    image = torch.cat([red_spot(60, 90), red_spot(30, 40)])
+    answer = model.teacher(image, [])
     expected = torch.tensor([[[60.0, 90.0]], [[30.0, 40.0]]])
     assert (answer.coords - expected).abs().max() <= within
     assert answer.scores.max() <= 1

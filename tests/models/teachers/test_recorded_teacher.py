@@ -202,7 +202,7 @@ def test_a_record_is_no_use_without_its_hook(stage2, record):
         train(cfg)
 
 
-def test_validation_pictures_have_no_recorded_pose(record):
+def test_validation_images_have_no_recorded_pose(record):
     teacher = RecordedTeacher(record())
     runner = SimpleNamespace(model=SimpleNamespace(teacher=teacher))
     with pytest.raises(UserError, match='TeacherEvaluationHook asks .* which a record does not have'):
@@ -245,7 +245,7 @@ def other_folder(content):
     [
         (dict(change=lambda content: content['annotations'].pop()), '6 instances .* 1 not in it .id 6 of 6.png'),
         (dict(change=other_boxes), '1 recorded for another box .id 3 of 3.png.*untaught'),
-        (dict(change=other_folder), '6 of a picture of the same name in another folder'),
+        (dict(change=other_folder), '6 of an image of the same name in another folder'),
     ],
 )
 def test_a_record_of_something_else_stops_the_run(dataset, record, options, message):
@@ -288,7 +288,7 @@ def test_numbered_joints_are_matched_within_one_data_set(record):
         (lambda content: content['images'][0].update(width=None), 'that is no number'),
         (lambda content: content['annotations'][0].update(keypoint_scores=[5] * 17), 'outside of 0 and 1'),
         (lambda content: content['annotations'][0].update(keypoint_scores=[-1] * 17), 'outside of 0 and 1'),
-        (lambda content: content['annotations'][0].update(keypoints=[1e30] * 51), 'far from any picture'),
+        (lambda content: content['annotations'][0].update(keypoints=[1e30] * 51), 'far from any image'),
         (lambda content: content['annotations'][0].update(id=[1]), 'no record of a teacher'),
         (lambda content: content['images'][0].pop('file_name'), 'no record of a teacher'),
         (lambda content: content.update(info='x'), 'no record of a teacher'),

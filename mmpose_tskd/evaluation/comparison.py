@@ -58,7 +58,7 @@ class Comparison:
         self, rows: Dict[str, Records], resamples: int = 1000, seed: int = 0, left_out: Sequence[int] = ()
     ) -> None:
         self.resamples, self.seed = resamples, seed
-        images = next(record['images'] for records in rows.values() for record in records.values())
+        images = next(record['pictures'] for records in rows.values() for record in records.values())
         counted = np.setdiff1d(np.arange(images), np.array(left_out, int))
         counts = np.zeros((1 + resamples, images), int)  # the set itself, and its resamples
         counts[0, counted] = 1

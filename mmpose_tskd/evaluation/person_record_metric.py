@@ -51,7 +51,7 @@ class PersonRecordMetric(CocoMetric):
         self.record: Dict[str, Any] = {}
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
-        self.record = dict(images=len(self.coco.imgs), metrics={}, matches={})
+        self.record = dict(pictures=len(self.coco.imgs), metrics={}, matches={})
         self._measure_joints([prediction for prediction, _ in results])
         super().compute_metrics(results)
         if self.out_file is not None:

@@ -48,7 +48,7 @@ class Matches(NamedTuple):
         """For JSON: the thresholds as the bits of one number."""
         bits = 1 << np.arange(THRESHOLDS)
         return dict(
-            images=self.images.tolist(),
+            pictures=self.images.tolist(),
             found=(self.found @ bits).tolist(),
             ignored=(self.ignored @ bits).tolist(),
             positives=self.positives.tolist(),
@@ -59,7 +59,7 @@ class Matches(NamedTuple):
         """The inverse of :meth:`packed`."""
         bits = np.arange(THRESHOLDS)
         found, ignored = (np.array(content[key], int)[:, None] >> bits & 1 == 1 for key in ('found', 'ignored'))
-        return cls(np.array(content['images'], int), found, ignored, np.array(content['positives'], int))
+        return cls(np.array(content['pictures'], int), found, ignored, np.array(content['positives'], int))
 
 
 def average_precision(matches: Matches, counts: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

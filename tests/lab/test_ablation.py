@@ -531,9 +531,9 @@ def record_of(right, hidden_right=None, num_found=None):
     right = np.asarray(right)
     people = len(right)
     found = np.full(people, 1023) if num_found is None else (1 << np.asarray(num_found)) - 1
-    matches = dict(images=list(range(people)), found=found.tolist(), ignored=[0] * people, positives=[1] * people)
+    matches = dict(pictures=list(range(people)), found=found.tolist(), ignored=[0] * people, positives=[1] * people)
     correct = np.stack([right, np.full(people, 10), np.zeros(people, int), np.zeros(people, int)], axis=1)
-    return dict(images=people, metrics=dict(PCK=99.9), matches={'': matches}, correct=correct.tolist())
+    return dict(pictures=people, metrics=dict(PCK=99.9), matches={'': matches}, correct=correct.tolist())
 
 
 def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():

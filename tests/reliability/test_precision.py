@@ -299,14 +299,14 @@ def test_a_run_in_bfloat16_and_channels_last_is_near_that_in_fp32(make_stage, st
 @pytest.mark.parametrize(
     'name',
     [
-        'rtmcc_hrnet-w16-tiny_10e',
-        'distill_rtmcc_hrnet-w32-tiny-to-w16-tiny_10e',
-        'ikd_td-hm_hrnet-w32-tiny-to-res18-small_10e',
+        'recipes/synthetic_crowd/rtmcc_hrnet-w16-tiny_10e',
+        'recipes/synthetic_crowd/distill_rtmcc_hrnet-w32-tiny-to-w16-tiny_10e',
+        'ikd/synthetic_crowd/ikd_td-hm_hrnet-w32-tiny-to-res18-small_10e',
     ],
 )
 def test_mmposes_heads_report_their_accuracy_in_bfloat16(make_config, tmp_path, name, survived):
     """They work it out in NumPy, which has no bfloat16; the plain model as a distiller without a teacher."""
-    name = f'synthetic_crowd/{name}_synthetic-crowd-96x64.py'
+    name = f'{name}_synthetic-crowd-96x64.py'
     cfg = make_config(name, **{'optim_wrapper.type': 'BF16OptimWrapper', 'train_cfg.max_epochs': 1})
     cfg.model.update(type='PoseDistiller', train_cfg=None)  # which leaves out the accuracy
     if 'teacher' in cfg.model:

@@ -1,4 +1,4 @@
-"""Inference of a student, and of the same student with its refiner."""
+"""Inference of a student, and of the same student with its refiner, with and without feature adaption."""
 
 from functools import partial
 from pathlib import Path
@@ -39,24 +39,28 @@ def benchmark_infer(
 
     Returns:
         What the file holds: ``refined_over_student_b1`` and ``refined_over_student_b32``, the median over the rounds of
-        the refined model's time by the student's; every round's seconds; and what it was measured with.
+        the refined model's time by the student's; ``light_over_student_…``, the same without feature adaption; every
+        round's seconds; and what it was measured with.
 
     Raises:
         UserError: A config is missing or has no model.
     """
     torch.manual_seed(setting.seed)
-    configs = dict(student=load_plain(student), refined=load_plain(refined))
+    configs = dict(student=load_plain(student), refined=load_plain(refined), light=load_plain(refined))
+    configs['light'].model.head.feature_adaption = False
     with errors_only():
         models = {name: _build(cfg, setting, compiled) for name, cfg in configs.items()}
     params = {f'{name}_params_m': sum(p.numel() for p in model.parameters()) / 1e6 for name, model in models.items()}
     rows: List[Dict[str, Any]] = []
-    seconds, ratios = {}, {}
+    seconds: Dict[str, Any] = {}
+    ratios: Dict[str, Any] = {}
     for batch_size in batch_sizes:
         batch = noise_batch(configs['student'], batch_size, setting.seed)
         calls = {name: partial(_predict, model, batch, setting) for name, model in models.items()}
         count = rounds * max(1, max(batch_sizes) // batch_size)
         times = seconds[f'b{batch_size}'] = take_turns(calls, count, setting.device)
-        ratios[f'b{batch_size}'] = ratio(times, 'refined', ['student'])
+        for name in ('refined', 'light'):
+            ratios[f'{name}_over_student_b{batch_size}'] = ratio(times, name, ['student'])
         for name in models:
             spread = quartiles(times[name])
             rows.append(
@@ -66,12 +70,12 @@ def benchmark_infer(
                     's': spread['median'],
                     'quartiles': f'{spread["q1"]:.3f}-{spread["q3"]:.3f}',
                     'people/s': batch_size / spread['median'],
-                    '× student': ratios[f'b{batch_size}']['median'] if name == 'refined' else None,
+                    '× student': ratios.get(f'{name}_over_student_b{batch_size}', {}).get('median'),
                 }
             )
     print_rows(f'predict, {"compiled" if compiled else "eager"}, {setting.precision}', rows)
     result = dict(
-        **{f'refined_over_student_{name}': value['median'] for name, value in ratios.items()},
+        **{name: value['median'] for name, value in ratios.items()},
         ratios=ratios,
         seconds=seconds,
         **circumstances(

@@ -60,6 +60,22 @@ def test_attributes_and_methods_of_a_file_are_left_behind():
     assert is_plain(plain) and plain['a'] == 1 and not plain['b'].requires_grad
 
 
+@pytest.mark.parametrize('name', ['detach', 'numel', 'element_size'])
+def test_methods_that_a_file_sets_on_a_tensor_are_not_called(name, tmp_path):
+    tensor = torch.ones(2)
+    setattr(tensor, name, OrderedDict)
+    torch.save(tensor, tmp_path / 'file.pth')
+    read = read_checkpoint(str(tmp_path / 'file.pth'))
+    assert is_plain(read) and read.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('value', [np.ones(1, 'c8'), np.complex64(1), np.ones(1, np.longdouble), np.longdouble(1)])
+def test_arrays_of_what_is_no_plain_number_are_refused(value, tmp_path):
+    torch.save(value, tmp_path / 'file.pth')
+    with pytest.raises(UserError, match='more than tensors and plain values'):
+        read_checkpoint(str(tmp_path / 'file.pth'))
+
+
 def test_what_stands_in_two_places_is_one():
     shared = [1]
     plain = to_plain(dict(a=shared, b=shared))
@@ -112,9 +128,9 @@ def with_attributes(entries, attributes):
     return value
 
 
-def noted(tensor, note):
+def noted(tensor, name, note):
     tensor = tensor.clone()
-    tensor.note = note
+    setattr(tensor, name, note)
     return tensor
 
 
@@ -131,9 +147,11 @@ tensors = st.sampled_from(
     ]
 )
 arrays = st.sampled_from(
-    [np.ones(2), np.arange(4).reshape(2, 2).T, np.array(['a']), np.float32(1), np.array([None]), np.datetime64(0, 's')]
+    [np.ones(2), np.arange(4).reshape(2, 2).T, np.array(['a']), np.float32(1), np.array([None]), np.ones(1, 'c8')]
 )
-odd = st.sampled_from([getattr, torch.float16, torch.device('cpu'), torch.Size([1]), b'a', 1j, {1}, bytearray(b'a')])
+odd = st.sampled_from(
+    [getattr, torch.float16, torch.device('cpu'), torch.Size([1]), b'a', 1j, {1}, bytearray(b'a'), OrderedDict]
+)
 leaves = st.none() | st.booleans() | numbers | st.floats() | st.text(max_size=3) | tensors | arrays | odd
 values = st.recursive(
     leaves,
@@ -141,7 +159,7 @@ values = st.recursive(
     | st.tuples(inner, inner)
     | st.dictionaries(names | numbers | st.tuples(numbers), inner, max_size=3)
     | st.builds(with_attributes, st.dictionaries(names, inner, max_size=2), st.dictionaries(names, inner, max_size=2))
-    | st.builds(noted, tensors, inner)
+    | st.builds(noted, tensors, st.sampled_from(['note', 'detach', 'numel']), inner)
     | st.builds(lambda logs: HistoryBuffer(logs, [1] * len(logs)), st.lists(st.floats(0, 1), max_size=2)),
     max_leaves=8,
 )

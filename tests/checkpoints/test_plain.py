@@ -11,8 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
 
-from mmpose_tskd.checkpoints import NotPlainError, read_checkpoint, to_plain
+from mmpose_tskd.checkpoints import NotPlainError, read_checkpoint, reading, to_plain
 from mmpose_tskd.errors import UserError
 
 LEAVES = (str, int, float, bool, type(None))
@@ -211,13 +212,41 @@ operations = st.sampled_from(
 )
 
 
-@settings(once, max_examples=1000)
-@given(program=st.lists(operations, max_size=25))
-def test_of_what_is_pickled_by_hand(program, tmp_path):
+def crafted(path, program, again=False):
+    """A file of torch's with another program in it; its last record twice, if ``again``."""
     content = io.BytesIO()
     torch.save(torch.ones(2), content)
-    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(tmp_path / 'crafted.pth', 'w') as crafted:
+    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(path, 'w') as file:
         for name in whole.namelist():
-            is_program = name.endswith('data.pkl')
-            crafted.writestr(name, b'\x80\x02' + b''.join(program) + b'.' if is_program else whole.read(name))
-    read_or_refuse(tmp_path / 'crafted.pth')
+            file.writestr(name, program if name.endswith('data.pkl') else whole.read(name))
+        if again:
+            file.writestr('other/data/0', bytes(1 << 20))
+
+
+# MMPose's own torch is older than what checks the sizes, today's is newer
+readers = pytest.mark.parametrize('checks_sizes', ['0', '99'], ids=['of_torch', 'own'])
+
+
+@readers
+@pytest.mark.parametrize('again', [False, True])
+def test_a_tensor_cannot_reach_beyond_what_the_file_has_of_it(checks_sizes, again, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, 'CHECKS_SIZES', checks_sizes)
+    if checks_sizes == '0' and digit_version(torch.__version__) < digit_version('2.13'):
+        pytest.skip('torch lets it')
+    content = io.BytesIO()
+    torch.save(torch.ones(1 << 18), content)
+    with zipfile.ZipFile(content) as file:
+        program = file.read(next(name for name in file.namelist() if name.endswith('data.pkl')))
+    crafted(tmp_path / 'crafted.pth', program, again)
+    with pytest.raises(UserError, match='crafted.pth'):
+        read_checkpoint(str(tmp_path / 'crafted.pth'))
+
+
+@readers
+@settings(once, max_examples=1000)
+@given(program=st.lists(operations, max_size=25))
+def test_of_what_is_pickled_by_hand(program, checks_sizes, tmp_path):
+    crafted(tmp_path / 'crafted.pth', b'\x80\x02' + b''.join(program) + b'.')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, 'CHECKS_SIZES', checks_sizes)
+        read_or_refuse(tmp_path / 'crafted.pth')

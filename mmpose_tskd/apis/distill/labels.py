@@ -248,7 +248,7 @@ def metainfo_text(
     sigmas = dict(zip(coco.names, coco.sigmas))
     swap = {a: names[b] for pair in pairs for a, b in (pair, pair[::-1])}
     lines = [
-        f'# The joints of {_literal(name)}, of its labels. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
+        f'# The joints of {_literal(name)}. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
         'dataset_info = dict(',
         f'    dataset_name={_literal(name)},',
         '    paper_info=dict(),',

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..models.layers import SemGraphConv
 from ..poses import Skeleton, build_reader
 from .export import load_estimator
+from .report import write_figure
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -361,8 +362,7 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
                 _draw_person(ax, data, np.array(poses[-1], dtype=float)[:, :2], np.array(truth, dtype=float), j == 0)
                 if len(poses) > 1:
                     _draw_path(ax, np.array(poses, dtype=float))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    write_figure(figure, path, dpi=110)
 
 
 def _draw_person(ax: Any, data: Dict[str, Any], points: np.ndarray, truth: np.ndarray, is_truth: bool) -> None:

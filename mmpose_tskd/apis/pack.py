@@ -1,13 +1,17 @@
 """What one publishes of a trained estimator, in one folder."""
 
 import hashlib
+import io
 import json
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
 
+from ..checkpoints import locked
 from ..datasets.label_checks import read_json
 from ..deploy.onnx_file import require
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -17,6 +21,7 @@ from .environment import versions
 from .export import Exported, export_onnx, load_estimator
 
 FORMS = ('coords', 'rtmlib', 'mmdeploy')
+UNFINISHED = '.mmpose_tskd_unfinished'  # in a folder as long as it lacks something
 
 
 def pack(
@@ -32,7 +37,7 @@ def pack(
 
     Args:
         work_dir: A run's folder: its best checkpoint, else its last, is taken, and its config.
-        out: The folder to write to, which must be new or empty.
+        out: The folder to write to, which must be new, empty, or what a call has left that was stopped.
         config: The plain config, where the run's own is not an estimator (stage 2) or is not in the folder.
         results: A JSON file of metrics, such as ``tools/test.py --out`` writes, for the card.
         command: How this was called, for the card.
@@ -47,8 +52,7 @@ def pack(
     """
     (safetensors,) = require('safetensors.torch')
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f'--out {out} is no empty folder: name a new one')
+    _check_folder(folder)
     config = config or _config_of(Path(work_dir))
     estimator = load_estimator(config, work_dir, cfg_options)
     metrics = _read_results(results)
@@ -57,33 +61,65 @@ def pack(
     weights = {key: value.contiguous() for key, value in estimator.model.state_dict().items()}
     meta = dict(keypoints=json.dumps(estimator.skeleton.names), sha256=estimator.digest)
 
+    with _unfinished(folder):
+        backend = AtomicLocalBackend()
+        backend.put_text(plain.pretty_text, folder / f'{name}.py')
+        checkpoint = folder / f'{name}.pth'
+        content = io.BytesIO()
+        torch.save(dict(meta=dict(mmpose_tskd_version=versions()['mmpose_tskd']), state_dict=weights), content)
+        backend.put(content.getvalue(), checkpoint)
+        backend.put(safetensors.save(weights, metadata=meta), folder / f'{name}.safetensors')
+        exported = {}
+        for form in forms:
+            target = folder / ('mmdeploy' if form == 'mmdeploy' else f'{name}_{form}.onnx')
+            exported[form] = export_onnx(plain, str(checkpoint), str(target), form)
+        files = sorted(path for path in folder.rglob('*') if path.is_file() and path.name != UNFINISHED)
+        size = model_complexity(plain.model, plain.codec.input_size) if 'codec' in plain else None
+        facts = dict(
+            name=name,
+            head=plain.model.head.type,
+            backbone=plain.model.backbone.type,
+            keypoints=', '.join(estimator.skeleton.names),
+            size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs a person',
+            data=plain.get('dataset_type', plain.test_dataloader.dataset.type),
+            command=command,
+            versions=', '.join(f'{key} {value}' for key, value in versions().items()),
+        )
+        card = _card(facts, metrics, exported, [(path.relative_to(folder), path) for path in files])
+        backend.put_text(card, folder / 'README.md')
+    return [*files, folder / 'README.md']
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses what is neither empty nor what a call has left there that was stopped."""
+    if not folder.exists():
+        return
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    name = folder.resolve().name
+    own = {f'{name}{end}' for end in ('.py', '.pth', '.safetensors', *(f'_{form}.onnx' for form in FORMS))}
+    others = {one for one in found - own if not one.endswith(AtomicLocalBackend.partial)}
+    if found and (UNFINISHED not in found or others - {UNFINISHED, 'mmdeploy', 'README.md'}):
+        raise UserError(f'--out {folder} is no empty folder: name a new one')
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[None]:
+    """Marks a folder as long as it is written, and empties it of what a call has left that was stopped."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plain.dump(str(folder / f'{name}.py'))
+        _check_folder(folder)
+        with locked(folder / UNFINISHED, wait=False):
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != UNFINISHED:
+                    path.unlink()
+            yield
+            (folder / UNFINISHED).unlink()
+    except BlockingIOError as error:
+        raise UserError(f'--out {folder}: another command writes there: wait for it, or name another folder') from error
     except OSError as error:
-        raise UserError(f'--out {out} cannot be written to: {error}') from error
-    checkpoint = folder / f'{name}.pth'
-    torch.save(dict(meta=dict(mmpose_tskd_version=versions()['mmpose_tskd']), state_dict=weights), checkpoint)
-    safetensors.save_file(weights, folder / f'{name}.safetensors', metadata=meta)
-    exported = {}
-    for form in forms:
-        target = folder / ('mmdeploy' if form == 'mmdeploy' else f'{name}_{form}.onnx')
-        exported[form] = export_onnx(plain, str(checkpoint), str(target), form)
-    files = sorted(path for path in folder.rglob('*') if path.is_file())
-    size = model_complexity(plain.model, plain.codec.input_size) if 'codec' in plain else None
-    facts = dict(
-        name=name,
-        head=plain.model.head.type,
-        backbone=plain.model.backbone.type,
-        keypoints=', '.join(estimator.skeleton.names),
-        size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs a person',
-        data=plain.get('dataset_type', plain.test_dataloader.dataset.type),
-        command=command,
-        versions=', '.join(f'{key} {value}' for key, value in versions().items()),
-    )
-    card = _card(facts, metrics, exported, [(path.relative_to(folder), path) for path in files])
-    AtomicLocalBackend().put_text(card, str(folder / 'README.md'))
-    return [*files, folder / 'README.md']
+        raise UserError(f'--out {folder} cannot be written to: {error}') from error
 
 
 def _config_of(work_dir: Path) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -15,6 +16,7 @@ from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..checkpoints import locked
 from ..datasets.label_checks import check_people, read_boxes, read_json
 from ..datasets.safe_samples import read_image
 from ..datasets.transforms import image_to_input
@@ -137,7 +139,6 @@ def record_teacher(
         UserError: A file is missing or cannot be read, or nobody is left to record.
     """
     people = read_people(labels, boxes, box_score)
-    device = _device(teachers)
     info = dict(
         description='Poses that a teacher was asked for. visibility: confidence, at least 0.5; 0: below min_confidence',
         teachers=[
@@ -159,36 +160,51 @@ def record_teacher(
     job = json.dumps([info['teachers'], people.digest, box_score if boxes else None])
     parts = Path(f'{out}.parts') / hashlib.sha256(job.encode()).hexdigest()[:12]
     crops = _Crops(people, images, teachers)
+    with _alone(parts.parent, out):
+        files = _record(teachers, crops, parts, batch_size, num_workers)
+        poses = (pose for file in files for pose in np.load(file))
+        _write(out, info, people, _skeleton(teachers[0]).names, poses, min_confidence)
+        for file in files:
+            file.unlink()
+        if not any(parts.iterdir()):
+            parts.rmdir()
+    return info
+
+
+@contextmanager
+def _alone(folder: Path, out: str) -> Iterator[None]:
+    """Holds the folder of a record's parts; removes it at the end, but for those of another recording."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / '.lock'
+    try:
+        with locked(lock, wait=False):
+            yield
+            lock.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    except BlockingIOError as error:
+        raise UserError(f'another command records {out}: wait for it, or name another file') from error
+
+
+def _record(teachers: Sequence[LiveTeacher], crops: '_Crops', parts: Path, batch_size: int, workers: int) -> List[Path]:
+    """Asks for what is missing, and gives the files of all parts."""
+    device, files = _device(teachers), []
     with Progress() as progress:
         task = progress.add_task('recording', total=len(crops))
         for start in range(0, len(crops), PART):
-            file = parts / f'{start:09d}.npy'
+            files.append(parts / f'{start:09d}.npy')
             stop = min(start + PART, len(crops))
             shape = (stop - start, _skeleton(teachers[0]).num_keypoints, 3)
-            if _read_part(file, shape) is None:
-                loader: Any = DataLoader(Subset(crops, range(start, stop)), batch_size, num_workers=num_workers)
+            if _read_part(files[-1], shape) is None:
+                loader: Any = DataLoader(Subset(crops, range(start, stop)), batch_size, num_workers=workers)
                 answers = []
                 for batch in loader:
                     answers.append(_answer(teachers, batch, device))
                     progress.advance(task, len(answers[-1]))
-                _save(file, np.concatenate(answers))
+                _save(files[-1], np.concatenate(answers))
             else:
                 progress.advance(task, stop - start)
-    files = [parts / f'{start:09d}.npy' for start in range(0, len(crops), PART)]
-    _write(
-        out,
-        info,
-        people,
-        _skeleton(teachers[0]).names,
-        (pose for file in files for pose in np.load(file)),
-        min_confidence,
-    )
-    for file in files:
-        file.unlink()
-    for folder in (parts, parts.parent):
-        if not any(folder.iterdir()):  # else of another recording
-            folder.rmdir()
-    return info
+    return files
 
 
 def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3) -> People:
@@ -325,12 +341,11 @@ def _write(
     min_confidence: float,
 ) -> None:
     """Writes the record, an instance at a time; it is whole or not there."""
-    partial = Path(f'{out}.partial')
     category = dict(id=1, name='person', keypoints=list(names), skeleton=[])
-    with open(partial, 'w') as file:
-        file.write(f'{{"info": {json.dumps(info)},\n"categories": {json.dumps([category])},\n"images": [\n')
-        file.write(',\n'.join(map(json.dumps, people.images.values())))
-        file.write('\n],\n"annotations": [')
+    with AtomicLocalBackend().opened(out) as file:
+        head = f'{{"info": {json.dumps(info)},\n"categories": {json.dumps([category])},\n"images": [\n'
+        images = ',\n'.join(map(json.dumps, people.images.values()))
+        file.write(f'{head}{images}\n],\n"annotations": ['.encode())
         for place, pose in enumerate(poses):
             confidence = pose[:, 2].clip(0, 1)
             visible = np.where(confidence >= min_confidence, confidence.clip(0.5), 0)
@@ -346,6 +361,5 @@ def _write(
                 keypoints=np.column_stack([pose[:, :2], visible]).astype(np.float64).round(4).ravel().tolist(),
                 keypoint_scores=confidence.astype(np.float64).round(4).tolist(),
             )
-            file.write(f'{"," if place else ""}\n{json.dumps(annotation)}')
-        file.write('\n]}\n')
-    os.replace(partial, out)
+            file.write(f'{"," if place else ""}\n{json.dumps(annotation)}'.encode())
+        file.write(b'\n]}\n')

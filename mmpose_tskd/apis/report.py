@@ -1,10 +1,14 @@
 """What a run leaves to look at: its log and training curves."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Dict, List, Tuple
 
 import matplotlib
+from matplotlib.figure import Figure
+
+from ..engine.atomic_backend import AtomicLocalBackend
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -55,5 +59,12 @@ def draw_curves(folders: Dict[str, Path], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)
-    figure.savefig(path, dpi=100)
+    write_figure(figure, path, dpi=100)
+
+
+def write_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """Writes a PNG that is whole or not there, and closes the figure."""
+    content = BytesIO()
+    figure.savefig(content, dpi=dpi)
     plt.close(figure)
+    AtomicLocalBackend().put(content.getvalue(), path)

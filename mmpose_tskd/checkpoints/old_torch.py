@@ -1,4 +1,7 @@
-"""Tensors-only reading for torch before 2.4, whose own admits no further names.
+"""Tensors-only reading for torch before 2.13, whose own is not to be relied on.
+
+Up to 2.8 at least, a tensor of an archive has as many bytes as the file says, and those that are not there are read
+from, and written to, whatever else is in memory. Before 2.4 it admits no further names, either.
 
 A ``pickle_module`` for :func:`torch.load`. It knows the operations that ``torch.save`` writes, finds nothing but what
 torch's own tensors-only reading of that version admits and our stand-ins, and calls nothing else. Of what a file sets
@@ -6,8 +9,11 @@ on an object it takes up the state of a stand-in alone.
 """
 
 import pickle
+import zipfile
 from collections import Counter
-from typing import Any, Dict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Dict, Optional
 
 import torch
 from torch import nn
@@ -39,6 +45,7 @@ PYTHONS: Any = pickle._Unpickler  # type: ignore[attr-defined]  # the one in Pyt
 class Unpickler(PYTHONS):
     """Python's own, in Python, with those operations alone."""
 
+    records: ClassVar[Optional[Dict[str, int]]] = None  # the bytes of each in the archive; None of a file that is none
     dispatch: Dict[int, Any] = {code: do for code, do in PYTHONS.dispatch.items() if bytes([code]) in OPERATIONS}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -78,6 +85,11 @@ class Unpickler(PYTHONS):
         name = self.stack.pop()
         if not isinstance(name, tuple) or not name or name[0] not in ('storage', b'storage'):
             raise pickle.UnpicklingError('what is stored elsewhere and no storage')
+        if self.records is not None:
+            _, kind, key, _, count = name
+            each = 1 if kind is torch.UntypedStorage else torch.empty(0, dtype=kind.dtype).element_size()
+            if type(key) is not str or type(count) is not int or self.records.get(key) != count * each:
+                raise pickle.UnpicklingError(f'a tensor of {count} numbers where the file has others')
         self.append(self.persistent_load(name))
 
     for _code, _operation in (
@@ -88,6 +100,16 @@ class Unpickler(PYTHONS):
     del _code, _operation
 
 
-def load(file: Any, **options: Any) -> Any:
-    """The one value that stands next in a file."""
-    return Unpickler(file, **options).load()
+def of(file: Path) -> Any:
+    """The ``pickle_module`` for a file."""
+    records = None
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            parts = [(info.filename.split('/'), info.file_size) for info in archive.infolist()]
+        records = {path[-1]: size for path, size in parts if path[-2:-1] == ['data']}
+        if len({name.lower() for name in records}) < sum(path[-2:-1] == ['data'] for path, _ in parts):
+            raise pickle.UnpicklingError('an archive with two records of one name')
+    kind = type(Unpickler.__name__, (Unpickler,), dict(records=records))
+    return SimpleNamespace(
+        __name__=__name__, Unpickler=kind, load=lambda *args, **options: kind(*args, **options).load()
+    )

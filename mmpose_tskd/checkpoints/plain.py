@@ -124,9 +124,10 @@ def _key(key: Any, where: str) -> Any:
 def _tensor(value: Tensor, where: str) -> Tensor:
     if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
         raise NotPlainError(f'{where} is a tensor of another kind than an array of numbers')
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+    # its own methods may be the file's
+    if Tensor.numel(value) * Tensor.element_size(value) > Tensor.untyped_storage(value).nbytes():
         raise NotPlainError(f'{where} is a tensor that says it has more numbers than are there')
-    return value.detach()
+    return Tensor.detach(value)
 
 
 def _decode(value: Recorded, where: str) -> Any:
@@ -153,6 +154,6 @@ def _array(value: Recorded) -> np.ndarray:
 
 def _dtype(kind: Recorded) -> np.dtype:
     code, order = kind.args[0], kind.state[1]
-    if not re.fullmatch('[?]|[biufc][0-9]{1,2}', code):
+    if not re.fullmatch('[?]|b1|[iu][1248]|f[248]', code):
         raise TypeError(f'of {code!r}')
     return np.dtype(code).newbyteorder(order)

@@ -23,6 +23,7 @@ from . import old_torch
 from .locks import locked
 from .plain import STAND_INS, NotPlainError, to_plain
 
+CHECKS_SIZES = '2.13'  # the torch from which on we rely on its own tensors-only reading
 _admitting = threading.Lock()  # torch's list of what it admits is one for all threads
 _trusts = False  # whether --trust-checkpoint is given
 
@@ -46,7 +47,7 @@ def read_checkpoint(source: str, map_location: Any = 'cpu') -> Any:
     """What a checkpoint holds, in plain values made anew (:func:`to_plain`), without running anything of it.
 
     The archive's checksums are looked at. torch reads it tensors-only; what MMEngine puts beside the weights, arrays
-    and logs, is admitted as numbers. For torch before 2.4, :mod:`.old_torch` reads it so.
+    and logs, is admitted as numbers. For torch before 2.13, :mod:`.old_torch` reads it so.
 
     Args:
         source: A file, or a URL of what MMEngine's file backends can fetch.
@@ -81,8 +82,8 @@ def _read(file: Path, map_location: Any) -> Any:
     if _trusts:
         message = f'{file} is loaded in full, with the code that it may hold: --trust-checkpoint is given'
         print_log(message, logger='current', level=logging.WARNING)
-    if digit_version(torch.__version__) < digit_version('2.4') and not _trusts:
-        content = torch.load(file, map_location=map_location, pickle_module=old_torch, weights_only=False)
+    if digit_version(torch.__version__) < digit_version(CHECKS_SIZES) and not _trusts:
+        content = torch.load(file, map_location=map_location, pickle_module=old_torch.of(file), weights_only=False)
         return to_plain(content)
     with _admitting, _stand_ins():
         content = torch.load(file, map_location=map_location, weights_only=not _trusts)

@@ -1,7 +1,10 @@
+import fcntl
+import glob
 import os
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, List, Union
+from typing import BinaryIO, ClassVar, Iterator, List, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -20,14 +23,23 @@ class AtomicLocalBackend(LocalBackend):
     partial: ClassVar[str] = '.partial'  # the end of the name of a file that is not whole yet
     outdated: ClassVar[List[Path]] = []  # of all instances, since MMEngine makes one for each file
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
-        """As :meth:`LocalBackend.put`."""
+    @contextmanager
+    def opened(self, filepath: Union[str, Path]) -> Iterator[BinaryIO]:
+        """A file to write bytes to, which takes its name when it is closed; where that fails, nothing is left.
+
+        Raises:
+            UserError: It cannot be written.
+        """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix=self.partial)
         try:
             with os.fdopen(handle, 'wb') as file:
-                file.write(obj)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as it is written
+                for other in path.parent.glob(f'.{glob.escape(path.name)}.*{self.partial}'):
+                    if str(other) != partial:
+                        _remove_left(other)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             umask = os.umask(0)
@@ -39,8 +51,13 @@ class AtomicLocalBackend(LocalBackend):
             if isinstance(error, OSError):
                 raise UserError(f'{path} cannot be written ({error}): is there space left on its disk?') from error
             raise
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        """As :meth:`LocalBackend.put`."""
+        with self.opened(filepath) as file:
+            file.write(obj)
         for old in self.outdated:
-            if old != path.resolve():
+            if old != Path(filepath).resolve():
                 old.unlink(missing_ok=True)
         self.outdated.clear()
 
@@ -59,3 +76,14 @@ class AtomicLocalBackend(LocalBackend):
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         """As :meth:`LocalBackend.put_text`."""
         self.put(obj.encode(encoding), filepath)
+
+
+def _remove_left(partial: Path) -> None:
+    """Removes what a killed process has left; not what another one is writing, or what belongs to somebody else."""
+    with suppress(OSError):
+        handle = os.open(partial, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+        finally:
+            os.close(handle)

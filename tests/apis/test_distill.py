@@ -18,7 +18,7 @@ from processes import start
 
 from mmpose_tskd.apis import export
 from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps
-from mmpose_tskd.apis.distill.labels import prepare_data
+from mmpose_tskd.apis.distill.labels import metainfo_text, prepare_data
 from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
 from mmpose_tskd.apis.distill.teacher import Teacher
 from mmpose_tskd.apis.pack import _plain_config
@@ -96,6 +96,15 @@ def change(file, **new):
     content.update(new)
     file.write_text(json.dumps(content))
     return content
+
+
+@pytest.mark.parametrize(
+    'name', ['x\nraise SystemExit(1)\n#', '{{$HOME:x}}', '{{ fileDirname }}', "{{$A:y'}}'+str(1)#\"", '\u2028{ \\', "'"]
+)
+def test_names_in_labels_are_not_run_by_the_config_that_they_come_into(name, tmp_path):
+    (tmp_path / 'own.py').write_text(metainfo_text(name, [name, 'left_x', 'right_x'], [(0, 1)], [(1, 2)]))
+    info = Config.fromfile(str(tmp_path / 'own.py')).dataset_info
+    assert info.dataset_name == info.keypoint_info[0].name == info.skeleton_info[0].link[0] == name
 
 
 def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):

@@ -56,6 +56,49 @@ def test_a_record_names_its_teacher_and_joints(ask, teacher, tmp_path):
     assert load_record(str(tmp_path / 'record.json')).keypoints.shape == (6, 17, 3)
 
 
+def test_two_commands_do_not_record_one_file(ask, tmp_path, monkeypatch):
+    answer = recording._answer
+
+    def twice(*args):
+        with monkeypatch.context() as patch:
+            patch.setattr(recording, '_answer', answer)
+            refused = start_recording(str(tmp_path / 'record.json'))
+        assert refused == 3
+        return answer(*args)
+
+    monkeypatch.setattr(recording, '_answer', twice)
+    ask()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith('record')] == ['record.json']
+
+
+def start_recording(out):
+    """The exit status of another process: 3 where it is refused."""
+    process = os.fork()
+    if not process:
+        try:
+            with recording._alone(Path(f'{out}.parts'), out):
+                os._exit(0)
+        except UserError:
+            os._exit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def test_a_full_disk_keeps_the_record_that_was_there(ask, tmp_path, monkeypatch):
+    before = ask()
+
+    def full(*args):
+        raise OSError('No space left on device')
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match='record.json cannot be written .No space left'):
+        patch.setattr(os, 'fsync', full)
+        patch.setattr(recording, '_save', lambda file, answers: (file.parent.mkdir(), np.save(file, answers)))
+        ask()
+    assert json.loads((tmp_path / 'record.json').read_text()) == before
+    assert not list(tmp_path.glob('*.partial')) + list(tmp_path.glob('.*.partial'))
+    ask()
+    assert not (tmp_path / 'record.json.parts').exists()
+
+
 def test_the_size_of_a_batch_changes_nothing(ask):
     one, many = ask(batch_size=1, name='one.json'), ask(batch_size=4, num_workers=1, name='many.json')
     for own, other in zip(one['annotations'], many['annotations']):

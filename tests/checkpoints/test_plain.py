@@ -11,8 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
 
-from mmpose_tskd.checkpoints import NotPlainError, read_checkpoint, to_plain
+from mmpose_tskd.checkpoints import NotPlainError, read_checkpoint, reading, to_plain
 from mmpose_tskd.errors import UserError
 
 LEAVES = (str, int, float, bool, type(None))
@@ -58,6 +59,22 @@ def test_attributes_and_methods_of_a_file_are_left_behind():
     value['b'] = tensor
     plain = to_plain(value)
     assert is_plain(plain) and plain['a'] == 1 and not plain['b'].requires_grad
+
+
+@pytest.mark.parametrize('name', ['detach', 'numel', 'element_size'])
+def test_methods_that_a_file_sets_on_a_tensor_are_not_called(name, tmp_path):
+    tensor = torch.ones(2)
+    setattr(tensor, name, OrderedDict)
+    torch.save(tensor, tmp_path / 'file.pth')
+    read = read_checkpoint(str(tmp_path / 'file.pth'))
+    assert is_plain(read) and read.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('value', [np.ones(1, 'c8'), np.complex64(1), np.ones(1, np.longdouble), np.longdouble(1)])
+def test_arrays_of_what_is_no_plain_number_are_refused(value, tmp_path):
+    torch.save(value, tmp_path / 'file.pth')
+    with pytest.raises(UserError, match='more than tensors and plain values'):
+        read_checkpoint(str(tmp_path / 'file.pth'))
 
 
 def test_what_stands_in_two_places_is_one():
@@ -112,9 +129,9 @@ def with_attributes(entries, attributes):
     return value
 
 
-def noted(tensor, note):
+def noted(tensor, name, note):
     tensor = tensor.clone()
-    tensor.note = note
+    setattr(tensor, name, note)
     return tensor
 
 
@@ -131,9 +148,11 @@ tensors = st.sampled_from(
     ]
 )
 arrays = st.sampled_from(
-    [np.ones(2), np.arange(4).reshape(2, 2).T, np.array(['a']), np.float32(1), np.array([None]), np.datetime64(0, 's')]
+    [np.ones(2), np.arange(4).reshape(2, 2).T, np.array(['a']), np.float32(1), np.array([None]), np.ones(1, 'c8')]
 )
-odd = st.sampled_from([getattr, torch.float16, torch.device('cpu'), torch.Size([1]), b'a', 1j, {1}, bytearray(b'a')])
+odd = st.sampled_from(
+    [getattr, torch.float16, torch.device('cpu'), torch.Size([1]), b'a', 1j, {1}, bytearray(b'a'), OrderedDict]
+)
 leaves = st.none() | st.booleans() | numbers | st.floats() | st.text(max_size=3) | tensors | arrays | odd
 values = st.recursive(
     leaves,
@@ -141,7 +160,7 @@ values = st.recursive(
     | st.tuples(inner, inner)
     | st.dictionaries(names | numbers | st.tuples(numbers), inner, max_size=3)
     | st.builds(with_attributes, st.dictionaries(names, inner, max_size=2), st.dictionaries(names, inner, max_size=2))
-    | st.builds(noted, tensors, inner)
+    | st.builds(noted, tensors, st.sampled_from(['note', 'detach', 'numel']), inner)
     | st.builds(lambda logs: HistoryBuffer(logs, [1] * len(logs)), st.lists(st.floats(0, 1), max_size=2)),
     max_leaves=8,
 )
@@ -193,13 +212,41 @@ operations = st.sampled_from(
 )
 
 
-@settings(once, max_examples=1000)
-@given(program=st.lists(operations, max_size=25))
-def test_of_what_is_pickled_by_hand(program, tmp_path):
+def crafted(path, program, again=False):
+    """A file of torch's with another program in it; its last record twice, if ``again``."""
     content = io.BytesIO()
     torch.save(torch.ones(2), content)
-    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(tmp_path / 'crafted.pth', 'w') as crafted:
+    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(path, 'w') as file:
         for name in whole.namelist():
-            is_program = name.endswith('data.pkl')
-            crafted.writestr(name, b'\x80\x02' + b''.join(program) + b'.' if is_program else whole.read(name))
-    read_or_refuse(tmp_path / 'crafted.pth')
+            file.writestr(name, program if name.endswith('data.pkl') else whole.read(name))
+        if again:
+            file.writestr('other/data/0', bytes(1 << 20))
+
+
+# MMPose's own torch is older than what checks the sizes, today's is newer
+readers = pytest.mark.parametrize('checks_sizes', ['0', '99'], ids=['of_torch', 'own'])
+
+
+@readers
+@pytest.mark.parametrize('again', [False, True])
+def test_a_tensor_cannot_reach_beyond_what_the_file_has_of_it(checks_sizes, again, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, 'CHECKS_SIZES', checks_sizes)
+    if checks_sizes == '0' and digit_version(torch.__version__) < digit_version('2.13'):
+        pytest.skip('torch lets it')
+    content = io.BytesIO()
+    torch.save(torch.ones(1 << 18), content)
+    with zipfile.ZipFile(content) as file:
+        program = file.read(next(name for name in file.namelist() if name.endswith('data.pkl')))
+    crafted(tmp_path / 'crafted.pth', program, again)
+    with pytest.raises(UserError, match='crafted.pth'):
+        read_checkpoint(str(tmp_path / 'crafted.pth'))
+
+
+@readers
+@settings(once, max_examples=1000)
+@given(program=st.lists(operations, max_size=25))
+def test_of_what_is_pickled_by_hand(program, checks_sizes, tmp_path):
+    crafted(tmp_path / 'crafted.pth', b'\x80\x02' + b''.join(program) + b'.')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, 'CHECKS_SIZES', checks_sizes)
+        read_or_refuse(tmp_path / 'crafted.pth')

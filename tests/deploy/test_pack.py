@@ -12,6 +12,7 @@ from saved_estimators import save_estimator, tracing  # noqa: F401
 pytest.importorskip('onnxruntime')
 safetensors = pytest.importorskip('safetensors.torch')
 
+from mmpose_tskd.apis import pack as packing  # noqa: E402
 from mmpose_tskd.apis.pack import pack  # noqa: E402
 from mmpose_tskd.errors import UserError  # noqa: E402
 
@@ -51,6 +52,47 @@ def test_a_pack_holds_the_same_weights_in_every_form_and_says_what_it_is(run, tr
     for path in files:
         assert path.name == 'README.md' or str(path.relative_to(out)) in card
     assert card.count('people of the test set') == 3 and 'input pixels' in card
+
+
+def test_a_pack_that_was_killed_is_made_anew_by_the_same_call(run, tracing, tmp_path, monkeypatch):
+    folder, _ = run
+    out = tmp_path / 'my_pose'
+    for name in ('export_onnx', '_card'):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(packing, name, lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+            pack(str(folder), str(out), forms=['coords', 'mmdeploy'])
+        assert not (out / 'README.md').exists()
+        (out / f'.my_pose.pth.{name}.partial').touch()
+    files = pack(str(folder), str(out), forms=['rtmlib'])
+    assert sorted(files) == sorted(out.rglob('*'))
+    assert {path.name for path in files} == {
+        *(f'my_pose{end}' for end in ('.py', '.pth', '.safetensors', '_rtmlib.onnx')),
+        'README.md',
+    }
+    with pytest.raises(UserError, match='is no empty folder'):
+        pack(str(folder), str(out), forms=['rtmlib'])
+
+
+def test_a_folder_that_a_killed_pack_has_left_keeps_what_others_put_there(run, tmp_path, monkeypatch):
+    folder, _ = run
+    out = tmp_path / 'my_pose'
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(packing, 'export_onnx', lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        pack(str(folder), str(out))
+    (out / 'thesis.tex').touch()
+    with pytest.raises(UserError, match='is no empty folder'):
+        pack(str(folder), str(out))
+    assert (out / 'thesis.tex').exists()
+
+
+def test_one_command_packs_into_a_folder(run, tmp_path, monkeypatch):
+    def taken(path, wait):
+        assert not wait
+        raise BlockingIOError
+
+    monkeypatch.setattr(packing, 'locked', taken)
+    with pytest.raises(UserError, match='another command writes there'):
+        pack(str(run[0]), str(tmp_path / 'out'))
 
 
 def test_mistakes_are_named(run, tmp_path):

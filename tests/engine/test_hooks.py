@@ -101,6 +101,23 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ['file.pth']
 
 
+def test_what_a_killed_process_has_half_written_is_removed_by_the_next(tmp_path):
+    backend = AtomicLocalBackend()
+    for name in ('.a[1].json.left.partial', '.a1.json.left.partial', '.own.partial'):
+        (tmp_path / name).touch()
+    (tmp_path / '.a[1].json.link.partial').symlink_to(tmp_path / 'elsewhere')
+    os.mkfifo(tmp_path / '.a[1].json.pipe.partial')
+    with backend.opened(tmp_path / 'a[1].json') as other:  # of another process that is still writing
+        backend.put(b'new', tmp_path / 'a[1].json')
+        other.write(b'last')
+    assert (tmp_path / 'a[1].json').read_bytes() == b'last'
+    assert {path.name for path in tmp_path.iterdir() if not path.is_symlink()} == {
+        'a[1].json',
+        '.a1.json.left.partial',
+        '.own.partial',
+    }
+
+
 def test_checkpoints_are_written_under_another_name_first(make_config, monkeypatch):
     written = []
     replace = os.replace

@@ -1031,7 +1031,7 @@ def offences(source: str):
         if name in FORBIDDEN or options.get('shell', 'False') != 'False' or options.get('allow_pickle') == 'True':
             yield ast.unparse(node)
         is_safe = options.get('weights_only') in ('True', 'not _trusts')  # --trust-checkpoint
-        if name == 'torch.load' and not is_safe and options.get('pickle_module') != 'old_torch':
+        if name == 'torch.load' and not is_safe and options.get('pickle_module') != 'old_torch.of(file)':
             yield ast.unparse(node)
 
 

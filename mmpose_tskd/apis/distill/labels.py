@@ -239,30 +239,39 @@ def _known_dataset(names: Sequence[str], links: Sequence[Tuple[int, int]]) -> Op
 def metainfo_text(
     name: str, names: Sequence[str], links: Sequence[Tuple[int, int]], pairs: Sequence[Tuple[int, int]]
 ) -> str:
-    """A metainfo file as MMPose has them."""
+    """A metainfo file as MMPose has them.
+
+    It is run when it is read, and the names in it are those of labels: each is a literal.
+    """
     coco = load_skeleton('CocoDataset')
     parts = {joint['name']: joint['type'] for joint in _coco_info()['keypoint_info'].values()}
     sigmas = dict(zip(coco.names, coco.sigmas))
     swap = {a: names[b] for pair in pairs for a, b in (pair, pair[::-1])}
     lines = [
-        f'# The joints of {name}, of its labels. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
+        f'# The joints of {_literal(name)}. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
         'dataset_info = dict(',
-        f'    dataset_name={name!r},',
+        f'    dataset_name={_literal(name)},',
         '    paper_info=dict(),',
         '    keypoint_info={',
     ]
     for k, joint in enumerate(names):
         color = [255, 128, 0] if k in swap and k > names.index(swap[k]) else [51, 153, 255]
         lines.append(
-            f'        {k}: dict(name={joint!r}, id={k}, color={color}, type={parts.get(joint, "")!r}, '
-            f'swap={swap.get(k, "")!r}),'
+            f'        {k}: dict(name={_literal(joint)}, id={k}, color={color}, type={parts.get(joint, "")!r}, '
+            f'swap={_literal(swap.get(k, ""))}),'
         )
     lines += ['    },', '    skeleton_info={']
     for number, (a, b) in enumerate(links):
-        lines.append(f'        {number}: dict(link=({names[a]!r}, {names[b]!r}), id={number}, color=[51, 153, 255]),')
+        ends = ', '.join(map(_literal, (names[a], names[b])))
+        lines.append(f'        {number}: dict(link=({ends}), id={number}, color=[51, 153, 255]),')
     lines += ['    },', f'    joint_weights={[1.0] * len(names)},']
     lines += [f'    sigmas={[sigmas.get(joint, SIGMA) for joint in names]})', '']
     return '\n'.join(lines)
+
+
+def _literal(text: str) -> str:
+    """A text in Python, without the braces in which MMEngine puts paths and environment variables."""
+    return repr(str(text)).replace('{', '\\x7b')
 
 
 def _coco_info() -> dict:

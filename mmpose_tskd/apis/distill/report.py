@@ -210,8 +210,9 @@ def _print(results: Dict[str, Any], out: Path) -> None:
         table.add_column(title, justify='right' if title else 'left')
     for name, row in results['rows'].items():
         table.add_row(TITLES[name], *_cells(row))
-    with (out / 'table.md').open('w') as file:
-        Console(file=file, width=160).print(table)
+    text = StringIO()
+    Console(file=text, width=160).print(table)
+    AtomicLocalBackend().put_text(text.getvalue(), out / 'table.md')
     print(results['verdict'])
     Console(width=160).print(table)
     print(f'In {out}: report.html (open it in a browser), results.json, comparison/index.html')

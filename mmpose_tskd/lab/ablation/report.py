@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...apis.environment import versions, write_json
+from ...apis.report import write_figure
 from ...evaluation.comparison import Comparison, Records
 from .plan import RECORD, TEACHER, Plan, starts_from_others
 from .worker import missing_sets, read_run
@@ -212,11 +213,6 @@ def _colours(runs: Dict[str, Records]) -> Dict[str, Any]:
     return {scheme: colours(i % colours.N) for i, scheme in enumerate(runs)}
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
 def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     shown = [name for name in ('AP', f'{TWIN}AP', f'{TWIN}AP_hidden') if all(name in row for row in rows.values())]
     compared = {scheme: row for scheme, row in rows.items() if scheme != BASELINE and 'delta' in row.get('AP', {})}
@@ -234,7 +230,7 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     axes.set(xlabel='difference to the baseline, with its interval: a bootstrap over images and seeds')
     axes.grid(alpha=0.3, axis='x')
     axes.legend()
-    _save(figure, path)
+    write_figure(figure, path, dpi=100)
 
 
 def _draw_curves(curves: Dict[str, Dict[int, list]], colours: Dict[str, Any], path: Path) -> None:
@@ -246,7 +242,7 @@ def _draw_curves(curves: Dict[str, Dict[int, list]], colours: Dict[str, Any], pa
     axes.set(xlabel='epoch', ylabel='AP on dev', title='mean of the seeds, and from the lowest to the highest')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    write_figure(figure, path, dpi=100)
 
 
 def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
@@ -261,7 +257,7 @@ def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
     axes.set(ylabel='mean error, % of the box')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    write_figure(figure, path, dpi=100)
 
 
 def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
@@ -283,4 +279,4 @@ def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
     axes.set(xlabel="share of a person's joints that is hidden", ylabel='AP on the occluded twin')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    write_figure(figure, path, dpi=100)

@@ -69,6 +69,6 @@ class OnnxTeacher(ForeignTeacher):
         return hashlib.sha256(Path(self.name).read_bytes()).hexdigest()[:12]
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """What the file's metadata say."""
-        return self.session.get_modelmeta().custom_metadata_map.get('license', super().licence)
+        return self.session.get_modelmeta().custom_metadata_map.get('license', super().license)

@@ -340,7 +340,7 @@ def pipeline():
         GetBBoxCenterScale='box',
         RandomFlip='flip',
         RandomHalfBody='half body',
-        RandomBBoxTransform='scale and turn',
+        FastRandomBBoxTransform='scale and turn',
         TopdownAffine='crop',
         GenerateTarget='targets',
         PackPoseInputs='pack',

@@ -141,7 +141,7 @@ def test_recorded_poses_go_where_the_labels_go(toy_data, tmp_path_factory, seed,
 
 def plain_pipeline(cfg):
     """The training pipeline without what is random in it."""
-    names = ('RandomFlip', 'RandomHalfBody', 'RandomBBoxTransform')
+    names = ('RandomFlip', 'RandomHalfBody', 'FastRandomBBoxTransform')
     return [step for step in cfg.train_dataloader.dataset.pipeline if step.type not in names]
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -262,6 +263,39 @@ def test_a_yaml_runs_no_code(tmp_path):
     (tmp_path / 'c.yaml').write_text('- a\n')
     with pytest.raises(UserError, match='c.yaml holds no families'):
         make_plan(tmp_path / 'c.yaml')
+
+
+LAUGHS = 'a0: &a0 {x: 1}\n' + ''.join(
+    f'a{i}: &a{i} {{' + ', '.join(f'k{j}: *a{i - 1}' for j in range(10)) + '}\n' for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('_base_: a.yaml', 'a.yaml is its own _base_'),
+        ('_base_: b.yaml', 'a.yaml is its own _base_, by way of .*b.yaml'),
+        ('_base_: [b.yaml]', '_base_ is the name of another YAML'),
+        (LAUGHS, 'aliases stand for more than 100,000 values'),
+        (re.sub('k[0-9]:', '<<:', LAUGHS), 'aliases stand for more than 100,000 values'),
+        ('families: &f {a: *f}', 'not a YAML of plain values'),
+        ('a: ' + 5000 * '[', 'not a YAML of plain values'),
+        ('1: 2', 'holds no families and schemes by name'),
+        ('families: [a]', 'families holds entries by name'),
+        ('schemes: {a: text}', "schemes holds entries by name, each with names in it; 'a' is none"),
+        ('schemes: {a: {config: student, budget: .nan}}', 'budget is a factor'),
+        ('schemes: {a: {config: stage2, student: b}, b: {config: stage2, student: a}}', 'schemes.a builds on itself'),
+        ('seeds: hello', 'seeds is a list of whole numbers'),
+        ('work_dir: [1]', 'work_dir is the name of a folder'),
+    ],
+)  # fmt: skip
+def test_a_crafted_yaml_is_refused(text, message, tmp_path):
+    whole = dict(families='{}', schemes='{}', seeds='[0]', work_dir='w', results='r')
+    lacking = [f'{key}: {value}\n' for key, value in whole.items() if not text.startswith(key)]
+    (tmp_path / 'a.yaml').write_text(''.join(lacking) + text)
+    (tmp_path / 'b.yaml').write_text('_base_: a.yaml')
+    with pytest.raises(UserError, match=message):
+        make_plan(tmp_path / 'a.yaml')
 
 
 def test_mistakes_in_the_yaml_are_named(spec, tmp_path):

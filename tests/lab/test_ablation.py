@@ -16,12 +16,13 @@ import yaml
 from conftest import REPO
 from mmengine.config import Config
 
+from mmpose_tskd.apis import records as recording
 from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.apis.records import read_record, write_record
 from mmpose_tskd.checkpoints import load_weights
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.evaluation.comparison import Comparison, _seed_shares
-from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, write_configs, write_report
+from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, worker, write_configs, write_report
 from mmpose_tskd.lab.ablation.worker import is_trained, read_run
 from mmpose_tskd.lab.labels import Labels
 
@@ -270,6 +271,12 @@ LAUGHS = 'a0: &a0 {x: 1}\n' + ''.join(
 )
 
 
+def forged(text, **changes):
+    content = {**json.loads(text), **changes}
+    content.pop('digest')
+    return json.dumps({**content, 'digest': recording._digest(content)})
+
+
 @pytest.mark.parametrize(
     'text, message',
     [
@@ -499,9 +506,12 @@ def test_weights_that_were_kept_serve_in_place_of_a_training(finished, copied, t
     (lost,) = (copied / 'runs').glob('*scheme4_seed0*')
     before = records(copied)
     lost.unlink()
+    assert worker._has_kept_weights(teacher)
     run(tmp_path / 'work', copied, ['scheme4'], seeds=[0])
     assert 'Epoch(train)' not in (tmp_path / 'work' / 'runs' / teacher.stem / 'console.log').read_text()
     assert records(copied)[lost.stem]['weights'] == before[lost.stem]['weights']
+    teacher.unlink()
+    assert not worker._has_kept_weights(teacher)
 
 
 def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finished, copied, tmp_path, capfd):
@@ -529,6 +539,9 @@ def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finish
         (lambda text: text.replace('"AP":', '"AP":9', 1), r'baseline_seed0_\w+.json is not as it was written'),
         (lambda text: text[: len(text) // 2], r'baseline_seed0_\w+.json is not a whole JSON file'),
         (lambda text: '[]', r'baseline_seed0_\w+.json is not as it was written'),
+        (lambda text: forged(text, sets=[1]), r'baseline_seed0_\w+.json is no such record, which has sets'),
+        (lambda text: forged(text, sets=dict(dev={})), r'does not say on which labels a set was measured'),
+        (lambda text: forged(text, seed='0'), r'baseline_seed0_\w+.json is no such record, which has seed'),
         (None, r'baseline_seed0_\w+.json is the record of .*_scheme4_seed0_\w+ under another name'),
     ],
 )

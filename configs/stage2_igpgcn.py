@@ -31,7 +31,7 @@ model = dict(
     task_loss=False,
     distill_losses=dict(
         # Eq. 6 and 7
-        loss_refine=dict(type='ProgressivePoseLoss', stage_weights=(0.3, 0.5, 1.0), labelled_only=True)))
+        loss_refine=dict(type='ProgressivePoseLoss', stage_weights=(0.3, 0.5, 1.0), labeled_only=True)))
 
 # hooks
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3))

@@ -41,7 +41,7 @@ def _mmpose_scope():
 
 
 def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:
-    """COCO layout: each image shows one person as coloured dots, one a joint."""
+    """COCO layout: each image shows one person as colored dots, one a joint."""
     rng = np.random.default_rng(0)
     (folder / 'images').mkdir(parents=True)
     images, annotations = [], []

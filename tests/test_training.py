@@ -65,7 +65,7 @@ def test_teacher_is_bit_identical_after_training_and_validation(make_config, tea
 
 
 def weights(runner):
-    """All that is learnt: the student, the adapters, and the optimiser's state."""
+    """All that is learned: the student, the adapters, and the optimizer's state."""
     optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
     return {
         **runner.model.state_dict(),
@@ -212,7 +212,7 @@ def test_a_run_that_is_interrupted_twice_keeps_its_last_state(make_config, tmp_p
 
 
 def test_where_a_run_was_stopped_is_kept_until_it_can_be_resumed_from_elsewhere(make_config, tmp_path):
-    """The best epoch's file has no optimiser, and comes before the next of those that have one."""
+    """The best epoch's file has no optimizer, and comes before the next of those that have one."""
     options = {'default_hooks.checkpoint.interval': 2, 'train_cfg.max_epochs': 3}
     runner = Runner.from_cfg(make_config('stage1_structure.py', **options))
     runner.register_hook(SignalHook(signal.SIGTERM, iteration=1))
@@ -251,7 +251,7 @@ class FailingHook(Hook):
             raise ZeroDivisionError
 
 
-def test_resume_restores_adapters_gamma_optimiser_and_logs(make_config, tmp_path):
+def test_resume_restores_adapters_gamma_optimizer_and_logs(make_config, tmp_path):
     first = train(make_config('stage1_structure.py'))
     cfg = make_config('stage1_structure.py', resume=True)
     records, handler = [], logging.Handler()

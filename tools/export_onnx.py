@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument('--format', default='coords', choices=['coords', 'rtmlib', 'mmdeploy'], help='%(default)s')
     parser.add_argument('--flip-test', action='store_true', help='average over the mirror image, at twice the cost')
     parser.add_argument(
-        '--input', default='normalized', choices=['normalized', 'uint8'], help='uint8: BGR pixels, normalised inside'
+        '--input', default='normalized', choices=['normalized', 'uint8'], help='uint8: BGR pixels, normalized inside'
     )
     parser.add_argument('--precision', default='fp32', choices=['fp32', 'fp16', 'int8'], help='default: %(default)s')
     parser.add_argument(

@@ -31,7 +31,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 PAGE = Path(__file__).with_name('compare_page.html')
 DATA = '/*data*/null'  # where the page takes them
 IMAGE_SIDE = 480  # pixels that an image is shown with at most
-COLOURS = dict(left='#1f77ff', right='#ff7f0e', middle='#2ca02c')
+COLORS = dict(left='#1f77ff', right='#ff7f0e', middle='#2ca02c')
 
 
 class Said(NamedTuple):
@@ -150,16 +150,16 @@ class ResultsColumn:
             ) from error
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, image_id: int, truth: np.ndarray) -> Said:
-        """Of each person that is labelled, the nearest one found."""
+        """Of each person that is labeled, the nearest one found."""
         found = np.array(self.by_image.get(image_id, []))
         if not len(found):
             nothing = np.full((*truth.shape[:2], 2), np.nan)
             return Said((nothing,))
         if found.shape[1] != truth.shape[1]:
             raise UserError(f'{self.file} has {found.shape[1]} joints a person, the labels {truth.shape[1]}')
-        labelled = truth[:, None, :, 2] > 0
+        labeled = truth[:, None, :, 2] > 0
         apart = np.linalg.norm(found[None, ..., :2] - truth[:, None, :, :2], axis=-1)
-        nearest = (apart * labelled).sum(-1).argmin(1)
+        nearest = (apart * labeled).sum(-1).argmin(1)
         return Said((found[nearest, :, :2],), found[nearest, :, 2].clip(0, 1))
 
 
@@ -189,7 +189,7 @@ def compare_models(
     count: int = 24,
     image_ids: Optional[List[int]] = None,
 ) -> Path:
-    """Draws what models say of labelled people, from the labels' boxes, without a flip test.
+    """Draws what models say of labeled people, from the labels' boxes, without a flip test.
 
     Args:
         models: By the name to show: a config and its checkpoint, or what :func:`open_column` takes.
@@ -219,7 +219,7 @@ def compare_models(
         keypoints=skeleton.names,
         links=skeleton.links,
         sides=sides(skeleton),
-        colours=COLOURS,
+        colors=COLORS,
         rows=rows,
         graphs={name: layers for name, layers in graphs.items() if layers},
     )
@@ -248,11 +248,11 @@ def people_of(coco: COCO, image_id: int) -> List[dict]:
 
 def _choose_images(coco: COCO, count: int) -> List[int]:
     """Not picked by result."""
-    labelled = [i for i in coco.getImgIds() if people_of(coco, i)]
-    if not labelled:
+    labeled = [i for i in coco.getImgIds() if people_of(coco, i)]
+    if not labeled:
         raise UserError('the labels hold no person with key points')
-    labelled.sort(key=lambda i: (coco.imgs[i].get('crowdIndex', 0), i))
-    return [labelled[int(i)] for i in np.linspace(0, len(labelled) - 1, min(count, len(labelled)))]
+    labeled.sort(key=lambda i: (coco.imgs[i].get('crowdIndex', 0), i))
+    return [labeled[int(i)] for i in np.linspace(0, len(labeled) - 1, min(count, len(labeled)))]
 
 
 def sides(skeleton: Skeleton) -> List[str]:
@@ -282,12 +282,12 @@ def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skele
     zoom = min(1.0, IMAGE_SIDE / max(image.shape[:2]))
     shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode('.jpg', shown, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-    labelled = truth[..., 2] > 0
+    labeled = truth[..., 2] > 0
     said = {}
     for title, column in columns.items():
         answer = column(image, boxes, image_id=image_id, truth=truth)
         apart = np.linalg.norm(answer.poses[-1] - truth[..., :2], axis=-1)
-        error = 100 * (apart * labelled).sum(1) / labelled.sum(1).clip(min=1) / np.sqrt(xywh[:, 2] * xywh[:, 3])
+        error = 100 * (apart * labeled).sum(1) / labeled.sum(1).clip(min=1) / np.sqrt(xywh[:, 2] * xywh[:, 3])
         said[title] = dict(
             poses=[_rounded(pose * zoom, 1) for pose in answer.poses],
             scores=None if answer.scores is None else _rounded(answer.scores, 2),
@@ -302,7 +302,7 @@ def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skele
         image='data:image/jpeg;base64,' + base64.b64encode(jpeg).decode(),
         boxes=_rounded(boxes * zoom, 1),
         truth=_rounded(truth * [zoom, zoom, 1], 1),
-        hidden=round(float((truth[..., 2] == 1).sum() / labelled.sum()), 3),
+        hidden=round(float((truth[..., 2] == 1).sum() / labeled.sum()), 3),
         said=said,
     )
 
@@ -365,16 +365,16 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
 
 
 def _draw_person(ax: Any, data: Dict[str, Any], points: np.ndarray, truth: np.ndarray, is_truth: bool) -> None:
-    """Joints coloured by side, hidden ones hollow; of the truth, what is labelled."""
+    """Joints colored by side, hidden ones hollow; of the truth, what is labeled."""
     seen = truth[:, 2] > 0 if is_truth else np.isfinite(points[:, 0])
-    colours = [data['colours'][side] for side in data['sides']]
+    colors = [data['colors'][side] for side in data['sides']]
     for first, second in data['links']:
         if seen[first] and seen[second]:
             same = data['sides'][first] == data['sides'][second]
-            ax.plot(*points[[first, second]].T, color=colours[first] if same else data['colours']['middle'], lw=1)
+            ax.plot(*points[[first, second]].T, color=colors[first] if same else data['colors']['middle'], lw=1)
     for k in np.flatnonzero(seen):
         hollow = truth[k, 2] == 1
-        ax.plot(*points[k], 'o', ms=3, mew=0.8, mec=colours[k], mfc='white' if hollow else colours[k])
+        ax.plot(*points[k], 'o', ms=3, mew=0.8, mec=colors[k], mfc='white' if hollow else colors[k])
 
 
 def _draw_path(ax: Any, poses: np.ndarray) -> None:

@@ -75,7 +75,7 @@ LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     ],
 }
 SIDES = (('left', 'right'), (r'(?<![a-z])l(?![a-z])', 'r'), ('^l(?=[a-z])', 'r'))  # in names, as patterns
-TWINS = 0.95  # IoU of boxes that are one person's, labelled twice
+TWINS = 0.95  # IoU of boxes that are one person's, labeled twice
 ORIENTATION = 0x112  # of EXIF
 MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
 
@@ -117,7 +117,7 @@ def examine_labels(file: str, images: str) -> List[Finding]:
         images: The folder of the images.
 
     Returns:
-        What was found, good and bad. What is unlikely (joints that may be swapped, people who are labelled twice) is a
+        What was found, good and bad. What is unlikely (joints that may be swapped, people who are labeled twice) is a
         warning.
     """
     name = Path(file).name
@@ -135,7 +135,7 @@ def examine_labels(file: str, images: str) -> List[Finding]:
         return [Finding('error', name, str(error))]
     listed = {image['id']: image for image in content['images']}
     if not report.used:
-        return [Finding('error', name, f'nobody has a labelled joint in an image: {report.counts()}')]
+        return [Finding('error', name, f'nobody has a labeled joint in an image: {report.counts()}')]
     folder = Path(images)
     expected = ExpectedLabels(name, folder.name, len(listed), len(report.used), len(joints))
     findings = [
@@ -158,10 +158,10 @@ def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
         isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
     ):
         raise UserError(f'{file} is not in COCO format, which has lists of images, annotations and categories')
-    labelled = {one.get('category_id') for one in content['annotations'] if any(one.get('keypoints') or ())}
-    if not labelled:
+    labeled = {one.get('category_id') for one in content['annotations'] if any(one.get('keypoints') or ())}
+    if not labeled:
         raise UserError(f'{file} has no joints: none of its {len(content["annotations"]):,} annotations has keypoints')
-    found = [category for category in content['categories'] if category.get('id') in labelled]
+    found = [category for category in content['categories'] if category.get('id') in labeled]
     if len(found) != 1:
         told = ', '.join(str(category.get('name', category.get('id'))) for category in found) or 'none that is listed'
         raise UserError(
@@ -199,9 +199,9 @@ def print_findings(findings: Sequence[Finding]) -> bool:
     table = Table('level', 'where', 'what', box=box.SIMPLE, show_header=False)
     for column in table.columns[1:]:
         column.overflow = 'fold'  # names are shown in full
-    colours = dict(ok='green', warning='yellow', error='red')
+    colors = dict(ok='green', warning='yellow', error='red')
     for finding in findings:
-        level = Text(finding.level, style=colours[finding.level])
+        level = Text(finding.level, style=colors[finding.level])
         table.add_row(level, Text(printable(finding.subject)), Text(printable(finding.message)))
     Console().print(table)
     return all(finding.level != 'error' for finding in findings)
@@ -296,7 +296,7 @@ def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[F
 
 
 def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """People who are labelled twice, and images that are listed twice."""
+    """People who are labeled twice, and images that are listed twice."""
     by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
     for person in people:
         by_image[person['image_id']].append(np.array(person['bbox'], float))
@@ -308,7 +308,7 @@ def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Opti
         area = (end - start).prod(-1)
         twins += int((np.triu(shared / (area[:, None] + area - shared), 1) > TWINS).sum())
     files = len(images) - len({image['file_name'] for image in images.values()})
-    told = [f'{twins:,} people labelled twice (the same box)'] * bool(twins)
+    told = [f'{twins:,} people labeled twice (the same box)'] * bool(twins)
     told += [f'{files:,} images listed twice'] * bool(files)
     return Finding('warning', name, '; '.join(told)) if told else None
 
@@ -380,7 +380,7 @@ def _examine_mpii(folder: Path) -> List[Finding]:
 
 
 def fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
-    """64 bits an image: whether each of 8×8 cells is brighter than its right neighbour."""
+    """64 bits an image: whether each of 8×8 cells is brighter than its right neighbor."""
     bits = {}
     for name in names:
         try:

@@ -107,7 +107,7 @@ def export_onnx(
         form: ``'coords'``: key points N×K×2 in input pixels and confidences N×K. ``'rtmlib'``: what its class
             ``RTMPose`` reads. ``'mmdeploy'``: a folder for its SDK.
         flip_test: Average over the image and its mirror image inside, at twice the cost.
-        pixels: With ``'coords'``, take BGR pixels N×3×H×W, uint8, and normalise them inside.
+        pixels: With ``'coords'``, take BGR pixels N×3×H×W, uint8, and normalize them inside.
         precision: ``'fp32'``; ``'fp16'``: backbone and neck in half precision; ``'int8'``: the convolutions in 8 bits,
             calibrated on people of the config's training set.
         max_drop: Evaluate on the config's test set, and refuse a file whose metric is lower than PyTorch's by more,
@@ -171,7 +171,7 @@ def _check_options(form: str, pixels: bool, precision: str) -> None:
     if precision not in PRECISIONS:
         raise UserError(f'--precision is one of {", ".join(PRECISIONS)}, not {precision!r}')
     if pixels and form != 'coords':
-        raise UserError(f'--input uint8 is for --format coords: {form} normalises images itself')
+        raise UserError(f'--input uint8 is for --format coords: {form} normalizes images itself')
     if precision == 'fp16':  # which the exporter runs on the CPU
         try:
             image = torch.zeros(1, 1, 1, 1, dtype=torch.half)

@@ -187,9 +187,9 @@ def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, 
     lines += [f'A top-down pose estimator: {facts["backbone"]} with {facts["head"]}. {facts["size"]}', '']
     lines += [f'Key points: {facts["keypoints"]}.', '', '## To be filled in', '']
     lines += [
-        f'- Training data ({facts["data"]}), their licence and what they allow:',
-        '- Licence of these weights:',
-        '- Initialisation, teacher, and their licences:',
+        f'- Training data ({facts["data"]}), their license and what they allow:',
+        '- License of these weights:',
+        '- Initialization, teacher, and their licenses:',
         '- What it is for, what it is not for, and where it fails:',
         '',
         '## Metrics',

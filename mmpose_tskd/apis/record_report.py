@@ -52,19 +52,19 @@ def examine_record(
 
 def print_record(result: Dict[str, Any]) -> None:
     """Prints what :func:`examine_record` has found."""
-    labelled = 'ap' in result
-    table = Table('confidence', 'joints', '', *(['right', 'compared'] if labelled else []), box=box.SIMPLE)
+    labeled = 'ap' in result
+    table = Table('confidence', 'joints', '', *(['right', 'compared'] if labeled else []), box=box.SIMPLE)
     total = max(sum(result['joints']), 1)
     for place, count in enumerate(result['joints']):
         row = [f'{place / BINS:.1f}-{(place + 1) / BINS:.1f}', f'{count:,}', '█' * round(40 * count / total)]
-        if labelled:
+        if labeled:
             right = result['right'][place]
             row += ['' if right is None else f'{right:.0%}', f'{result["compared"][place]:,}']
         table.add_row(*row)
     console = Console()
     console.print(f'{result["instances"]:,} people')
     console.print(table)
-    if labelled:
+    if labeled:
         console.print(f'AP {100 * result["ap"]:.1f}, calibration error {result["calibration_error"]:.3f}')
 
 

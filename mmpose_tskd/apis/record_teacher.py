@@ -122,7 +122,7 @@ def record_teacher(
         teachers: As :func:`open_teacher` gives them. Of several, the answers are joined (:func:`join_keypoints`) in the
             joints of the first.
         labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all people
-            but crowds and those who are labelled as without a visible joint.
+            but crowds and those who are labeled as without a visible joint.
         images: The folder of the images.
         out: The file to write: in COCO format, a joint's visibility its confidence, but at least 0.5, below which
             MMPose takes no label, and ``keypoint_scores`` the confidence.
@@ -260,7 +260,7 @@ class _Crops(Dataset):
     def __init__(self, people: People, folder: str, teachers: Sequence[LiveTeacher]):
         self.people = people
         self.folder = folder
-        self.centre = GetBBoxCenterScale()
+        self.center = GetBBoxCenterScale()
         self.crops = [
             TopdownAffine(teacher.reader.input_size, use_udp=getattr(teacher.reader, 'is_udp', False))
             for teacher in teachers
@@ -277,7 +277,7 @@ class _Crops(Dataset):
             pixels = read_image(path)
             self.last = path, dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         box = clip_boxes(self.people.boxes[index], (image['width'], image['height']))
-        whole = self.centre(dict(self.last[1], bbox=box))
+        whole = self.center(dict(self.last[1], bbox=box))
         answers = []
         for crop in self.crops:
             results = crop(dict(whole))

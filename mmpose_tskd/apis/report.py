@@ -46,9 +46,9 @@ def draw_curves(folders: Dict[str, Path], path: Path) -> None:
         evaluated = [(e['step'], 100 * e['coco/AP']) for e in entries if 'coco/AP' in e]
         if evaluated:
             left.plot(*zip(*evaluated), marker='o', label=name)
-        labelled = [(e['step'], e['loss_kpt']) for e in entries if 'loss_kpt' in e]
-        if labelled:
-            middle.plot(*zip(*labelled), label=name)
+        labeled = [(e['step'], e['loss_kpt']) for e in entries if 'loss_kpt' in e]
+        if labeled:
+            middle.plot(*zip(*labeled), label=name)
         terms = sorted({key for e in entries for key in e if key.startswith('loss_') and key != 'loss_kpt'})
         for term in terms:
             values = [(e['step'], e[term]) for e in entries if term in e]

@@ -307,9 +307,9 @@ def _faults(person: dict, seen: Set[Any], num_keypoints: int) -> Iterator[str]:
 
 
 def _is_far(joints: np.ndarray, box: np.ndarray) -> bool:
-    """Whether a labelled joint of K×3 is far from a box (x, y, width, height)."""
-    labelled = joints[joints[:, 2] > 0, :2]
-    return bool((np.abs(labelled - (box[:2] + box[2:] / 2)) > FAR * max(*box[2:], SMALL_BOX)).any())
+    """Whether a labeled joint of K×3 is far from a box (x, y, width, height)."""
+    labeled = joints[joints[:, 2] > 0, :2]
+    return bool((np.abs(labeled - (box[:2] + box[2:] / 2)) > FAR * max(*box[2:], SMALL_BOX)).any())
 
 
 def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
@@ -320,7 +320,7 @@ def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
         return 'iscrowd'
     joints = np.asarray(person['keypoints']).reshape(-1, 3)
     if not person.get('num_keypoints', 1) or not (joints[:, 2] > 0).any() or joints[:, :2].max() <= 0:
-        return 'no labelled joint'
+        return 'no labeled joint'
     image = images.get(person['image_id'])
     if image is None:
         return 'an image_id that the file does not list'
@@ -362,7 +362,7 @@ def _examine_parsed(file: str, kind: Any, options: Dict[str, Any], by_area: bool
             elif reader._is_valid_instance(info):
                 report.used.append(info)
             else:
-                report.unused['a crowd, without a labelled joint, or without a box in the image'].append(info['id'])
+                report.unused['a crowd, without a labeled joint, or without a box in the image'].append(info['id'])
     except Exception as error:  # whatever a data set's own code says of a label
         where = '' if now[0] is None else f', in the annotation {now[0]}'
         raise UserError(
@@ -409,7 +409,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
             finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
             no area where that is needed, a joint more than ten box sizes away from its box, another number of joints
-            than the data set's metainfo, or nobody with a labelled joint; or ``bbox_file`` is no JSON file, whose
+            than the data set's metainfo, or nobody with a labeled joint; or ``bbox_file`` is no JSON file, whose
             loading could run code, or has an image that the labels do not list, or no number where one belongs.
     """
     parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -441,7 +441,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         needed = ('images', 'categories') if boxes else COCO_LISTS[:2]
         people, counts = _count(file, stamp, num_keypoints, by_area, in_mpii, needed)
     if not boxes and not people:
-        raise UserError(f'{file} has no person with a labelled joint in an image: {counts}')
+        raise UserError(f'{file} has no person with a labeled joint in an image: {counts}')
     return [f'{file}: {counts}', *lines]
 
 

@@ -189,7 +189,7 @@ def _files_in(folder: str) -> Set[str]:
 
 
 def check_whole(file: str) -> None:
-    """Sees whether an image's file is cut off, which OpenCV reads as one that is grey from there on.
+    """Sees whether an image's file is cut off, which OpenCV reads as one that is gray from there on.
 
     Raises:
         OSError: It is, or it is a pipe or a folder.

@@ -25,7 +25,7 @@ class Format(NamedTuple):
         decode: How the runtime reads that: key points N×K×2 and confidences N×K.
         expected: The key points that it should come to, N×K×2; NaN where it can come to none.
         tolerance: By how many input pixels it may differ from them.
-        given: How the runtime normalises images; None where it can be told.
+        given: How the runtime normalizes images; None where it can be told.
         decoded: Its key points are what the codec's ``decode`` returns, which is not input pixels for UDP.
     """
 

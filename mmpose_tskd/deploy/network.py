@@ -37,7 +37,7 @@ def normalize(pixels: Tensor, wanted: Normalization) -> Tensor:
 
 
 class InputLayer(nn.Module):
-    """Turns images that were normalised in one way into what another way gives, exactly: a 1×1 convolution.
+    """Turns images that were normalized in one way into what another way gives, exactly: a 1×1 convolution.
 
     With S, M the standard deviations and means of what comes in, s, m those of what goes out, and c' the channel c
     where it comes in: ``y_c = x_c' S_c' / s_c + (M_c' - m_c) / s_c``.
@@ -68,20 +68,20 @@ class ConstantGraphConv(nn.Module):
     """A trained :class:`SemGraphConv`, whose matrix A depends on its weights alone, with A as a constant."""
 
     own: Tensor
-    neighbours: Tensor
+    neighbors: Tensor
 
     def __init__(self, conv: SemGraphConv):
         super().__init__()
         attention = conv.attention().detach()
         own = attention.diagonal()[:, None]
         self.register_buffer('own', own.clone())
-        self.register_buffer('neighbours', attention - own * torch.eye(len(attention)))
+        self.register_buffer('neighbors', attention - own * torch.eye(len(attention)))
         self.weight = conv.weight
         self.bias = conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """N×K×C_in to N×K×C_out."""
-        return self.own * (x @ self.weight[0]) + self.neighbours @ (x @ self.weight[1]) + self.bias
+        return self.own * (x @ self.weight[0]) + self.neighbors @ (x @ self.weight[1]) + self.bias
 
 
 class PoseNetwork(nn.Module):
@@ -90,7 +90,7 @@ class PoseNetwork(nn.Module):
     Args:
         model: A :class:`TopdownPoseEstimator` on the CPU whose head a reader knows; a copy of it is kept.
         answer: What to say of a batch's :class:`PoseOutputs`; two tensors.
-        given: How the images that it is given are normalised; by default as the model wants them.
+        given: How the images that it is given are normalized; by default as the model wants them.
         flip_indices: The joint on the other side of the body, for each joint: averages over image and mirror image.
         half: Keep backbone and neck in half precision. The head and a refiner stay in fp32, in which the highest bins
             of a wide peak differ.
@@ -131,7 +131,7 @@ class PoseNetwork(nn.Module):
         return self.reader.input_size
 
     def read(self, images: Tensor) -> PoseOutputs:
-        """What the model says of images N×3×H×W, normalised (or not) as ``given`` tells."""
+        """What the model says of images N×3×H×W, normalized (or not) as ``given`` tells."""
         images = self.input_layer(images)
         outputs = self._view(images)
         if self.flip_indices is None:

@@ -1,4 +1,4 @@
-"""Weights and activations of an exported file in 8 bits, by ONNX Runtime's static quantisation."""
+"""Weights and activations of an exported file in 8 bits, by ONNX Runtime's static quantization."""
 
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
@@ -25,7 +25,7 @@ class _Batches:
 
 
 class Quantizer:
-    """Quantises the convolutions of a file; what is small beside them, the head and a refiner, stays in fp32.
+    """Quantizes the convolutions of a file; what is small beside them, the head and a refiner, stays in fp32.
 
     Args:
         model: ``onnx.ModelProto``, in fp32.

@@ -13,7 +13,7 @@ class EdgeLengthError(BaseMetric):
         E = \frac{100}{|V|} \sum_{(n,i,j) \in V}
             \frac{|\,\|\hat p_{ni} - \hat p_{nj}\| - \|p_{ni} - p_{nj}\|\,|}{\max(w_n, h_n)}
 
-    over the limbs V (``skeleton_links`` of the dataset's metainfo) of which both ends are labelled, in percent of the
+    over the limbs V (``skeleton_links`` of the dataset's metainfo) of which both ends are labeled, in percent of the
     longer side of the person's box. 0 is best. Boxes of a detector (``bbox_file``) come without labels, as limbs of no
     length; these are left out.
 
@@ -28,7 +28,7 @@ class EdgeLengthError(BaseMetric):
         super().__init__(collect_device, prefix)
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Stores per person the limbs' errors (E) and which of them are labelled at both ends (E)."""
+        """Stores per person the limbs' errors (E) and which of them are labeled at both ends (E)."""
         links = np.array(self.dataset_meta['skeleton_links'], dtype=int).reshape(-1, 2)
         for sample in data_samples:
             truth = sample['gt_instances']
@@ -36,10 +36,10 @@ class EdgeLengthError(BaseMetric):
             predicted = self._lengths(sample['pred_instances']['keypoints'], links)
             visible = np.asarray(truth['keypoints_visible'])
             visible = visible[..., 0] if visible.ndim == 3 else visible  # beside a joint's weight in the loss
-            labelled = (visible[:, links].min(axis=-1) > 0) & (expected > 0)
+            labeled = (visible[:, links].min(axis=-1) > 0) & (expected > 0)
             x0, y0, x1, y1 = np.asarray(truth['bboxes']).T
             size = np.maximum(x1 - x0, y1 - y0)[:, None]
-            self.results.extend(zip(np.abs(predicted - expected) / size, labelled))
+            self.results.extend(zip(np.abs(predicted - expected) / size, labeled))
 
     @staticmethod
     def _lengths(keypoints: np.ndarray, links: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ class EdgeLengthError(BaseMetric):
         return np.linalg.norm(ends[:, :, 0] - ends[:, :, 1], axis=-1)
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
-        errors, labelled = (np.stack(column) for column in zip(*results))
-        if not labelled.any():
+        errors, labeled = (np.stack(column) for column in zip(*results))
+        if not labeled.any():
             return {}
-        return dict(edge_error=100 * float(errors[labelled].mean()))
+        return dict(edge_error=100 * float(errors[labeled].mean()))

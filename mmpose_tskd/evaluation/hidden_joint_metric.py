@@ -8,13 +8,13 @@ from xtcocotools.coco import COCO
 from .crowdpose_metric import drop_unmeasured
 from .fast_coco_metric import FastCocoMetric
 
-HIDDEN, SEEN = 1, 2  # COCO's visibility of labelled joints
+HIDDEN, SEEN = 1, 2  # COCO's visibility of labeled joints
 
 
 def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
     """The same labels, with those joints alone that are wanted.
 
-    A person without one has no labelled joint left: the COCO evaluation ignores it, and what was detected there.
+    A person without one has no labeled joint left: the COCO evaluation ignores it, and what was detected there.
 
     Args:
         coco: The labels.

@@ -13,7 +13,7 @@ from ..errors import UserError
 from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
-SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labelled joints that are hidden: the limits of the groups
+SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labeled joints that are hidden: the limits of the groups
 
 
 @METRICS.register_module()
@@ -27,10 +27,10 @@ class PersonRecordMetric(CocoMetric):
     - ``matches`` (see :class:`Matches`) and ``correct`` (per image the number of seen joints that are right, of seen
       joints, and the same of hidden ones), for confidence intervals;
     - ``joints``: for each, PCK and the mean error in percent of the longer side of the box;
-    - ``hidden_shares``: people and their AP by the share of their labelled joints that is hidden.
+    - ``hidden_shares``: people and their AP by the share of their labeled joints that is hidden.
 
     A joint is right in PCK within ``pck_thr`` times the longer side of the person's box. PCK is the share of all
-    labelled joints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of joints.
+    labeled joints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of joints.
 
     Args:
         ann_file: The labels.
@@ -109,7 +109,7 @@ class PersonRecordMetric(CocoMetric):
         return []
 
     def _measure_share(self, detections: COCO, low: float, high: float) -> dict:
-        """AP over the people of whose labelled joints a share in (low, high] is hidden."""
+        """AP over the people of whose labeled joints a share in (low, high] is hidden."""
 
         def wanted(v: np.ndarray) -> np.ndarray:
             share = (v == HIDDEN).sum() / max(1, (v > 0).sum())

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..models.distillers import PoseDistiller
 from ..models.heads import IGPGCNHead
 from ..paths import load_config
-from ..poses import PoseOutputs, RefinerReader, config_skeleton, labelled_coords, labelled_joints, load_skeleton
+from ..poses import PoseOutputs, RefinerReader, config_skeleton, labeled_coords, labeled_joints, load_skeleton
 from .benchmark.measuring import find_device, print_rows, versions_and_machine
 
 NEAR, FAR = 3.0, 25.0  # input pixels, for the error of P_init
@@ -132,7 +132,7 @@ def analyze_refinement(
         device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
-        What the file holds: ``rows``, by group of labelled joints: how many (``joints``); the mean error, in input
+        What the file holds: ``rows``, by group of labeled joints: how many (``joints``); the mean error, in input
         pixels, of P_init (``initial``), of each progressive pose (``step1`` ...) and of the ``teacher``, as it teaches,
         where there is one; and which share of the joints the last pose brings ``nearer`` to the label, or takes
         ``farther`` from it, by more than half a pixel. And what it was measured with.
@@ -240,7 +240,7 @@ def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]
     if model.test_cfg.get('flip_test', False):
         outputs = reader.merge_flipped(outputs, read(inputs.flip(-1)), samples[0].metainfo['flip_indices'])
     initial = replace(outputs, reader=reader.base)
-    truth = labelled_coords(samples, inputs.device)
+    truth = labeled_coords(samples, inputs.device)
     poses = dict(initial=initial.peaks, **{f'step{i + 1}': pose for i, pose in enumerate(outputs.refined)})
     if teacher is not None:
         poses['teacher'] = teacher(inputs).peaks
@@ -248,7 +248,7 @@ def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]
     people, count = truth.shape[:2]
     return dict(
         joint=np.tile(np.arange(count), people),
-        labelled=labelled_joints(samples, inputs.device).cpu().numpy().reshape(-1) > 0,
+        labeled=labeled_joints(samples, inputs.device).cpu().numpy().reshape(-1) > 0,
         visible=visible.astype(int),
         score=initial.scores.cpu().numpy().reshape(-1),
         **{name: (pose - truth).norm(dim=-1).cpu().numpy().reshape(-1) for name, pose in poses.items()},
@@ -256,9 +256,9 @@ def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]
 
 
 def _refinement_rows(joints: Dict[str, np.ndarray], names: Sequence[str]) -> Rows:
-    labelled, initial, score = joints['labelled'], joints['initial'], joints['score']
-    quarters = np.quantile(score[labelled], [0, 0.25, 0.5, 0.75, 1])
-    groups = {'all': labelled}
+    labeled, initial, score = joints['labeled'], joints['initial'], joints['score']
+    quarters = np.quantile(score[labeled], [0, 0.25, 0.5, 0.75, 1])
+    groups = {'all': labeled}
     groups.update({f'P_init off by {text}': initial_in for text, initial_in in _by_error(initial).items()})
     for i, text in enumerate(('lowest', 'second', 'third', 'highest')):
         upper = score <= quarters[i + 1] if i == 3 else score < quarters[i + 1]
@@ -270,7 +270,7 @@ def _refinement_rows(joints: Dict[str, np.ndarray], names: Sequence[str]) -> Row
     change = joints[last] - initial
     rows: Rows = []
     for text, group in groups.items():
-        chosen = group & labelled
+        chosen = group & labeled
         if chosen.any():
             errors = {name: float(joints[name][chosen].mean()) for name in poses}
             nearer, farther = (float((sign * change[chosen] > MOVED).mean()) for sign in (-1, 1))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from xtcocotools.coco import COCO
 
-from ..apis.compare import COLOURS, open_column, people_of, sides
+from ..apis.compare import COLORS, open_column, people_of, sides
 
 TALL = 300  # pixels of a cell
 WIDE = 200
@@ -59,7 +59,7 @@ def draw_instances(
         if instance.errors[1] <= right:
             best[instance.image_id] = instance
     chosen = sorted(best.values(), key=_Instance.gain)[-count:]
-    colors = dict(zip(COLOURS, [(255, 119, 31), (14, 127, 255), (44, 160, 44)]))  # BGR
+    colors = dict(zip(COLORS, [(255, 119, 31), (14, 127, 255), (44, 160, 44)]))  # BGR
     joint_sides = sides(skeleton)
     rows = []
     for number, name in enumerate(['labels', *columns]):
@@ -75,7 +75,7 @@ def draw_instances(
 
 
 def _instances(coco: COCO, folder: Path, columns: Sequence[Any]) -> List[_Instance]:
-    """All that have eight labelled joints or more."""
+    """All that have eight labeled joints or more."""
     found = []
     for image_id in coco.getImgIds():
         people = people_of(coco, image_id)
@@ -86,11 +86,11 @@ def _instances(coco: COCO, folder: Path, columns: Sequence[Any]) -> List[_Instan
         xywh = np.array([a['bbox'] for a in people], dtype=np.float32)
         boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         poses = [column(image, boxes, image_id=image_id, truth=truth).poses[-1] for column in columns]
-        for i, labelled in enumerate(truth[..., 2] > 0):
-            if labelled.sum() < 8:
+        for i, labeled in enumerate(truth[..., 2] > 0):
+            if labeled.sum() < 8:
                 continue
             scale = 100 / np.sqrt(xywh[i, 2] * xywh[i, 3])
-            errors = [scale * np.linalg.norm((p[i] - truth[i, :, :2])[labelled], axis=-1).mean() for p in poses]
+            errors = [scale * np.linalg.norm((p[i] - truth[i, :, :2])[labeled], axis=-1).mean() for p in poses]
             found.append(_Instance(image_id, image, xywh[i], truth[i], [p[i] for p in poses], errors))
     return found
 

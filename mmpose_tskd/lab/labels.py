@@ -10,7 +10,7 @@ from ..errors import UserError
 
 
 class Labels(NamedTuple):
-    """A labelled set in COCO format.
+    """A labeled set in COCO format.
 
     Args:
         file: The annotations.

@@ -17,7 +17,7 @@ from .labels import Labels, write_labels
 FROM_LSPET = (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0, 13, 12)
 SHOULDERS, HIPS, HEAD, NECK = [0, 1], [6, 7], [12], [13]
 MARGIN = 0.12  # of the joints' extent, on each side of the box
-LEAST = 6  # labelled joints of a person
+LEAST = 6  # labeled joints of a person
 CROP, SIZE = 1.5, 200  # of an upright image: times the box, and its longer side in pixels at most
 
 
@@ -35,16 +35,16 @@ def convert_lspet(
 ) -> Dict[str, Labels]:
     """Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011), from its archive to COCO's format.
 
-    Joints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labelled joint has v = 2, another 0. A
+    Joints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labeled joint has v = 2, another 0. A
     person's box is the extent of the joints and 12 % of it on each side, within the image; ``area`` is 0.53 times the
-    box. People with fewer than 6 labelled joints are left out.
+    box. People with fewer than 6 labeled joints are left out.
 
     Args:
         archive: The folder that holds ``images/`` and ``joints.mat``.
         out: ``images/`` and ``annotations/lspet_{train,val}.json`` are written there.
         upright: Turn each image about its person until the hips lie below the neck (where it has no label, the
             shoulders, else the head), cut it to 1.5 times the box and shrink it to 200 pixels; the corners that come
-            in are grey. A person without hips is not turned. Else images and labels stay as they are.
+            in are gray. A person without hips is not turned. Else images and labels stay as they are.
         num_val: People set apart for validation.
         seed: Of their draw.
 
@@ -58,7 +58,7 @@ def convert_lspet(
     people = _read_joints(archive / 'joints.mat')
     numbers = [i for i, joints in enumerate(people, start=1) if (joints[:, 2] > 0).sum() >= LEAST]
     if not 0 < num_val < len(numbers):
-        raise UserError(f'--num-val is {num_val}, but {len(numbers)} people have {LEAST} or more labelled joints')
+        raise UserError(f'--num-val is {num_val}, but {len(numbers)} people have {LEAST} or more labeled joints')
     val = set(np.random.default_rng(seed).permutation(numbers)[:num_val].tolist())
     info = dict(
         description='LSPET', source='Johnson and Everingham, CVPR 2011', upright=upright, seed=seed, num_val=num_val
@@ -113,16 +113,16 @@ def _read_joints(path: Path) -> np.ndarray:
 
 
 def _middle(joints: np.ndarray, *choices: List[int]) -> Optional[np.ndarray]:
-    """The middle of the labelled ones of the first choice that has any."""
+    """The middle of the labeled ones of the first choice that has any."""
     for choice in choices:
-        labelled = [k for k in choice if joints[k, 2] > 0]
-        if labelled:
-            return joints[labelled, :2].mean(axis=0)
+        labeled = [k for k in choice if joints[k, 2] > 0]
+        if labeled:
+            return joints[labeled, :2].mean(axis=0)
     return None
 
 
 def _extent(joints: np.ndarray) -> np.ndarray:
-    """x0, y0, x1, y1 of the labelled joints with the margin."""
+    """x0, y0, x1, y1 of the labeled joints with the margin."""
     points = joints[joints[:, 2] > 0, :2]
     low, high = points.min(axis=0), points.max(axis=0)
     return np.concatenate([low - MARGIN * (high - low), high + MARGIN * (high - low)])

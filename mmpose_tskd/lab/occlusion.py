@@ -5,11 +5,11 @@ import cv2
 import mmcv
 import numpy as np
 
-from ..datasets.synthetic_crowd.scene import random_colour, random_texture
+from ..datasets.synthetic_crowd.scene import random_color, random_texture
 from .labels import Labels, write_labels
 
 VERSION = 1  # of what is pasted; a twin written by another version is made anew
-MOST = 0.7  # of an image's labelled joints
+MOST = 0.7  # of an image's labeled joints
 TRIES = 40
 THICKNESS = 0.12  # of a limb, as part of the longer side of its owner's box
 Link = Tuple[int, int]
@@ -25,7 +25,7 @@ class _Source:
         self.people: Dict[int, List[dict]] = {number: [] for number in self.files}
         for person in self.content['annotations']:
             self.people[person['image_id']].append(person)
-        self.labelled = [p for p in self.content['annotations'] if joints_of(p)[:, 2].any()]
+        self.labeled = [p for p in self.content['annotations'] if joints_of(p)[:, 2].any()]
 
     def image(self, image_id: int) -> np.ndarray:
         return mmcv.imread(str(self.labels.images / self.files[image_id]))
@@ -48,17 +48,17 @@ def _body_mask(joints: np.ndarray, links: Sequence[Link], size: float, shape: Tu
     mask = np.zeros(shape, np.uint8)
     width = max(2, round(THICKNESS * size))
     points = np.round(joints[:, :2]).astype(int).tolist()
-    labelled = joints[:, 2] > 0
+    labeled = joints[:, 2] > 0
     for a, b in links:
-        if labelled[a] and labelled[b]:
+        if labeled[a] and labeled[b]:
             cv2.line(mask, points[a], points[b], 1, width)
-    for k in np.flatnonzero(labelled):
+    for k in np.flatnonzero(labeled):
         cv2.circle(mask, points[k], width // 2 + 1, 1, -1)
     return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((2 * width + 1, 2 * width + 1), np.uint8))
 
 
 def _thing(rng: np.random.Generator, size: float) -> Tuple[np.ndarray, np.ndarray]:
-    """A bar, a box or a disc in one colour and texture, turned at random, and which pixels it has."""
+    """A bar, a box or a disc in one color and texture, turned at random, and which pixels it has."""
     kind = rng.choice(['bar', 'box', 'disc'])
     length = size * rng.uniform(0.15, 0.4)
     width = length * (rng.uniform(0.2, 0.4) if kind == 'bar' else rng.uniform(0.6, 1.0))
@@ -70,12 +70,12 @@ def _thing(rng: np.random.Generator, size: float) -> Tuple[np.ndarray, np.ndarra
         cv2.ellipse(mask, box, 1, -1)
     else:
         cv2.fillConvexPoly(mask, np.round(cv2.boxPoints(box)).astype(int), 1)
-    surface = random_colour(rng) * random_texture(rng, mask.shape)
+    surface = random_color(rng) * random_texture(rng, mask.shape)
     return np.broadcast_to(np.clip(surface, 0, 255), (side, side, 3)).astype(np.uint8), mask > 0
 
 
 def _covered(joints: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """K, bool: the labelled joints at whose pixel the mask lies."""
+    """K, bool: the labeled joints at whose pixel the mask lies."""
     h, w = mask.shape
     x, y = np.round(joints[:, 0]).astype(int), np.round(joints[:, 1]).astype(int)
     inside = (joints[:, 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
@@ -91,7 +91,7 @@ def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> 
         return image, pasted
     joints = np.concatenate([joints_of(person) for person in people])
     owners = np.repeat(np.arange(len(people)), len(joints) // len(people))
-    strangers = [person for person in source.labelled if person['image_id'] != image_id]
+    strangers = [person for person in source.labeled if person['image_id'] != image_id]
     wanted = rng.uniform(0, MOST)
     for _ in range(TRIES):
         hidden = (joints[:, 2] == 1) | _covered(joints, pasted)
@@ -115,7 +115,7 @@ def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> 
         top, left = max(y, 0), max(x, 0)
         bottom, right = min(y + height, image.shape[0]), min(x + width, image.shape[1])
         if bottom <= top or right <= left:
-            continue  # the joint is labelled outside of the image
+            continue  # the joint is labeled outside of the image
         part = (slice(top - y, bottom - y), slice(left - x, right - x))
         place = (slice(top, bottom), slice(left, right))
         more = pasted.copy()

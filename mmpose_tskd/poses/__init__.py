@@ -4,7 +4,7 @@ from .build import build_reader, find_reader
 from .combined import CombinedReader
 from .heatmap import HeatmapReader
 from .keypoints import KeypointReader, join_keypoints
-from .labels import keypoint_weights, labelled_coords, labelled_joints, visible_joints
+from .labels import keypoint_weights, labeled_coords, labeled_joints, visible_joints
 from .megvii import MegviiReader
 from .outputs import PoseOutputs, PoseReader
 from .reader import HeadReader, flip_coords
@@ -33,8 +33,8 @@ __all__ = [
     'flip_coords',
     'join_keypoints',
     'keypoint_weights',
-    'labelled_coords',
-    'labelled_joints',
+    'labeled_coords',
+    'labeled_joints',
     'load_skeleton',
     'match_joints',
     'merge_flipped_simcc',

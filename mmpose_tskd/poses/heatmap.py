@@ -19,11 +19,11 @@ class HeatmapReader(HeadReader):
     """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
 
     Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the image cuts
-    the Gaussian off. ``coords`` is instead the centre of the Gaussian of the codec's σ through the pixels next to the
+    the Gaussian off. ``coords`` is instead the center of the Gaussian of the codec's σ through the pixels next to the
     peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
-    rows within 3σ of the peak, and a little more (see :meth:`_centre`); y alike.
+    rows within 3σ of the peak, and a little more (see :meth:`_center`); y alike.
     Its gradient is local to the peak: it moves a peak by pixels, not across the image.
-    ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbour in x and
+    ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbor in x and
     y (:class:`MSRAHeatmap`; MMPose does not move what is in column or row 1), or to the top of a parabola through the
     logarithm of the blurred map (``MSRAHeatmap(unbiased=True)``, which is
     `DARK <https://arxiv.org/abs/1910.06278>`_, and `UDP <https://arxiv.org/abs/1911.07524>`_). A pixel of a UDP map is
@@ -92,18 +92,18 @@ class HeatmapReader(HeadReader):
         h, w = heat.shape[-2:]
         index = heat.flatten(2).argmax(-1)
         peak_x, peak_y = index % w, index // w
-        x = self._centre((heat * self._near(peak_y, h)[..., None]).sum(-2), peak_x)
-        y = self._centre((heat * self._near(peak_x, w)[..., None, :]).sum(-1), peak_y)
+        x = self._center((heat * self._near(peak_y, h)[..., None]).sum(-2), peak_x)
+        y = self._center((heat * self._near(peak_x, w)[..., None, :]).sum(-1), peak_y)
         return self._to_input(torch.stack([x, y], dim=-1))
 
     def _near(self, peak: Tensor, size: int) -> Tensor:
         """N×K to N×K×size: True within 3σ of the peak."""
         return (torch.arange(size, device=peak.device) - peak[..., None]).abs() <= 3 * self.sigma
 
-    def _centre(self, marginal: Tensor, peak: Tensor) -> Tensor:
-        """N×K×size and the peak's index N×K to the Gaussian's centre, at most 1.5 pixels from it.
+    def _center(self, marginal: Tensor, peak: Tensor) -> Tensor:
+        """N×K×size and the peak's index N×K to the Gaussian's center, at most 1.5 pixels from it.
 
-        A fiftieth of a perfect peak's height is added on both sides of it: it moves the centre by about a
+        A fiftieth of a perfect peak's height is added on both sides of it: it moves the center by about a
         hundredth of a pixel there, and keeps the gradient finite where the map is empty still.
         """
         inside = peak.clamp(1, marginal.shape[-1] - 2)[..., None]
@@ -120,7 +120,7 @@ class HeatmapReader(HeadReader):
         return self._to_input(torch.stack([x, y], dim=-1) + move)
 
     def _quarter_pixel(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """N×K×2: a quarter of a pixel towards the higher neighbour."""
+        """N×K×2: a quarter of a pixel towards the higher neighbor."""
         h, w = heat.shape[-2:]
         inside_x, inside_y = (x > 0) & (x < w - 1), (y > 0) & (y < h - 1)
         dx = (_at(heat, x + 1, y) - _at(heat, x - 1, y)) * inside_x

@@ -23,18 +23,18 @@ def visible_joints(data_samples: Sequence) -> np.ndarray:
     return (visible[..., 0] if visible.ndim == 3 else visible) > 0  # (N, K, 2): visibility and weight
 
 
-def labelled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
+def labeled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
     """:func:`visible_joints` as 1 and 0, fp32, on a device."""
     return torch.from_numpy(visible_joints(data_samples).astype(np.float32)).to(device, non_blocking=True)
 
 
 def keypoint_weights(data_samples: Sequence) -> Tensor:
-    """N×K: the weights that the codec gives the labelled joints; of a codec for each level (MSPN), the last one's."""
+    """N×K: the weights that the codec gives the labeled joints; of a codec for each level (MSPN), the last one's."""
     weights = [s.gt_instance_labels.keypoint_weights for s in data_samples]
     return torch.cat([weight[-1] if weight.ndim == 3 else weight for weight in weights])
 
 
-def labelled_coords(data_samples: Sequence, device: torch.device) -> Tensor:
+def labeled_coords(data_samples: Sequence, device: torch.device) -> Tensor:
     """N×K×2, fp32, input pixels: the labels of a training batch.
 
     Raises:

@@ -76,7 +76,7 @@ class SimCCReader(HeadReader):
     """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
 
     A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
-    answers, when perfect, with that distribution, whose mean lies between the joint and the image's centre. The floor
+    answers, when perfect, with that distribution, whose mean lies between the joint and the image's center. The floor
     is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within 3σ of
     the border, which is cut off there: at σ = 4 bins a joint on the border reads as 1.4 pixels inside):
     ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
@@ -95,8 +95,8 @@ class SimCCReader(HeadReader):
         self.smoothing_type = codec.smoothing_type
         self.beta = getattr(loss, 'beta', 1.0)
         self.temperature = temperature
-        centre = np.array([[self.input_size]], dtype=np.float32) / 2
-        target = codec.encode(centre)
+        center = np.array([[self.input_size]], dtype=np.float32) / 2
+        target = codec.encode(center)
         prob_x, prob_y = (self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy')
         # A smoothed label's 0.9 is not what a sure network stops at: cut off there, people it is sure of would tie.
         smoothed = self.smoothing_type == 'standard'
@@ -105,7 +105,7 @@ class SimCCReader(HeadReader):
         self.floors = [float(prob.min() / prob.sum()) for prob in softened]
 
     def _distribution(self, target: np.ndarray, loss: nn.Module) -> Tensor:
-        """The distribution that the loss asks for: the codec's target, normalised or soft-maxed."""
+        """The distribution that the loss asks for: the codec's target, normalized or soft-maxed."""
         prob = torch.from_numpy(target).double().flatten()
         if getattr(loss, 'label_softmax', False):
             return (prob * getattr(loss, 'label_beta', self.beta)).softmax(0)

@@ -24,7 +24,7 @@ def albumentations(monkeypatch):
     TRANSFORMS.build(dict(type='Albumentation', transforms=[dict(type='Blur')]))
 
 
-def synchronised_norm_on_a_cpu(monkeypatch):
+def synchronized_norm_on_a_cpu(monkeypatch):
     torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         torch.nn.SyncBatchNorm(2)(torch.rand(2, 2, 2, 2))
@@ -38,7 +38,7 @@ def synchronised_norm_on_a_cpu(monkeypatch):
         (vitpose, ['mmpretrain.NoSuchTransformer', 'mim install mmpretrain']),
         (amp_on_a_cpu, ['only available training on gpu', 'BF16OptimWrapper']),
         (albumentations, ['albumentations is not installed', 'pip install "mmpose_tskd[rtmpose]"']),
-        (synchronised_norm_on_a_cpu, ['to be on GPU', "type='BN' in every norm_cfg"]),
+        (synchronized_norm_on_a_cpu, ['to be on GPU', "type='BN' in every norm_cfg"]),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason='AMP and SyncBN work here')

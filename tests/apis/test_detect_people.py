@@ -10,7 +10,7 @@ from mmpose_tskd.errors import UserError
 
 
 class Detector(torch.nn.Module):
-    """Finds a person, one that it doubts, and a thing; the person's box has the image's mean colours."""
+    """Finds a person, one that it doubts, and a thing; the person's box has the image's mean colors."""
 
     def forward(self, images):
         corner = 40 * images[0].mean((1, 2))

@@ -397,11 +397,11 @@ def test_a_teacher_with_other_joints_teaches_those_of_the_same_name(own, coco_te
     (out / 'data' / 'record_unlabelled.json').write_text(json.dumps(content))
     check_labels(stage1.train_dataloader.dataset)
     dataset = DATASETS.build(stage1.train_dataloader.dataset)
-    labelled, said = dataset.get_data_info(0), dataset.get_data_info(len(dataset) - 1)
-    assert labelled['keypoints'].shape == said['keypoints'].shape == (1, 6, 2)
+    labeled, said = dataset.get_data_info(0), dataset.get_data_info(len(dataset) - 1)
+    assert labeled['keypoints'].shape == said['keypoints'].shape == (1, 6, 2)
     assert said['keypoints'][0, :3].tolist() == [[20, 10], [21, 11], [22, 12]]
     assert said['keypoints_visible'][0, :, 0].round(2).tolist() == [0.7, 0.7, 0.7, 0, 0, 0]
-    assert said['flip_indices'] == labelled['flip_indices'] == [0, 2, 1, 3, 5, 4]
+    assert said['flip_indices'] == labeled['flip_indices'] == [0, 2, 1, 3, 5, 4]
 
 
 def test_losses_are_weighed_by_their_gradients(options, coco_teacher, tmp_path, monkeypatch, capsys):

@@ -268,8 +268,8 @@ def lose_an_eye(content):
     [
         (lambda content: None, 'ok', '12 images, 12 people with key points, 7 joints'),
         (exchange_feet, 'warning', 'left_foot and right_foot lie the other way round .* in 100% of 12 people'),
-        (label_twice, 'warning', r'1 people labelled twice \(the same box\)'),
-        (unlabel, 'ok', '11 people with key points; left out: 1 with no labelled joint'),
+        (label_twice, 'warning', r'1 people labeled twice \(the same box\)'),
+        (unlabel, 'ok', '11 people with key points; left out: 1 with no labeled joint'),
         (lose_an_eye, 'warning', 'left_eye has no joint of the other side'),
         (
             lambda content: content['images'].append(dict(content['images'][0], id=98)),

@@ -174,7 +174,7 @@ def test_what_lies_beside_the_parts_stays(ask, tmp_path):
 
 
 def test_a_image_that_is_cut_off_or_a_pipe_is_named(teacher, tmp_path):
-    """OpenCV reads the one as grey from there on, and waits for the other."""
+    """OpenCV reads the one as gray from there on, and waits for the other."""
     folder = write_toy_data(tmp_path / 'own')
     file = folder / 'images/2.png'
     image = cv2.imread(str(file))

@@ -110,8 +110,8 @@ def test_the_flip_test_inside_is_the_models_own(save_estimator, tracing, tmp_pat
 # rtmlib
 
 
-def coloured_photograph(seed=0):
-    """BGR: each channel has a gradient of its own, so that colours that are turned show."""
+def colored_photograph(seed=0):
+    """BGR: each channel has a gradient of its own, so that colors that are turned show."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:160, :120] / 160
     image = np.stack([255 * x, 200 * y, 120 * (1 - x)], axis=-1) + rng.normal(0, 20, (160, 120, 3))
@@ -124,7 +124,7 @@ def test_rtmlib_reads_the_pose_to_half_a_bin(kind, save_estimator, tracing, tmp_
     saved = save_estimator(kind)
     exported = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'rtmlib.onnx'), form='rtmlib')
     runner = rtmlib.RTMPose(exported.file, model_input_size=INPUT_SIZE)
-    image = coloured_photograph()
+    image = colored_photograph()
     boxes = [[10, 10, 90, 140], [0, 0, 120, 160]]
     keypoints, scores = runner(image, bboxes=boxes)
     width, height = INPUT_SIZE
@@ -138,7 +138,7 @@ def test_rtmlib_reads_the_pose_to_half_a_bin(kind, save_estimator, tracing, tmp_
         assert np.abs(at - expected)[found].max() < 0.3
         assert np.abs(confidences - confidence[0])[found].max() < 1e-3
     turned = runner(np.ascontiguousarray(image[..., ::-1]), bboxes=boxes)[0]
-    assert np.abs(turned - keypoints).max() > 1  # the colours matter to this network
+    assert np.abs(turned - keypoints).max() > 1  # the colors matter to this network
 
 
 @pytest.mark.parametrize('given, wanted', [(False, True), (True, True), (False, False)])
@@ -204,7 +204,7 @@ def test_mmdeploys_sdk_comes_to_what_mmpose_comes_to(kind, save_estimator, traci
 
     model = init_model(saved.config, saved.checkpoint, device='cpu')
     model.test_cfg['flip_test'] = False
-    image, box = coloured_photograph(), [10, 10, 80, 130]
+    image, box = colored_photograph(), [10, 10, 80, 130]
     expected = inference_topdown(model, image, np.array([box], dtype=np.float32), 'xywh')[0].pred_instances
     points, scores = run_sdk(tmp_path / 'deploy', image, box)
     assert np.abs(points - expected.keypoints[0]).max() < 0.1

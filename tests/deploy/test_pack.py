@@ -48,7 +48,7 @@ def test_a_pack_holds_the_same_weights_in_every_form_and_says_what_it_is(run, tr
         and 'optim_wrapper' not in (out / 'my_pose.py').read_text()
     )
     card = (out / 'README.md').read_text()
-    assert '| coco/AP | 0.2500 |' in card and 'python tools/pack.py run' in card and 'Licence of these weights:' in card
+    assert '| coco/AP | 0.2500 |' in card and 'python tools/pack.py run' in card and 'License of these weights:' in card
     for path in files:
         assert path.name == 'README.md' or str(path.relative_to(out)) in card
     assert card.count('people of the test set') == 3 and 'input pixels' in card

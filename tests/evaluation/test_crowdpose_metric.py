@@ -63,14 +63,14 @@ def run_metric(metric, samples, meta):
 def similarity(points, person, sigmas):
     """OKS with area 0.53 times the box; a person without labels is met anywhere in a box of three times the size."""
     keypoints = np.array(person['keypoints'], dtype=float).reshape(-1, 3)
-    labelled = keypoints[:, 2] > 0
+    labeled = keypoints[:, 2] > 0
     x, y, w, h = person['bbox']
-    if labelled.any():
+    if labeled.any():
         offset = points - keypoints[:, :2]
     else:
         low, high = np.array([x - w, y - h]), np.array([x + 2 * w, y + 2 * h])
-        offset, labelled = np.maximum(0, low - points) + np.maximum(0, points - high), ~labelled
-    return np.exp(-(offset**2).sum(-1) / (2 * sigmas) ** 2 / (0.53 * w * h) / 2)[labelled].mean()
+        offset, labeled = np.maximum(0, low - points) + np.maximum(0, points - high), ~labeled
+    return np.exp(-(offset**2).sum(-1) / (2 * sigmas) ** 2 / (0.53 * w * h) / 2)[labeled].mean()
 
 
 def average_precision(labels, samples, sigmas, image_ids):

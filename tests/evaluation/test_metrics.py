@@ -113,7 +113,7 @@ def test_edge_error_by_hand(meta, truth):
     moved[..., :2] += 7  # all limbs keep their lengths
     assert evaluate(EdgeLengthError(), meta, moved, truth)['pose/edge_error'] == pytest.approx(0, abs=1e-9)
     truth[:, :, 2] = 0
-    truth[:, [15, 13], 2] = 2  # the left shin alone is labelled
+    truth[:, [15, 13], 2] = 2  # the left shin alone is labeled
     truth[:, 13, :2], truth[:, 15, :2] = (50, 50), (50, 80)
     longer = truth.copy()
     longer[:, 15, 1] += 15  # 45 pixels instead of 30, in a box of 150
@@ -143,6 +143,6 @@ def test_edge_error_reads_visibility_beside_a_weight(meta, truth):
     assert metric.evaluate(len(truth)) == expected and expected['pose/edge_error'] > 0
 
 
-def test_edge_error_without_a_labelled_limb_is_no_number(meta, truth):
+def test_edge_error_without_a_labeled_limb_is_no_number(meta, truth):
     truth[..., 2] = 0
     assert evaluate(EdgeLengthError(), meta, truth, truth) == {}

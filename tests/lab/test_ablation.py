@@ -132,7 +132,7 @@ def test_how_a_run_is_measured_has_a_hash_of_its_own(spec):
         assert all(changed[name].evaluation == run.evaluation for name, run in base.items())
 
 
-def test_hooks_count_where_they_change_what_is_learnt(spec):
+def test_hooks_count_where_they_change_what_is_learned(spec):
     hooks = plan._load_config('simcc/synthetic_crowd/simcc_hrnet-w16-tiny_10e_synthetic-crowd-96x64.py').custom_hooks
 
     def hash_with(changed):

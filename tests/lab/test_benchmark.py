@@ -88,7 +88,7 @@ def test_steps_are_timed_beside_their_limits_and_stage1_needs_no_more_memory(sta
     assert memory['stage1_step']['peak'] <= result['memory_of_limit_mib']['stage1']
     assert memory['stage2_step']['peak'] < memory['stage1_step']['peak']  # a frozen student keeps no activations
     apart = memory['student_step']['held'] + memory['teacher_forward']['held']
-    assert apart < memory['stage1_step']['held'] < apart + 0.1  # the adapter and its optimiser state
+    assert apart < memory['stage1_step']['held'] < apart + 0.1  # the adapter and its optimizer state
     assert (result['batch_size'], result['input_size'], result['num_keypoints']) == (2, [64, 96], 17)
     assert result['versions']['torch'] == torch.__version__
     assert 'DWPoseDistiller, a step' in capsys.readouterr().out

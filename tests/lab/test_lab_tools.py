@@ -23,7 +23,7 @@ def test_labels_are_split_by_images(run_tool, toy_data, tmp_path):
     run_tool('split_labels.py', toy_data / 'labels.json', tmp_path, '--images', 2)
     drawn, rest, whole = (
         json.loads(path.read_text())
-        for path in (tmp_path / 'labelled.json', tmp_path / 'rest.json', toy_data / 'labels.json')
+        for path in (tmp_path / 'labeled.json', tmp_path / 'rest.json', toy_data / 'labels.json')
     )
     assert len(drawn['images']) == len(drawn['annotations']) == 2
     assert {person['image_id'] for person in drawn['annotations']} == {image['id'] for image in drawn['images']}

@@ -18,13 +18,13 @@ STANDING = dict(
 )  # fmt: skip
 
 
-def colour(k):
+def color(k):
     return 90 + 12 * k, 255 - 12 * k, 40 * (k % 5)
 
 
 @pytest.fixture
 def archive(tmp_path):
-    """Four people as dots, a colour each joint: standing, lying, without neck, and with five labels alone."""
+    """Four people as dots, a color each joint: standing, lying, without neck, and with five labels alone."""
     folder = tmp_path / 'archive'
     (folder / 'images').mkdir(parents=True)
     joints = np.zeros((14, 3, 4))
@@ -34,7 +34,7 @@ def archive(tmp_path):
             points = np.stack([160 - points[:, 1], points[:, 0]], axis=1)
         image = np.zeros((160, 160, 3), np.uint8)
         for k, (x, y) in enumerate(points):
-            cv2.circle(image, (int(x), int(y)), 3, colour(k), -1)
+            cv2.circle(image, (int(x), int(y)), 3, color(k), -1)
         cv2.imwrite(str(folder / 'images' / f'im{i + 1:05d}.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
         joints[:, :2, i], joints[:, 2, i] = points + 1, 1
     joints[12, 2, 2] = 0
@@ -67,13 +67,13 @@ def test_labels_lie_where_their_joints_are_in_the_image(archive, tmp_path, uprig
         for k, (x, y, v) in enumerate(joints):
             if v:
                 found = image[round(y), round(x)].astype(int)
-                assert np.abs(found - colour(FROM_LSPET[k])).max() < 45
+                assert np.abs(found - color(FROM_LSPET[k])).max() < 45
             else:
                 assert (x, y) == (0, 0)
         x, y, w, h = person['bbox']
         height, width = image.shape[:2]
-        labelled = joints[joints[:, 2] > 0, :2]
-        assert (labelled > [x, y]).all() and (labelled < [x + w, y + h]).all()
+        labeled = joints[joints[:, 2] > 0, :2]
+        assert (labeled > [x, y]).all() and (labeled < [x + w, y + h]).all()
         assert 0 <= x and x + w <= width and 0 <= y and y + h <= height and max(height, width) <= 200
         assert person['area'] == pytest.approx(0.53 * w * h, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""Teachers and students of other heads, sizes, colours and joints than one another."""
+"""Teachers and students of other heads, sizes, colors and joints than one another."""
 
 import copy
 from types import SimpleNamespace
@@ -118,7 +118,7 @@ def distiller(tmp_path):
     return make
 
 
-def labelled_batch(codec, num_keypoints=17, size=2):
+def labeled_batch(codec, num_keypoints=17, size=2):
     """Random images and poses, encoded by a codec, as the data preprocessor hands them over."""
     rng = np.random.default_rng(0)
     codec = KEYPOINT_CODECS.build(codec)
@@ -165,7 +165,7 @@ def test_every_teacher_teaches_every_student(distiller, name):
         loss_structure=dict(type='StructureLoss'),
     )
     model = distiller(estimator(*student), estimator(*teacher, width=12), losses)
-    out = model.loss(*labelled_batch(student[0]))
+    out = model.loss(*labeled_batch(student[0]))
     assert all(value.isfinite() for value in out.values()) and all(out[key] > 0 for key in losses)
     sum(out[key] for key in losses).backward(retain_graph=True)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.backbone.parameters())
@@ -192,7 +192,7 @@ def test_a_teacher_equal_to_the_student_teaches_nothing(distiller, codec, head):
     adapter = model.distill_losses['loss_feat'].adapter
     torch.nn.init.dirac_(adapter.weight)
     torch.nn.init.zeros_(adapter.bias)
-    out = model.loss(*labelled_batch(codec))
+    out = model.loss(*labeled_batch(codec))
     assert {name: out[name].item() for name in losses} == pytest.approx(dict.fromkeys(losses, 0), abs=1e-6)
 
 
@@ -201,7 +201,7 @@ def test_an_untrained_refiner_of_the_teachers_own_pose_has_nothing_to_learn(dist
     refined = dict(plain, head=refiner(plain['head']))
     losses = dict(loss_refine=dict(type='ProgressivePoseLoss'))
     model = distiller(refined, plain, losses, same=True, frozen=('backbone', 'head.base_head'), task_loss=False)
-    assert model.loss(*labelled_batch(SIMCC))['loss_refine'].item() == pytest.approx(0, abs=1e-5)
+    assert model.loss(*labeled_batch(SIMCC))['loss_refine'].item() == pytest.approx(0, abs=1e-5)
 
 
 def test_vitpose_is_a_teacher(distiller):
@@ -222,7 +222,7 @@ def test_vitpose_is_a_teacher(distiller):
         loss_pose=dict(type='PoseL1Loss'),
     )
     model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), vit, losses)
-    out = model.loss(*labelled_batch(SIMCC))
+    out = model.loss(*labeled_batch(SIMCC))
     assert all(out[name].isfinite() and out[name] > 0 for name in losses)
 
 
@@ -235,21 +235,21 @@ def test_a_loss_of_the_base_config_is_left_out_by_none(distiller):
 def test_a_loss_named_as_one_of_the_heads_is_refused(distiller):
     model = distiller(estimator(MSRA), estimator(UDP), dict(loss_kpt=dict(type='PoseL1Loss')))
     with pytest.raises(UserError, match="distill_losses.loss_kpt: the head's own losses have that name"):
-        model.loss(*labelled_batch(MSRA))
+        model.loss(*labeled_batch(MSRA))
 
 
 def test_a_refined_model_is_a_teacher(distiller):
     refined = estimator(SIMCC, 'OfficialSimCCHead')
     refined['head'] = refiner(refined['head'])
     model = distiller(estimator(MSRA), refined, teacher_flip_test=True)
-    assert model.loss(*labelled_batch(MSRA))['loss_pose'] > 0
+    assert model.loss(*labeled_batch(MSRA))['loss_pose'] > 0
 
 
 def test_a_refined_teacher_with_a_flip_test_refines_each_view_once(distiller, monkeypatch):
     refined = estimator(SIMCC, 'OfficialSimCCHead')
     refined['head'] = refiner(refined['head'])
     model = distiller(estimator(MSRA), refined, teacher_flip_test=True)
-    inputs, samples = labelled_batch(MSRA)
+    inputs, samples = labeled_batch(MSRA)
     teacher, head = model.teacher, model.teacher.model.head
     # as in answers of its own, without the flip test
     views = [teacher.reader(feats, head(feats)) for feats in map(teacher.model.extract_feat, (inputs, inputs.flip(-1)))]
@@ -336,7 +336,7 @@ def test_an_unknown_pass_is_named(distiller):
         distiller(estimator(MSRA), estimator(MSRA), teacher_pass='fast')
 
 
-# Sizes and colours
+# Sizes and colors
 
 
 def see(model, image):
@@ -345,17 +345,17 @@ def see(model, image):
     return model.data_preprocessor(data, False)['inputs']
 
 
-def normalised(mean, std, **swap):
+def normalized(mean, std, **swap):
     return dict(type='PoseDataPreprocessor', mean=mean, std=std, **swap)
 
 
 @pytest.mark.parametrize(
     'preprocessor',
     [
-        normalised([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], bgr_to_rgb=True),
-        normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0], bgr_to_rgb=True),
-        normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
-        normalised([0.0], [255.0], bgr_to_rgb=True),
+        normalized([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], bgr_to_rgb=True),
+        normalized([10.0, 20.0, 30.0], [50.0, 60.0, 70.0], bgr_to_rgb=True),
+        normalized([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
+        normalized([0.0], [255.0], bgr_to_rgb=True),
         dict(type='PoseDataPreprocessor'),
     ],
 )
@@ -382,16 +382,16 @@ def test_a_teacher_of_another_size_answers_in_the_students_pixels(distiller, siz
     assert seen.shape[-2:] == (size[1], size[0])
     light = (seen - seen.amin((-2, -1), keepdim=True)).sum((0, 1))
     y, x = torch.meshgrid(torch.arange(size[1]), torch.arange(size[0]), indexing='ij')
-    centre = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
+    center = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
     outputs = teacher(see(model, image))
-    back = outputs.reader._rescale(centre)
+    back = outputs.reader._rescale(center)
     assert (back - torch.tensor([40.0, 60.0])).abs().max() < 0.05
     assert outputs.coords.shape == (1, 17, 2) and outputs.input_size == SIZE
     own = teacher.reader(outputs.feats, outputs.heatmaps).coords
     assert torch.allclose((own + 0.5) * 64 / size[0] - 0.5, outputs.coords, atol=1e-4)
 
 
-def test_a_teacher_of_another_size_and_colours_teaches(distiller):
+def test_a_teacher_of_another_size_and_colors_teaches(distiller):
     losses = dict(
         loss_feat=dict(type='FeatureMSELoss', student_channels=64, teacher_channels=64),
         loss_pose=dict(type='PoseL1Loss'),
@@ -399,10 +399,10 @@ def test_a_teacher_of_another_size_and_colours_teaches(distiller):
     )
     teacher = estimator(
         dict(MSRA, input_size=(96, 144), heatmap_size=(24, 36)),
-        data_preprocessor=normalised([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
+        data_preprocessor=normalized([10.0, 20.0, 30.0], [50.0, 60.0, 70.0]),
     )
     model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), teacher, losses)
-    out = model.loss(*labelled_batch(SIMCC))
+    out = model.loss(*labeled_batch(SIMCC))
     assert all(out[name].isfinite() and out[name] > 0 for name in losses)
     sum(value for name, value in out.items() if 'loss' in name).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -419,7 +419,7 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
     )
     student = estimator(SIMCC, 'OfficialSimCCHead', num_keypoints=14)
     model = distiller(student, estimator(MSRA), losses, metainfo='CrowdPoseDataset', teacher_metainfo='CocoDataset')
-    inputs, samples = labelled_batch(SIMCC, 14)
+    inputs, samples = labeled_batch(SIMCC, 14)
     outputs = model.teacher(inputs)
     assert outputs.weights.sum() == 12 and outputs.heatmaps.shape[1] == 14
     own = model.teacher.reader(outputs.feats, model.teacher.model.head(outputs.feats)).coords
@@ -492,7 +492,7 @@ def test_a_codec_that_only_looks_like_a_known_one_is_named():
 def test_a_teachers_scores_are_evaluated_on_the_scale_of_the_students(distiller):
     """A Gaussian SimCC head answers with 0.1 at best, and a threshold for heatmaps would drop all its joints."""
     model = distiller(estimator(MSRA), estimator(SIMCC, 'OfficialSimCCHead'))
-    inputs, samples = labelled_batch(MSRA)
+    inputs, samples = labeled_batch(MSRA)
     for sample in samples:
         sample.set_metainfo(dict(input_center=np.zeros(2), input_scale=np.ones(2), input_size=SIZE))
         sample.gt_instances.bboxes, sample.gt_instances.bbox_scores = np.zeros((1, 4)), np.ones(1)
@@ -548,7 +548,7 @@ def test_a_flipping_teacher_says_the_same_of_the_mirrored_image(distiller, codec
 
 def test_joints_teach_by_the_teachers_confidence(distiller):
     model = distiller(estimator(SIMCC, 'OfficialSimCCHead'), estimator(MSRA), teacher_confidence=2.0)
-    inputs, samples = labelled_batch(SIMCC)
+    inputs, samples = labeled_batch(SIMCC)
     outputs = model.teacher(inputs)
     assert torch.allclose(outputs.weights, outputs.scores.clamp(0, 1) ** 2)
     assert model.eval().loss(inputs, samples)['loss_pose'].isfinite()

@@ -17,11 +17,11 @@ from mmpose_tskd.models.losses import progressive_pose_loss
 from mmpose_tskd.poses import load_skeleton
 
 
-def build(cfg, initialised=True):
+def build(cfg, initialized=True):
     model = MODELS.build(cfg.model)
     metainfo = parse_pose_metainfo(dict(CocoDataset.METAINFO))
     MessageHub.get_current_instance().update_info('dataset_meta', metainfo)  # as a Runner does
-    if initialised:
+    if initialized:
         model.init_weights()
     return model.train() or model
 
@@ -217,7 +217,7 @@ def test_the_student_starts_from_the_weights_it_would_have_without_a_teacher(sta
 
 def test_testing_needs_no_teacher_file(stage1, batch):
     stage1.model.update(teacher='gone/config.py', teacher_checkpoint='gone.pth')
-    model = build(stage1, initialised=False).eval()
+    model = build(stage1, initialized=False).eval()
     with torch.no_grad():
         assert len(model(**batch(model), mode='predict')) == 2
 
@@ -241,7 +241,7 @@ def test_stage2_trains_the_refiner_alone(stage2, batch):
 
 
 def test_stage2_starts_from_the_student_of_stage1(stage2, make_config, student_checkpoint, batch):
-    refined, student = build(stage2).eval(), build(make_config('stage1_structure.py'), initialised=False)
+    refined, student = build(stage2).eval(), build(make_config('stage1_structure.py'), initialized=False)
     student.load_state_dict(torch.load(student_checkpoint)['state_dict'])
     student.eval()
     with torch.no_grad():
@@ -263,7 +263,7 @@ def test_stage2_of_a_work_folder_takes_the_best_checkpoint(stage2, student_check
     build(stage2)
 
 
-def labelled(cfg):
+def labeled(cfg):
     cfg.train_dataloader.dataset.pipeline[-1].pack_transformed = True
     return next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
 
@@ -273,7 +273,7 @@ def test_a_frozen_student_is_refined_on_labels_without_a_teacher(make_config, st
     cfg = make_config('stage2_igpgcn.py', **{'model.student_checkpoint': student_checkpoint})
     cfg.model.update(teacher=None, teacher_checkpoint=None, distill_losses=None, task_loss=True)
     model = build(cfg)
-    inputs = model.data_preprocessor(labelled(cfg), True)
+    inputs = model.data_preprocessor(labeled(cfg), True)
     losses = model.loss(**inputs)
     assert set(losses) == {'loss_refine'}
     truth = [s.gt_instances for s in inputs['data_samples']]
@@ -294,7 +294,7 @@ def test_refining_on_labels_that_are_not_packed_says_what_to_write(stage2, batch
 def test_student_and_refiner_train_jointly_when_nothing_is_frozen(make_config):
     cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py')
     model = build(cfg)
-    losses = model.loss(**model.data_preprocessor(labelled(cfg), True))
+    losses = model.loss(**model.data_preprocessor(labeled(cfg), True))
     assert set(losses) == {'loss_refine', 'loss_kpt', 'acc_pose'}
     (losses['loss_refine'] + losses['loss_kpt']).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []

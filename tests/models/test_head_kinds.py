@@ -201,7 +201,7 @@ def test_a_twin_of_the_student_teaches_nothing(kind, tmp_path):
 
 @every_kind
 def test_a_known_shift_has_the_known_loss(kind):
-    """Between two networks that have learnt their targets; one wrist lies farther from its elbow than the rest."""
+    """Between two networks that have learned their targets; one wrist lies farther from its elbow than the rest."""
     reader = build_reader(MODELS.build(copy.deepcopy(KINDS[kind][1]['head'])))
     grid = np.meshgrid(np.arange(16, 48, 8), np.arange(32, 72, 8))
     joints = np.stack(grid, -1).reshape(1, -1, 2)[:, :17].astype(np.float32)

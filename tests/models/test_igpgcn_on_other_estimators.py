@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
-from test_any_teacher import MSRA, RTM, SIMCC, SIZE, SMOOTHED, UDP, estimator, labelled_batch
+from test_any_teacher import MSRA, RTM, SIMCC, SIZE, SMOOTHED, UDP, estimator, labeled_batch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpose_tskd.errors import UserError
@@ -91,7 +91,7 @@ def refined(backbone='resnet', head='msra', skeleton='CocoDataset', **options):
 
 
 def build(cfg, trained=True):
-    """Initialised; ``trained``: its refiner moves joints. Its answers differ from joint to joint and place to place."""
+    """Initialized; ``trained``: its refiner moves joints. Its answers differ from joint to joint and place to place."""
     model = MODELS.build(cfg)
     model.init_weights()
     for weight in model.head.base_head.parameters():
@@ -128,7 +128,7 @@ def teacher(tmp_path_factory):
 def step(model, codec):
     """One training step, which reaches what is to be trained; the loss's parts, and the names of what has moved."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    inputs, samples = labelled_batch(codec, model.head.base_head.out_channels)
+    inputs, samples = labeled_batch(codec, model.head.base_head.out_channels)
     losses = model.loss(inputs, samples)
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -192,7 +192,7 @@ def test_an_estimator_learns_from_labels_and_teacher_at_once(head, teacher):
 
 def images(flip_indices=FLIP):
     """Images, and samples as the test pipeline hands them over; the person's box is the image."""
-    inputs, samples = labelled_batch(MSRA)
+    inputs, samples = labeled_batch(MSRA)
     for sample in samples:
         half = np.array(SIZE) / 2
         sample.set_metainfo(dict(flip_indices=flip_indices, input_center=half, input_scale=2 * half, input_size=SIZE))

@@ -12,11 +12,11 @@ from mmengine.structures import InstanceData
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, MODELS
 from mmpose.structures import PoseDataSample
-from test_any_teacher import MSRA, SIMCC, estimator, labelled_batch
+from test_any_teacher import MSRA, SIMCC, estimator, labeled_batch
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.models.layers import SemGraphConv
-from mmpose_tskd.models.teachers import FrozenTeacher, LabelledCategories, TeacherCheck
+from mmpose_tskd.models.teachers import FrozenTeacher, LabeledCategories, TeacherCheck
 from mmpose_tskd.poses import PoseOutputs, load_skeleton, match_joints
 
 
@@ -64,7 +64,7 @@ def test_a_teacher_of_as_many_joints_is_matched_by_the_names_of_its_data_set(tmp
     """PoseTrack18 and COCO have 17 joints each, of which 15 are the same, in part at other places."""
     tell('CocoDataset')
     model = distiller(tmp_path, 'PoseTrack18Dataset')
-    inputs, samples = labelled_batch(SIMCC)
+    inputs, samples = labeled_batch(SIMCC)
     model.loss(inputs, samples)
     coco, posetrack = load_skeleton('CocoDataset'), load_skeleton('PoseTrack18Dataset')
     outputs = model.teacher(inputs)
@@ -82,7 +82,7 @@ def test_joints_without_a_name_in_common_are_refused(tmp_path):
     tell('CocoDataset')
     model = distiller(tmp_path, 'AP10KDataset')
     with pytest.raises(UserError, match=r"\(ap10k\) and of the student \(coco\) have no joint's name in common"):
-        model.loss(*labelled_batch(SIMCC))
+        model.loss(*labeled_batch(SIMCC))
 
 
 def test_numbers_are_no_names_across_data_sets():
@@ -95,19 +95,19 @@ def test_numbers_are_no_names_across_data_sets():
 def test_a_face_without_links_is_taught_and_mirrored_but_has_no_limbs(tmp_path):
     tell('COFWDataset')
     model = distiller(tmp_path, 'COFWDataset', count=29, teacher_flip_test=True)
-    assert model.loss(*labelled_batch(SIMCC, 29))['loss_pose'] > 0
+    assert model.loss(*labeled_batch(SIMCC, 29))['loss_pose'] > 0
     limbs = distiller(tmp_path, 'COFWDataset', count=29, losses=dict(loss_structure=dict(type='StructureLoss')))
     with pytest.raises(UserError, match='loss_structure: the metainfo of cofw has no skeleton links'):
-        limbs.loss(*labelled_batch(SIMCC, 29))
+        limbs.loss(*labeled_batch(SIMCC, 29))
 
 
 def test_limbs_are_those_of_the_data_and_without_data_are_asked_for(tmp_path):
     losses = dict(loss_structure=dict(type='StructureLoss'))
     with pytest.raises(UserError, match='loss_structure compares limbs, .* set model.metainfo'):
-        distiller(tmp_path, losses=losses).loss(*labelled_batch(SIMCC))
+        distiller(tmp_path, losses=losses).loss(*labeled_batch(SIMCC))
     tell('AP10KDataset')
     model = distiller(tmp_path, losses=losses)
-    model.loss(*labelled_batch(SIMCC))
+    model.loss(*labeled_batch(SIMCC))
     assert model.distill_losses['loss_structure'].edges.T.tolist() == [
         list(link) for link in load_skeleton('AP10KDataset').links
     ]
@@ -116,8 +116,8 @@ def test_limbs_are_those_of_the_data_and_without_data_are_asked_for(tmp_path):
 def test_joints_that_the_pipeline_converts_are_asked_for(tmp_path):
     tell('CrowdPoseDataset')
     with pytest.raises(UserError, match=r'\(crowdpose\) have 14 key points, the student 17: .* set model.metainfo'):
-        distiller(tmp_path).loss(*labelled_batch(SIMCC))
-    assert distiller(tmp_path, metainfo='CocoDataset').loss(*labelled_batch(SIMCC))['loss_pose'] > 0
+        distiller(tmp_path).loss(*labeled_batch(SIMCC))
+    assert distiller(tmp_path, metainfo='CocoDataset').loss(*labeled_batch(SIMCC))['loss_pose'] > 0
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_distillers_joints_are_its_refiners(tmp_path):
     losses = dict(loss_refine=dict(type='ProgressivePoseLoss'))
     student = dict(REFINER, base_head=estimator(SIMCC, 'OfficialSimCCHead')['head'])
     model = distiller(tmp_path, losses=losses, metainfo='CocoDataset', head=student, task_loss=False)
-    assert model.loss(*labelled_batch(SIMCC))['loss_refine'] > 0
+    assert model.loss(*labeled_batch(SIMCC))['loss_refine'] > 0
     assert torch.equal(graph(model.head), load_skeleton('CocoDataset').adjacency())
 
 
@@ -222,7 +222,7 @@ def test_a_mirror_that_does_not_lead_back_is_said_once(tmp_path, said):
     tell('DeepFashion2Dataset')
     model = distiller(tmp_path, 'DeepFashion2Dataset', count=294)
     for _ in range(2):
-        model.loss(*labelled_batch(SIMCC, 294))
+        model.loss(*labeled_batch(SIMCC, 294))
     assert len([record for record in said if 'deepfashion2 mirrors' in record]) == 1
 
 
@@ -236,12 +236,12 @@ def sample(visible, category):
 
 
 def test_a_joint_teaches_only_where_its_category_has_it():
-    categories = LabelledCategories()
+    categories = LabeledCategories()
     first = categories([sample([1, 0, 0], 1), sample([0, 1, 1], 2)], torch.device('cpu'))
     assert first.tolist() == [[1, 0, 0], [0, 1, 1]]
     # of category 1 the second joint is known by now, and of an instance without it, too
     assert categories([sample([0, 2, 0], 1), sample([1, 0, 0], 1)], torch.device('cpu')).tolist() == [[1, 1, 0]] * 2
-    other = LabelledCategories()
+    other = LabeledCategories()
     other.load_state_dict(categories.state_dict())
     assert other([sample([0, 0, 0], 1)], torch.device('cpu')).tolist() == [[1, 1, 0]]
 
@@ -251,7 +251,7 @@ def test_what_a_teacher_says_of_joints_outside_of_the_category_is_not_followed(k
     """Of 17 joints the labels of this category have five; the teacher's others are noise."""
     tell('CocoDataset')
     model = distiller(tmp_path, 'CocoDataset', losses=dict(loss_other=dict(type=kind))).eval()
-    inputs, samples = labelled_batch(SIMCC)
+    inputs, samples = labeled_batch(SIMCC)
     for person in samples:
         person.gt_instances.keypoints_visible[:, 5:] = 0
     loss = model.loss(inputs, samples)['loss_other']
@@ -263,7 +263,7 @@ def test_what_a_teacher_says_of_joints_outside_of_the_category_is_not_followed(k
 
 def test_a_resumed_run_knows_the_categories(tmp_path):
     model, other = (distiller(tmp_path) for _ in range(2))
-    model.loss(*labelled_batch(SIMCC))
+    model.loss(*labeled_batch(SIMCC))
     other.load_distill_state_dict(model.distill_state_dict())
     assert other.categories.state_dict() == model.categories.state_dict() == {0: [1] * 17}
 
@@ -289,19 +289,19 @@ def people():
 def test_a_permutation_shows_joint_by_joint(people):
     poses = (people + 3 * torch.randn_like(people))[:, [0, 2, 1, 3]]
     text = check(people, poses, names=('nose', 'hand', 'foot', 'knee'))
-    assert '2 of 4 labelled joints' in text and 'nose' not in text
+    assert '2 of 4 labeled joints' in text and 'nose' not in text
     assert 'hand (off by' in text and 'its joint foot is nearer' in text and 'its joint hand is nearer' in text
 
 
 def test_a_teacher_is_judged_by_what_one_could_guess(people):
     assert check(people, people + 8 * torch.randn_like(people)) is None
     mean = people.mean(0, keepdim=True) + torch.zeros_like(people)
-    assert '4 of 4 labelled joints' in check(people, mean + 6 * torch.randn_like(people))  # nobody's pose in particular
+    assert '4 of 4 labeled joints' in check(people, mean + 6 * torch.randn_like(people))  # nobody's pose in particular
 
 
 def test_joints_with_few_labels_are_not_judged_and_few_people_waited_for(people):
     wrong = people + 60
     mask = torch.ones(40, 4, dtype=torch.bool)
     mask[7:, 1:] = False
-    assert '1 of 1 labelled joints' in check(people, wrong, mask)
+    assert '1 of 1 labeled joints' in check(people, wrong, mask)
     assert check(people[:31], wrong[:31]) is None

@@ -55,13 +55,13 @@ def test_graph_block_is_residual():
     assert torch.allclose(block(x, feat), torch.cat([feat, x], dim=-1).relu(), atol=1e-4)
 
 
-def test_synchronised_batch_norm_takes_the_place_of_a_blocks():
+def test_synchronized_batch_norm_takes_the_place_of_a_blocks():
     block = GraphBlock(in_channels=4, feat_channels=0, hidden_channels=2, adjacency=CHAIN).eval()
     x = torch.randn(2, 3, 4)
     expected = block(x)
-    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(block).eval()  # torch 2.1 sets it to train
-    assert isinstance(synchronised.norm1, torch.nn.SyncBatchNorm)
-    assert torch.allclose(synchronised(x), expected)
+    synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(block).eval()  # torch 2.1 sets it to train
+    assert isinstance(synchronized.norm1, torch.nn.SyncBatchNorm)
+    assert torch.allclose(synchronized(x), expected)
 
 
 def test_graph_block_widens_by_the_image_feature():

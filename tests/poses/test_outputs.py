@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmpose_tskd.models.replay_forward import replay_forward
-from mmpose_tskd.poses import labelled_joints
+from mmpose_tskd.poses import labeled_joints
 
 
 def test_replayed_forward_serves_what_is_known_and_is_taken_back():
@@ -26,13 +26,13 @@ def test_replayed_forward_serves_what_is_known_and_is_taken_back():
         assert replayed.dtype == torch.float32
 
 
-def test_labelled_joints_follow_the_label_and_not_the_codecs_weight():
+def test_labeled_joints_follow_the_label_and_not_the_codecs_weight():
     """A joint outside the crop, to which the codec gives no weight, counts; one without a label does not."""
     visible = np.ones((1, 17), dtype=np.float32)
     visible[0, 0] = 0
     samples = [
         SimpleNamespace(gt_instances=SimpleNamespace(keypoints_visible=v)) for v in (visible, visible[..., None])
     ]
-    mask = labelled_joints(samples[:1], torch.device('cpu'))
+    mask = labeled_joints(samples[:1], torch.device('cpu'))
     assert mask.tolist() == [[0.0] + [1.0] * 16]
-    assert labelled_joints(samples[1:], torch.device('cpu')).tolist() == mask.tolist()
+    assert labeled_joints(samples[1:], torch.device('cpu')).tolist() == mask.tolist()

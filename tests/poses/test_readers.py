@@ -13,7 +13,7 @@ from mmpose_tskd.poses import RescaledView, build_reader, simcc_scores
 SIZE = (192, 256)
 STANDARD = dict(type='SimCCLabel', input_size=SIZE, smoothing_type='standard', label_smooth_weight=0.1, use_dark=False)
 GAUSSIAN = dict(type='SimCCLabel', input_size=SIZE, sigma=4.0, use_dark=False)
-UNNORMALISED = dict(GAUSSIAN, normalize=False, sigma=(4.9, 5.66))
+UNNORMALIZED = dict(GAUSSIAN, normalize=False, sigma=(4.9, 5.66))
 MSRA = dict(type='MSRAHeatmap', input_size=SIZE, heatmap_size=(48, 64), sigma=2)
 DARK = dict(MSRA, unbiased=True, blur_kernel_size=11)
 UDP = dict(type='UDPHeatmap', input_size=SIZE, heatmap_size=(48, 64), sigma=2)
@@ -34,7 +34,7 @@ class Head(torch.nn.Module):
         self.level_indices = [-1]
 
     def perfect_output(self, x, y):
-        """What a network answers for a joint at (x, y) that has learnt its target exactly."""
+        """What a network answers for a joint at (x, y) that has learned its target exactly."""
         encoded = self.decoder.encode(np.array([[[x, y]]], dtype=np.float32), np.ones((1, 1), dtype=np.float32))
         if 'keypoint_labels' in encoded:
             return torch.from_numpy(encoded['keypoint_labels'])
@@ -52,7 +52,7 @@ class Head(torch.nn.Module):
 CODECS = {
     'label smoothing': (STANDARD, None),
     'gaussian': (GAUSSIAN, None),
-    'soft-maxed gaussian': (UNNORMALISED, RTM_LOSS),
+    'soft-maxed gaussian': (UNNORMALIZED, RTM_LOSS),
     'heatmap': (MSRA, None),
     'dark heatmap': (DARK, None),
     'udp heatmap': (UDP, None),

@@ -64,7 +64,7 @@ def read(head_cfg):
 
 
 def perfect_output(reader, joint):
-    """What a network answers that has learnt its target exactly."""
+    """What a network answers that has learned its target exactly."""
     encoded = reader.codec.encode(joint, np.ones(joint.shape[:2], dtype=np.float32))
     encoded = {name: torch.from_numpy(value) for name, value in encoded.items()}
     if 'keypoint_labels' in encoded:

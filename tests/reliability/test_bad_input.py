@@ -326,7 +326,7 @@ CONFIGS = {
         put('model.distill_losses.loss_more', dict(type='NoLoss')),
         ['model.distill_losses.loss_more', 'NoLoss'],
     ),
-    'misspelt option of a distillation loss': (
+    'misspelled option of a distillation loss': (
         STAGE1,
         put('model.distill_losses.loss_pose.loss_wieght', 1.0),
         ['model.distill_losses.loss_pose', 'loss_wieght'],
@@ -337,12 +337,12 @@ CONFIGS = {
         ['model.distill_losses.pose', 'must contain "loss"'],
     ),
     'unknown loss of the head': (PLAIN, put('model.head.loss.type', 'NoLoss'), ['NoLoss is not in the', 'registry']),
-    'misspelt option of the head': (
+    'misspelled option of the head': (
         PLAIN,
         put('model.head.out_chanels', 17),
         ['the config cannot be built', '__init__() got an unexpected keyword argument', "'out_chanels'"],
     ),
-    'misspelt option of the distiller': (
+    'misspelled option of the distiller': (
         STAGE1,
         put('model.teacher_chekpoint', 'x.pth'),
         ['__init__() got an unexpected keyword argument', "'teacher_chekpoint'"],
@@ -353,7 +353,7 @@ CONFIGS = {
         ['__init__() got an unexpected keyword argument', "'shuffle_joints'"],
     ),
     'unknown hook': (PLAIN, put('custom_hooks.0.type', 'NoHook'), ['NoHook is not in the', 'registry']),
-    'misspelt option of a hook': (
+    'misspelled option of a hook': (
         PLAIN,
         put('custom_hooks.2.damagd', 'skip'),
         ['__init__() got an unexpected keyword argument', "'damagd'"],
@@ -374,7 +374,7 @@ CONFIGS = {
         lambda cfg: [cfg.pop(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')],
         ['the config has no train_dataloader'],
     ),
-    'no optimiser': (PLAIN, lambda cfg: cfg.pop('optim_wrapper'), ['the config has no optim_wrapper', 'train_cfg']),
+    'no optimizer': (PLAIN, lambda cfg: cfg.pop('optim_wrapper'), ['the config has no optim_wrapper', 'train_cfg']),
     'metrics without a data set': (PLAIN, put('val_evaluator', dict(type='AUC')), ['the config has no val_dataloader']),
     'option that is missing': (
         PLAIN,
@@ -513,10 +513,10 @@ def losses_of(runner):
 @pytest.mark.parametrize('kind', [AttributeError, KeyError, TypeError])
 def test_a_fault_of_a_program_keeps_its_traceback(kind, short, monkeypatch):
     def draw():
-        raise kind("draw() got an unexpected keyword argument 'colour'")
+        raise kind("draw() got an unexpected keyword argument 'color'")
 
     monkeypatch.setattr(MODELS.get('SimCCKLLoss'), '__init__', lambda self, **options: draw())
-    with pytest.raises(kind, match='colour'):
+    with pytest.raises(kind, match='color'):
         message_of(train, short(PLAIN))
 
 
@@ -583,9 +583,9 @@ LABELS = {
     'an image listed twice': (second_image(id=1), ['1 images with an id used twice (id 1)']),
     'an image of which the id is text': (second_image(id='2'), ['1 images with an id that is no whole number']),
     'an image without a name': (second_image(file_name=None), ['1 images with no file_name (id 2)']),
-    'no labelled joint': (each_person(keypoints=[5, 5, 0] * 17), ['no person with a labelled joint']),
-    'nobody with key points': (each_person(num_keypoints=0), ['no person with a labelled joint']),
-    'no person': (lambda content: content.update(annotations=[]), ['no person with a labelled joint']),
+    'no labeled joint': (each_person(keypoints=[5, 5, 0] * 17), ['no person with a labeled joint']),
+    'nobody with key points': (each_person(num_keypoints=0), ['no person with a labeled joint']),
+    'no person': (lambda content: content.update(annotations=[]), ['no person with a labeled joint']),
     'no box with an area': (
         each_person(bbox=[5, 5, 0, 9]),
         ['left out: 6 with a box without area in the image (id 1, ...)'],
@@ -726,11 +726,11 @@ HARMLESS = {
     'a box of no area': (second_person(bbox=[5, 5, 0, 30]), 5),
     'a box beside the image': (second_person(bbox=[500, 500, 20, 30]), 5),
     'a person without a box': (lambda content: content['annotations'][1].pop('bbox'), 5),
-    'a person without a labelled joint': (second_person(num_keypoints=0, keypoints=[0] * 51), 5),
+    'a person without a labeled joint': (second_person(num_keypoints=0, keypoints=[0] * 51), 5),
     'an image without a person': (lambda content: content['annotations'].pop(), 5),
     'an image that is not listed': (second_person(image_id=99), 5),
     'a joint beside the image': (second_joint(130.0, -9.0), 6),
-    'a person of which one joint is labelled': (second_person(keypoints=[40, 40, 2] + [0] * 48, num_keypoints=1), 6),
+    'a person of which one joint is labeled': (second_person(keypoints=[40, 40, 2] + [0] * 48, num_keypoints=1), 6),
 }
 
 
@@ -809,7 +809,7 @@ def show(folder, name, write):
     return image
 
 
-def grey(image):
+def gray(image):
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 
@@ -827,9 +827,9 @@ def save_turned(path, image):
 
 # How an image is written, and as what it is read.
 IMAGES = {
-    'grey.png': (lambda path, image: cv2.imwrite(path, grey(image)[..., 0]), grey),
-    'grey16.png': (lambda path, image: cv2.imwrite(path, grey(image)[..., 0].astype(np.uint16) * 257), grey),
-    'colour16.png': (lambda path, image: cv2.imwrite(path, image.astype(np.uint16) * 257), lambda image: image),
+    'gray.png': (lambda path, image: cv2.imwrite(path, gray(image)[..., 0]), gray),
+    'gray16.png': (lambda path, image: cv2.imwrite(path, gray(image)[..., 0].astype(np.uint16) * 257), gray),
+    'color16.png': (lambda path, image: cv2.imwrite(path, image.astype(np.uint16) * 257), lambda image: image),
     'alpha.png': (
         lambda path, image: cv2.imwrite(path, np.dstack([image, np.zeros_like(image[..., 0])])),
         lambda image: image,
@@ -1020,7 +1020,7 @@ FORBIDDEN = {
 }
 
 
-def offences(source: str):
+def offenses(source: str):
     """Calls that run text as code or a shell, or unpickle, in a program."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == 'pickle':
@@ -1038,7 +1038,7 @@ def offences(source: str):
 def test_the_package_runs_no_text_and_unpickles_nothing():
     sources = {path: path.read_text() for room in ('mmpose_tskd', 'tools') for path in (REPO / room).rglob('*.py')}
     assert len(sources) > 50
-    found = {str(path): calls for path, source in sources.items() if (calls := list(offences(source)))}
+    found = {str(path): calls for path, source in sources.items() if (calls := list(offenses(source)))}
     assert not found
     for line in (
         'eval(text)',
@@ -1052,7 +1052,7 @@ def test_the_package_runs_no_text_and_unpickles_nothing():
         'torch.load(file)',
         'torch.load(file, weights_only=False)',
     ):
-        assert list(offences(line)), line
+        assert list(offenses(line)), line
 
 
 def test_trust_is_given_for_one_run_and_said_in_its_log(short, run_tool, survived, student_checkpoint, tmp_path):

@@ -85,7 +85,7 @@ def test_a_thousand_steps_hold_no_more_than_the_first(make_stage, stage, survive
 
 
 def state(runner):
-    """The weights, what the distiller has learnt itself, and the optimiser's state."""
+    """The weights, what the distiller has learned itself, and the optimizer's state."""
     optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
     return {
         **runner.model.state_dict(),

@@ -124,7 +124,7 @@ def files(folder):
 
 
 def assert_same_files(expected, folder):
-    """All that is learnt, in each checkpoint of two work folders, and nothing left over."""
+    """All that is learned, in each checkpoint of two work folders, and nothing left over."""
     assert files(expected) == files(folder)
     for name in (name for name in files(expected) if name.suffix == '.pth'):
         first, second = (torch.load(path / name, weights_only=True) for path in (expected, folder))

@@ -99,7 +99,7 @@ def feature_loss(student, teacher):
 def refinement_loss(student, teacher):
     """The logits are taken for the refiner's poses."""
     refined = PoseOutputs((), student.reader, refined=tuple(v[..., :2] for v in (*student.simcc, student.simcc[0])))
-    return ProgressivePoseLoss(labelled_only=False)(refined, teacher, None)
+    return ProgressivePoseLoss(labeled_only=False)(refined, teacher, None)
 
 
 def limb_loss(student, teacher):

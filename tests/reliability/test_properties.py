@@ -153,7 +153,7 @@ def test_a_gradient_is_finite_where_joints_coincide_or_leave_the_image(name, sur
 
 
 def relabel(layer, twin, order):
-    """Gives ``twin``, the layer of the relabelled skeleton, the weights of ``layer``."""
+    """Gives ``twin``, the layer of the relabeled skeleton, the weights of ``layer``."""
     state = layer.state_dict()
     for name, module in layer.named_modules():
         prefix = f'{name}.' if name else ''
@@ -175,7 +175,7 @@ LAYERS = {
 @pytest.mark.parametrize('name', LAYERS)
 @every
 @given(scene=scenes(), number=st.integers(0, 2**31), training=st.booleans())
-def test_a_graph_layer_follows_a_relabelling_of_the_joints(name, survived, scene, number, training):
+def test_a_graph_layer_follows_a_relabeling_of_the_joints(name, survived, scene, number, training):
     _, _, edges, order = scene
     joints = len(order)
     adjacency = torch.eye(joints, dtype=torch.bool)
@@ -187,7 +187,7 @@ def test_a_graph_layer_follows_a_relabelling_of_the_joints(name, survived, scene
     relabel(layer, twin, order)
     x = torch.randn(2, joints, 6)
     close(twin.train(training)(x[:, order]), layer.train(training)(x)[:, order], 10)
-    survived('properties', 'graph layers follow a relabelling')
+    survived('properties', 'graph layers follow a relabeling')
 
 
 @lru_cache

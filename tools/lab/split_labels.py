@@ -7,8 +7,8 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('labels', metavar='LABELS.json', help='in COCO format')
-    parser.add_argument('out', help='the folder to write labelled.json and rest.json to')
-    parser.add_argument('--images', type=int, default=1000, help='how many go into labelled.json; default: %(default)s')
+    parser.add_argument('out', help='the folder to write labeled.json and rest.json to')
+    parser.add_argument('--images', type=int, default=1000, help='how many go into labeled.json; default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     args = parser.parse_args()
 
@@ -17,7 +17,7 @@ def main() -> None:
 
     with reporting_mistakes():
         rest, drawn = split_labels(Labels(Path(args.labels), Path()), Path(args.out), args.images, args.seed)
-        drawn.file.rename(Path(args.out, 'labelled.json'))
+        drawn.file.rename(Path(args.out, 'labeled.json'))
         rest.file.rename(Path(args.out, 'rest.json'))
 
 

@@ -7,4 +7,4 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=200, start_factor=0.001, by_epoch=False),  # warm-up
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=4e-5, by_epoch=True, convert_to_iter_based=True),
 ]
-train_dataloader = dict(dataset=dict(ann_file='few/labelled.json'))
+train_dataloader = dict(dataset=dict(ann_file='few/labeled.json'))

@@ -291,13 +291,13 @@ def _stage1_config(
     notes = [_stage1_comment(starts, options)]
     if options['unlabelled'] is not None:
         people = _read_boxes(options['boxes'], options['unlabelled'])
-        labelled = settings.data.people['train']
+        labeled = settings.data.people['train']
         images, record = Path(options['unlabelled']).absolute(), settings.out / 'data' / 'record_unlabelled.json'
         configs.join_datasets(cfg, record, images, *_conversion(teacher, settings))
-        epochs = max(1, round(plain.train_cfg.max_epochs * labelled / (labelled + people)))
-        configs.set_epochs(cfg, epochs, (labelled + people) // cfg.train_dataloader.batch_size)
+        epochs = max(1, round(plain.train_cfg.max_epochs * labeled / (labeled + people)))
+        configs.set_epochs(cfg, epochs, (labeled + people) // cfg.train_dataloader.batch_size)
         notes.append(
-            f'{people:,} people without labels: stage 1 sees them and the labelled ones for {epochs} epochs, as many '
+            f'{people:,} people without labels: stage 1 sees them and the labeled ones for {epochs} epochs, as many '
             f'steps as {plain.train_cfg.max_epochs} epochs of the labels alone'
         )
     if starts or options['losses'] != 'none':
@@ -335,7 +335,7 @@ def _conversion(teacher: Teacher, settings: Settings) -> Tuple[Optional[dict], L
 
 
 def _read_boxes(boxes: str, unlabelled: str) -> int:
-    """How many people are to be labelled by the teacher.
+    """How many people are to be labeled by the teacher.
 
     Raises:
         UserError: They are no boxes in COCO format, or an image is not there.

@@ -377,17 +377,17 @@ def join_datasets(
         metainfo: The teacher's joints, where they are not the labels'.
         mapping: Which of them is which of the labels'.
     """
-    labelled = dict(cfg.train_dataloader.dataset)
-    pipeline = labelled.pop('pipeline')
-    other = dict(labelled, ann_file=str(record), data_prefix=dict(img=str(images)), pipeline=[])
+    labeled = dict(cfg.train_dataloader.dataset)
+    pipeline = labeled.pop('pipeline')
+    other = dict(labeled, ann_file=str(record), data_prefix=dict(img=str(images)), pipeline=[])
     if metainfo is not None:
         count = cfg.model.head.out_channels
         convert = dict(type='KeypointConverter', num_keypoints=count, mapping=[tuple(pair) for pair in mapping])
         other.update(type='CocoDataset', metainfo=metainfo, pipeline=[convert])
     cfg.train_dataloader.dataset = ConfigDict(
         type='CombinedDataset',
-        metainfo=dict(labelled.get('metainfo') or DATASETS.get(labelled['type']).METAINFO),
-        datasets=[dict(labelled, pipeline=[]), other],
+        metainfo=dict(labeled.get('metainfo') or DATASETS.get(labeled['type']).METAINFO),
+        datasets=[dict(labeled, pipeline=[]), other],
         pipeline=pipeline,
     )
 

@@ -20,7 +20,7 @@ SIZE = (320, 240)
 def crowd_index(people: List[Person]) -> float:
     """CrowdPose's measure of how crowded an image is.
 
-    The mean over people of the number of other people's labelled joints inside a person's box over the number of the
+    The mean over people of the number of other people's labeled joints inside a person's box over the number of the
     person's own (Li et al., CrowdPose, CVPR 2019, section 3.1), at most 1 a person.
 
     Returns:
@@ -82,8 +82,8 @@ def _contact_sheet(root: Path, labels: dict, columns: int = 6, rows: int = 4) ->
         tile = mmcv.imread(str(root / 'images' / image['file_name']))
         for x, y, v in np.concatenate(people[image['id']]):
             if v > 0:
-                colour = (0, 220, 0) if v == 2 else (0, 0, 255)
-                cv2.circle(tile, (int(x), int(y)), 2, colour, -1 if v == 2 else 1, cv2.LINE_AA)
+                color = (0, 220, 0) if v == 2 else (0, 0, 255)
+                cv2.circle(tile, (int(x), int(y)), 2, color, -1 if v == 2 else 1, cv2.LINE_AA)
         text = f'crowd index {image["crowdIndex"]:.2f}'
         cv2.putText(tile, text, (4, SIZE[1] - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
         tiles.append(tile)

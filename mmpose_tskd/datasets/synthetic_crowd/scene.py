@@ -30,14 +30,14 @@ class _Canvas:
         self.num_parts = 0
 
 
-def random_colour(
+def random_color(
     rng: np.random.Generator, saturation: Tuple[int, int] = (0, 220), value: Tuple[int, int] = (30, 240)
 ) -> np.ndarray:
     hsv = np.array([[[rng.integers(180), rng.integers(*saturation), rng.integers(*value)]]], np.uint8)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
 
 
-def _skin_colour(rng: np.random.Generator) -> np.ndarray:
+def _skin_color(rng: np.random.Generator) -> np.ndarray:
     hsv = np.array([[[rng.integers(5, 16), rng.integers(60, 160), rng.integers(70, 245)]]], np.uint8)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
 
@@ -49,7 +49,7 @@ def _smooth_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: int, 
 
 
 def random_texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
-    """A factor on a surface's colour, about 1: plain, stripes, checks or blotches."""
+    """A factor on a surface's color, about 1: plain, stripes, checks or blotches."""
     kind = rng.choice(['plain', 'stripes', 'checks', 'blotches'])
     if kind == 'plain':
         return np.ones((*shape, 1), np.float32)
@@ -65,7 +65,7 @@ def random_texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarr
 
 
 def _hull(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Corners (M×1×2) of the convex hull of discs with these centres (n×2) and radii (n)."""
+    """Corners (M×1×2) of the convex hull of discs with these centers (n×2) and radii (n)."""
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     corners = points[:, None] + radii[:, None, None] * circle
@@ -77,34 +77,34 @@ def _fill(image: np.ndarray, corners: np.ndarray, value) -> None:
 
 
 def _background(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
-    """Something between a wall and a street: blotches, a horizon, and clutter in the shapes and colours of people."""
+    """Something between a wall and a street: blotches, a horizon, and clutter in the shapes and colors of people."""
     h, w = shape
-    image = random_colour(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
+    image = random_color(rng, (0, 150)) + rng.uniform(5, 50) * _smooth_noise(rng, shape, int(rng.integers(2, 6)), 3)
     if rng.random() < 0.6:  # a ground
         horizon = int(rng.uniform(0.3, 0.8) * h)
-        image[horizon:] = random_colour(rng, (0, 150)) * random_texture(rng, (h - horizon, w))
+        image[horizon:] = random_color(rng, (0, 150)) * random_texture(rng, (h - horizon, w))
     image = np.ascontiguousarray(image)
     for _ in range(rng.integers(1, 10)):
-        centre = rng.uniform(0, 1, 2) * (w, h)
-        colour = _skin_colour(rng) if rng.random() < 0.2 else random_colour(rng)
+        center = rng.uniform(0, 1, 2) * (w, h)
+        color = _skin_color(rng) if rng.random() < 0.2 else random_color(rng)
         if rng.random() < 0.5:  # as long and thin as a limb
             angle, length = rng.uniform(0, np.pi), rng.uniform(0.05, 0.3) * h
-            ends = centre + np.outer([-0.5, 0.5], [np.cos(angle), np.sin(angle)]) * length
+            ends = center + np.outer([-0.5, 0.5], [np.cos(angle), np.sin(angle)]) * length
             corners = _hull(ends, rng.uniform(0.008, 0.04, 2) * h)
         else:
-            corners = _hull(centre + rng.normal(0, 0.12, (5, 2)) * h, rng.uniform(0.005, 0.03, 5) * h)
-        _fill(image, corners, colour.tolist())
+            corners = _hull(center + rng.normal(0, 0.12, (5, 2)) * h, rng.uniform(0.005, 0.03, 5) * h)
+        _fill(image, corners, color.tolist())
     return image * random_texture(rng, shape) if rng.random() < 0.3 else image
 
 
 class _Figure:
     """A person with clothes and a place in the image, before it is drawn."""
 
-    def __init__(self, rng: np.random.Generator, height: float, feet: float, centre: float) -> None:
+    def __init__(self, rng: np.random.Generator, height: float, feet: float, center: float) -> None:
         self.rng = rng
         points = sample_body(rng)
         names, xyz = list(points), np.stack(list(points.values())) * height
-        xyz[:, 0] += centre - (xyz[:, 0].min() + xyz[:, 0].max()) / 2
+        xyz[:, 0] += center - (xyz[:, 0].min() + xyz[:, 0].max()) / 2
         xyz[:, 1] += feet - xyz[:, 1].max()
         self.points: Dict[str, np.ndarray] = dict(zip(names, xyz))
         self.height = height
@@ -114,16 +114,16 @@ class _Figure:
             rng.uniform(0.85, 1.3),
         )
         self.parts: List[Part] = sorted(parts, key=self._depth, reverse=True)  # what is farthest is drawn first
-        skin = _skin_colour(rng)
+        skin = _skin_color(rng)
         self.materials = dict(
             skin=skin,
             nose=skin * 0.75,
             mouth=skin * (0.6, 0.55, 0.8),
             eye=np.full(3, rng.uniform(10, 60)),
-            hair=random_colour(rng, (20, 150), (15, 170)),
-            shirt=random_colour(rng),
-            trousers=random_colour(rng, (0, 160), (20, 190)),
-            shoe=random_colour(rng, (0, 120), (10, 200)),
+            hair=random_color(rng, (20, 150), (15, 170)),
+            shirt=random_color(rng),
+            trousers=random_color(rng, (0, 160), (20, 190)),
+            shoe=random_color(rng, (0, 120), (10, 200)),
         )
 
     def _depth(self, part: Part) -> float:
@@ -133,8 +133,8 @@ class _Figure:
         """Returns the silhouette's mask and the number of parts drawn before it; None if it misses the image."""
         hulls = []
         for part in self.parts:
-            centres = np.stack([self.points[name][:2] for name in part.points])
-            hulls.append(_hull(centres, np.array(part.radii) * self.height))
+            centers = np.stack([self.points[name][:2] for name in part.points])
+            hulls.append(_hull(centers, np.array(part.radii) * self.height))
         corners = np.concatenate(hulls)[:, 0]
         size = np.array(canvas.owner.shape[::-1])
         x0, y0 = np.clip(np.floor(corners.min(0)), 0, size).astype(int)
@@ -146,8 +146,8 @@ class _Figure:
             _fill(label, hull - (x0, y0), number)
 
         rng, shape = self.rng, label.shape
-        colours = np.stack([np.zeros(3)] + [self.materials[p.material] * rng.uniform(0.88, 1.08) for p in self.parts])
-        surface = colours.astype(np.float32)[label]
+        colors = np.stack([np.zeros(3)] + [self.materials[p.material] * rng.uniform(0.88, 1.08) for p in self.parts])
+        surface = colors.astype(np.float32)[label]
         for material in ('shirt', 'trousers'):
             mine = np.array([False] + [p.material == material for p in self.parts])[label]
             np.multiply(surface, random_texture(rng, shape), out=surface, where=mine[..., None])
@@ -196,15 +196,15 @@ def _draw_thing(rng: np.random.Generator, canvas: _Canvas) -> None:
         bottom = top + rng.uniform(0.05, 0.5) * h
     mask = np.zeros((h, w), np.uint8)
     if kind == 'bush':
-        centre = np.array([x, rng.uniform(0.6, 1.0) * h])
+        center = np.array([x, rng.uniform(0.6, 1.0) * h])
         for offset in rng.normal(0, 0.06, (rng.integers(6, 16), 2)) * h:
-            cv2.circle(mask, tuple(int(v) for v in centre + offset), int(rng.uniform(0.015, 0.06) * h), 1, -1)
+            cv2.circle(mask, tuple(int(v) for v in center + offset), int(rng.uniform(0.015, 0.06) * h), 1, -1)
     else:
         corners = np.array([[x - half, top], [x + half, top], [x + half, bottom], [x - half, bottom]])
         _fill(mask, corners + rng.normal(0, 0.01 * h, (4, 2)), 1)
     canvas.num_parts += 1
     thing = mask > 0
-    canvas.image[thing] = (random_colour(rng) * random_texture(rng, (h, w)))[thing]
+    canvas.image[thing] = (random_color(rng) * random_texture(rng, (h, w)))[thing]
     canvas.owner[thing] = canvas.num_parts
 
 
@@ -218,8 +218,8 @@ def _draw_scene(rng: np.random.Generator, size: Tuple[int, int]) -> Tuple[np.nda
     for height in heights:
         if rng.random() < 0.1:
             _draw_thing(rng, canvas)
-        centre = np.clip(middle + rng.normal(0, spread), -0.02, 1.02) * w
-        figure = _Figure(rng, height, rng.uniform(0.75, 1.12) * h, centre)
+        center = np.clip(middle + rng.normal(0, spread), -0.02, 1.02) * w
+        figure = _Figure(rng, height, rng.uniform(0.75, 1.12) * h, center)
         placed = figure.draw(canvas)
         if placed is None:
             return _draw_scene(rng, size)

@@ -11,7 +11,7 @@ from ...poses.record import instance_key
 def image_to_input(results: Dict[str, Any], use_udp: bool) -> np.ndarray:
     """2×3, the affine map from the image on the disk to the input that a top-down pipeline made of it.
 
-    MMPose's ``RandomFlip`` mirrors the image about its centre, and ``TopdownAffine`` crops it; the other transforms
+    MMPose's ``RandomFlip`` mirrors the image about its center, and ``TopdownAffine`` crops it; the other transforms
     of a top-down pipeline move the box alone.
 
     Args:

@@ -9,7 +9,7 @@ from .utils import unwrapped_model
 
 @HOOKS.register_module()
 class DistillStateHook(Hook):
-    """Keeps what a distiller itself has learnt in its checkpoints: the losses' adapters, and γ.
+    """Keeps what a distiller itself has learned in its checkpoints: the losses' adapters, and γ.
 
     ``state_dict`` in the file is the plain student's; they stand beside it under ``distill``. A distiller does not
     train without this hook, and is not resumed from a file without that entry, or with another teacher. Other models do

@@ -13,7 +13,7 @@ from .utils import unwrapped_model
 class DistillWeightDecayHook(Hook):
     r"""Lets the weight γ of a distiller's losses fall in the course of training (Eq. 4 of the paper).
 
-    This has nothing to do with the optimiser's ``weight_decay``.
+    This has nothing to do with the optimizer's ``weight_decay``.
 
     .. math::
         \gamma = 1 - e / T \;(\text{'linear'}), \qquad \gamma = (1 + \cos(\pi e / T)) / 2 \;(\text{'cosine'}), \qquad

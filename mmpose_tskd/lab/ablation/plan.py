@@ -26,7 +26,7 @@ START = 'start'
 BUILT_ON = ('student', START)
 LARGEST_YAML = 100_000  # values
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
-# What a run's hash is of: what is learnt depends on it.
+# What a run's hash is of: what is learned depends on it.
 TRAINING = (
     'model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness',
     'load_from',
@@ -50,7 +50,7 @@ class Family(NamedTuple):
     Args:
         name: The YAML's.
         schemes: Of the teacher and of each scheme the config, and the schemes that it builds on, by role.
-        sets: The labelled images to train and to measure on, by name.
+        sets: The labeled images to train and to measure on, by name.
         digest: Of the labels to train on.
         left_out: By set, the ids of images that count in no number, since a set before it has the same photograph.
     """
@@ -70,9 +70,9 @@ class Run(NamedTuple):
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
         needs: The names of these, by ``'teacher'``, ``'student'``, and ``'start'``, whose weights it starts from.
-        hash: Of all that bears on what is learnt: the config, the labels, and the hashes of the runs in ``needs``.
+        hash: Of all that bears on what is learned: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
-        sets: The labelled images to measure it on, by name.
+        sets: The labeled images to measure it on, by name.
     """
 
     name: str

@@ -111,7 +111,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         _captioned(_differences_table(differences['AP']), f'AP of the row less that of the column, {counted}')
     )
     _draw_gains(rows, folder / 'gains.png')
-    _draw_curves(curves, _colours(runs), folder / 'curves.png')
+    _draw_curves(curves, _colors(runs), folder / 'curves.png')
     _draw_joints(runs, part, folder / 'joints.png')
     _draw_hidden(runs, f'{part}_occluded', folder / 'hidden.png')
     return summary
@@ -207,10 +207,10 @@ def _cell(entry: Any, scheme: str) -> str:
     return text
 
 
-def _colours(runs: Dict[str, Records]) -> Dict[str, Any]:
+def _colors(runs: Dict[str, Records]) -> Dict[str, Any]:
     """One for each scheme, up to twenty."""
-    colours = plt.get_cmap('tab10' if len(runs) <= 10 else 'tab20')
-    return {scheme: colours(i % colours.N) for i, scheme in enumerate(runs)}
+    colors = plt.get_cmap('tab10' if len(runs) <= 10 else 'tab20')
+    return {scheme: colors(i % colors.N) for i, scheme in enumerate(runs)}
 
 
 def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
@@ -233,12 +233,12 @@ def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
     write_figure(figure, path, dpi=100)
 
 
-def _draw_curves(curves: Dict[str, Dict[int, list]], colours: Dict[str, Any], path: Path) -> None:
+def _draw_curves(curves: Dict[str, Dict[int, list]], colors: Dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
     for scheme, by_seed in curves.items():
         values = pd.DataFrame({seed: dict(curve) for seed, curve in by_seed.items()}).sort_index()
-        axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme, color=colours[scheme])
-        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=colours[scheme])
+        axes.plot(values.index, values.mean(axis=1), marker='.', label=scheme, color=colors[scheme])
+        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), alpha=0.15, color=colors[scheme])
     axes.set(xlabel='epoch', ylabel='AP on dev', title='mean of the seeds, and from the lowest to the highest')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -247,12 +247,12 @@ def _draw_curves(curves: Dict[str, Dict[int, list]], colours: Dict[str, Any], pa
 
 def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.5), layout='constrained')
-    colours = _colours(runs)
+    colors = _colors(runs)
     for scheme, records in runs.items():
         joints = [record['sets'][part]['joints'] for record in records.values()]
         names = list(joints[0])
         errors = [np.mean([one[name]['error'] or np.nan for one in joints]) for name in names]
-        axes.plot(names, errors, marker='.', label=scheme, color=colours[scheme])
+        axes.plot(names, errors, marker='.', label=scheme, color=colors[scheme])
     axes.tick_params(axis='x', rotation=60)
     axes.set(ylabel='mean error, % of the box')
     axes.grid(alpha=0.3)
@@ -262,13 +262,13 @@ def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
 
 def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
-    colours = _colours(runs)
+    colors = _colors(runs)
     for scheme, records in runs.items():
         by_seed = [record['sets'][twin]['hidden_shares'] for record in records.values()]
         groups = [i for i, group in enumerate(by_seed[0]) if group['people']]
         values = np.array([[shares[i]['AP'] for i in groups] for shares in by_seed])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        style = dict(marker='o', capsize=3, label=scheme, color=colours[scheme])
+        style = dict(marker='o', capsize=3, label=scheme, color=colors[scheme])
         axes.errorbar(range(len(groups)), values.mean(axis=0), yerr=spread, **style)
     shown = [by_seed[0][i] for i in groups]
     labels = [

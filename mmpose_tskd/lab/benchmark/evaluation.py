@@ -22,7 +22,7 @@ JOINTS = 17
 
 
 def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] = None) -> Dict[str, Any]:
-    """Times the metrics on made-up detections: 20 an image, for two labelled people.
+    """Times the metrics on made-up detections: 20 an image, for two labeled people.
 
     Args:
         detections: How many.

@@ -133,7 +133,7 @@ def peak_memory(call: Call, device: torch.device) -> int:
 
 
 def tensor_bytes(*sources: Any) -> int:
-    """Bytes of the tensors of modules (parameters and buffers) and of the state of optimisers."""
+    """Bytes of the tensors of modules (parameters and buffers) and of the state of optimizers."""
     total = 0
     for source in sources:
         if isinstance(source, nn.Module):

@@ -36,7 +36,7 @@ METAINFO_KEYS = ('upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices
 
 
 class Subject(NamedTuple):
-    """A call to time, and the bytes that its networks and its optimiser hold all the time."""
+    """A call to time, and the bytes that its networks and its optimizer hold all the time."""
 
     call: Call
     tensors: Sequence[Any]
@@ -123,7 +123,7 @@ def build_subjects(
 ) -> Dict[str, Subject]:
     """Steps and forward passes to time, all on one batch, with the same student and the same teacher.
 
-    A step is MMEngine's ``train_step``: preprocessing, losses, gradient and optimiser. The forward passes take the
+    A step is MMEngine's ``train_step``: preprocessing, losses, gradient and optimizer. The forward passes take the
     preprocessed batch, without gradient.
 
     Args:

@@ -14,7 +14,7 @@ from ...paths import tool_command
 from ...poses import PoseOutputs, build_reader, keypoint_weights, load_skeleton, training_skeleton
 from ..heads import IGPGCNHead
 from ..replay_forward import replay_forward
-from ..teachers import FrozenTeacher, LabelledCategories, Teacher, TeacherCheck, build_teacher
+from ..teachers import FrozenTeacher, LabeledCategories, Teacher, TeacherCheck, build_teacher
 from ..weight_selection import select_weights
 
 
@@ -132,7 +132,7 @@ class PoseDistiller(TopdownPoseEstimator):
         self.teaches = self.compares  # and γ is above 0, known without asking the device
         self.knows_joints = False
         self.teacher_check = TeacherCheck()
-        self.categories = LabelledCategories()
+        self.categories = LabeledCategories()
         self.has_state_hook = False  # DistillStateHook says that it is there
         self._register_state_dict_hook(_drop_distill_keys)
 
@@ -194,7 +194,7 @@ class PoseDistiller(TopdownPoseEstimator):
                 raise UserError(f'model.frozen: the student has no module {path!r} ({error})') from error
 
     def init_weights(self) -> None:
-        """Initialises the student, loads its checkpoint where one is given, and builds the teacher.
+        """Initializes the student, loads its checkpoint where one is given, and builds the teacher.
 
         The Runner calls it when training starts, and not for testing.
 
@@ -373,7 +373,7 @@ class PoseDistiller(TopdownPoseEstimator):
         return outputs
 
     def distill_state_dict(self) -> Dict[str, Any]:
-        """What the distiller itself has learnt: the adapters, γ, and which joints the labels of a category have."""
+        """What the distiller itself has learned: the adapters, γ, and which joints the labels of a category have."""
         adapters = {name: value.cpu() for name, value in self.distill_losses.state_dict().items()}
         return dict(adapters=adapters, gamma=float(self.gamma), categories=self.categories.state_dict())
 

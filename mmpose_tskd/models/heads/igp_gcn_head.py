@@ -12,8 +12,8 @@ from ...poses import (
     Skeleton,
     build_reader,
     flip_coords,
-    labelled_coords,
-    labelled_joints,
+    labeled_coords,
+    labeled_joints,
     load_skeleton,
     training_skeleton,
 )
@@ -242,7 +242,7 @@ class IGPGCNHead(BaseHead):
         output = self.forward(feats)
         initial = self.base_reader(feats, output.base)
         device = output.refined[-1].device
-        target, mask = labelled_coords(batch_data_samples, device), labelled_joints(batch_data_samples, device)
+        target, mask = labeled_coords(batch_data_samples, device), labeled_joints(batch_data_samples, device)
         loss = progressive_pose_loss(output.refined, target, mask, self.input_size, self.stage_weights)
         losses = dict(loss_refine=loss)
         if initial.coords.requires_grad:  # the base head, or a backbone whose maps are its pose, is trained along

@@ -33,8 +33,8 @@ class SimCCMarginalInit:
         torch.nn.init.zeros_(module.final_layer.bias)
         for layer, cells, count in ((module.mlp_head_x, columns, width), (module.mlp_head_y, rows, height)):
             bins = layer.out_features
-            centres = (torch.arange(bins) + 0.5) / bins * count - 0.5
+            centers = (torch.arange(bins) + 0.5) / bins * count - 0.5
             with torch.no_grad():
-                layer.weight.copy_(self.scale * torch.exp(-((centres[:, None] - cells.flatten()) ** 2) / 2))
+                layer.weight.copy_(self.scale * torch.exp(-((centers[:, None] - cells.flatten()) ** 2) / 2))
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=type(self).__name__)

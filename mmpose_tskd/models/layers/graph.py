@@ -45,15 +45,15 @@ class SemGraphConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """N×K×C_in to N×K×C_out."""
         attention = self.attention()
-        own, neighbours = self.weight
+        own, neighbors = self.weight
         diagonal = attention.diagonal()
-        return diagonal[:, None] * (x @ own) + (attention - diagonal.diag()) @ (x @ neighbours) + self.bias
+        return diagonal[:, None] * (x @ own) + (attention - diagonal.diag()) @ (x @ neighbors) + self.bias
 
 
 def normalize_joints(norm: nn.Module, x: Tensor) -> Tensor:
-    """Batch normalisation of N×K×C over people and joints, by a norm of N·K×C.
+    """Batch normalization of N×K×C over people and joints, by a norm of N·K×C.
 
-    A function, since a subclass of :class:`nn.BatchNorm1d` would be lost where a run synchronises batch norm.
+    A function, since a subclass of :class:`nn.BatchNorm1d` would be lost where a run synchronizes batch norm.
     """
     return norm(x.flatten(0, 1)).view_as(x)
 

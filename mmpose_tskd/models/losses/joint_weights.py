@@ -15,5 +15,5 @@ def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weigh
     """
     if not use_target_weight:
         return teacher.weights
-    labelled = keypoint_weights(data_samples)
-    return labelled if teacher.weights is None else teacher.weights * labelled
+    labeled = keypoint_weights(data_samples)
+    return labeled if teacher.weights is None else teacher.weights * labeled

@@ -38,7 +38,7 @@ class PoseL1Loss(nn.Module):
 
     Args:
         use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. The paper does not: the teacher's guess
-            for a hidden joint is what is to be learnt.
+            for a hidden joint is what is to be learned.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
     """

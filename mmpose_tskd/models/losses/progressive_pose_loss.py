@@ -5,7 +5,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...poses import PoseOutputs, labelled_joints
+from ...poses import PoseOutputs, labeled_joints
 from .checks import check_shapes
 
 
@@ -34,7 +34,7 @@ def progressive_pose_loss(
         L_{s2} = \sum_i \lambda_i L_i, \qquad
         L_i = \frac{1}{N} \sum_n \sum_k M_{nk} \left\| P_{nk} - \hat P^i_{nk} \right\|_1
 
-    with both poses normalised to [-1, 1] and :math:`M` 1 for joints with a label.
+    with both poses normalized to [-1, 1] and :math:`M` 1 for joints with a label.
 
     Args:
         preds: The poses, coarse to fine, each N×K×2 in input pixels.
@@ -67,19 +67,19 @@ class ProgressivePoseLoss(nn.Module):
 
     Args:
         stage_weights: λ of Eq. 7, coarse to fine.
-        labelled_only: Eq. 6's mask M. False teaches every joint.
+        labeled_only: Eq. 6's mask M. False teaches every joint.
         loss_weight: Factor on the sum.
     """
 
     def __init__(
         self,
         stage_weights: Sequence[float] = (0.3, 0.5, 1.0),
-        labelled_only: bool = True,
+        labeled_only: bool = True,
         loss_weight: float = 1.0,
     ):
         super().__init__()
         self.stage_weights = tuple(stage_weights)
-        self.labelled_only = labelled_only
+        self.labeled_only = labeled_only
         self.loss_weight = loss_weight
 
     def forward(self, student: PoseOutputs, teacher: PoseOutputs, data_samples: Sequence) -> Tensor:
@@ -92,8 +92,8 @@ class ProgressivePoseLoss(nn.Module):
         )
 
     def mask(self, data_samples: Sequence, coords: Tensor) -> Tensor:
-        if self.labelled_only:
-            return labelled_joints(data_samples, coords.device)
+        if self.labeled_only:
+            return labeled_joints(data_samples, coords.device)
         return torch.ones_like(coords[..., 0])
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:

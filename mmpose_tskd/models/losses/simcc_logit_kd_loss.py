@@ -63,7 +63,7 @@ class SimCCLogitKDLoss(nn.Module):
     Args:
         temperature: τ.
         use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. DWPose does not: what the teacher makes
-            of a joint without a label is to be learnt, too.
+            of a joint without a label is to be learned, too.
         loss_weight: DWPose's is 0.1 in its first stage.
 
     Raises:

@@ -3,7 +3,7 @@ from .callable_teacher import CallableTeacher
 from .foreign_teacher import ForeignTeacher
 from .frozen_teacher import FrozenTeacher, load_model_config
 from .hf_teacher import HFTeacher
-from .labelled_categories import LabelledCategories
+from .labeled_categories import LabeledCategories
 from .live_teacher import LiveTeacher
 from .onnx_teacher import OnnxTeacher
 from .recorded_teacher import RecordedTeacher
@@ -16,7 +16,7 @@ __all__ = [
     'ForeignTeacher',
     'FrozenTeacher',
     'HFTeacher',
-    'LabelledCategories',
+    'LabeledCategories',
     'LiveTeacher',
     'OnnxTeacher',
     'RecordedTeacher',

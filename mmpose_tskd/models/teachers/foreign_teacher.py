@@ -56,10 +56,10 @@ class ForeignTeacher(LiveTeacher):
 
     @abstractmethod
     def run(self, inputs: Tensor) -> Output:
-        """N×3×H×W, normalised, to the network's output; see the class."""
+        """N×3×H×W, normalized, to the network's output; see the class."""
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """Under which the network is, as far as it says so."""
         return 'not stated'
 
@@ -77,7 +77,7 @@ class ForeignTeacher(LiveTeacher):
         with torch.no_grad():
             output = self.run(torch.zeros(1, 3, height, width))
         self.reader, self.num_keypoints = self._choose_reader(output)
-        said = printable(f'{self.num_keypoints} joints, {width}×{height}, licence: {self.licence}')
+        said = printable(f'{self.num_keypoints} joints, {width}×{height}, license: {self.license}')
         print_log(f'{type(self).__name__} {self.name}: {said}', logger='current')
 
     def place(self, device: torch.device) -> None:

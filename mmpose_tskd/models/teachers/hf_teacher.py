@@ -64,7 +64,7 @@ class HFTeacher(ForeignTeacher):
         return weights_digest(self.model.state_dict())
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The model card's."""
         from huggingface_hub import ModelCard
 

@@ -28,7 +28,7 @@ class LiveTeacher(Teacher):
 
     model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
     reader: Union[HeadReader, KeypointReader]  # of its own outputs
-    preprocessor: PoseDataPreprocessor  # how its images are normalised
+    preprocessor: PoseDataPreprocessor  # how its images are normalized
     num_keypoints: int
 
     def __init__(

@@ -86,6 +86,6 @@ class OnnxTeacher(ForeignTeacher):
         return hashlib.sha256(Path(self.name).read_bytes()).hexdigest()[:12]
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """What the file's metadata say."""
-        return shorten(self.session.get_modelmeta().custom_metadata_map.get('license', super().licence), 200)
+        return shorten(self.session.get_modelmeta().custom_metadata_map.get('license', super().license), 200)

@@ -180,7 +180,7 @@ def _select(record: PoseRecord, student: Skeleton) -> np.ndarray:
 
 
 def _instances(dataset: BaseDataset) -> Iterator[Dict[str, Any]]:
-    """The labelled instances of a data set, and of those that a wrapper holds; no image is opened."""
+    """The labeled instances of a data set, and of those that a wrapper holds; no image is opened."""
     parts = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
     if parts != [None]:
         for part in parts:

@@ -14,7 +14,7 @@ from ...poses import PoseOutputs, PoseReader, RescaledView
 class StudentFrame(nn.Module):
     """Makes images that were prepared for the student fit for its teacher, and the teacher's answers the student's.
 
-    The two may differ in input size, normalisation, order of the colour channels and joints; where they do not, nothing
+    The two may differ in input size, normalization, order of the color channels and joints; where they do not, nothing
     is done. Features stay as the teacher's backbone gave them.
 
     Args:
@@ -50,14 +50,14 @@ class StudentFrame(nn.Module):
             )
         self.reader: PoseReader = RescaledView(teacher_reader, size) if self.resizes else teacher_reader
 
-        mean, std, swaps = _normalisation(student.data_preprocessor)
-        their_mean, their_std, they_swap = _normalisation(teacher)
+        mean, std, swaps = _normalization(student.data_preprocessor)
+        their_mean, their_std, they_swap = _normalization(teacher)
         order = torch.tensor([2, 1, 0] if swaps != they_swap else [0, 1, 2])
         self.register_buffer('order', order)
         self.register_buffer('scale', (std[order] / their_std).view(3, 1, 1))
         self.register_buffer('shift', ((mean[order] - their_mean) / their_std).view(3, 1, 1))
         self.reorders = swaps != they_swap
-        self.renormalises = not (torch.allclose(self.scale, torch.ones(1)) and self.shift.abs().max() < 1e-6)
+        self.renormalizes = not (torch.allclose(self.scale, torch.ones(1)) and self.shift.abs().max() < 1e-6)
 
         self.register_buffer('joints', None)
 
@@ -69,7 +69,7 @@ class StudentFrame(nn.Module):
         """N×3×H×W, preprocessed for the student, to what the teacher takes."""
         if self.reorders:
             inputs = inputs[:, self.order]
-        if self.renormalises:
+        if self.renormalizes:
             inputs = inputs * self.scale + self.shift
         if self.resizes:
             width, height = self.teacher_size
@@ -88,7 +88,7 @@ class StudentFrame(nn.Module):
         return replace(outputs, reader=self.reader)
 
 
-def _normalisation(preprocessor: PoseDataPreprocessor) -> Tuple[Tensor, Tensor, bool]:
+def _normalization(preprocessor: PoseDataPreprocessor) -> Tuple[Tensor, Tensor, bool]:
     """Mean and standard deviation of a preprocessor, and whether it swaps BGR and RGB before."""
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
     if not getattr(preprocessor, '_enable_normalize', False):

@@ -63,11 +63,11 @@ class TeacherCheck:
             said.append(f'{text})')
         shown = ', '.join(said[:8]) + (', ...' if len(said) > 8 else '')
         return (
-            f'in the first {len(labels)} people {len(lost)} of {int((count >= self.labels).sum())} labelled joints are '
+            f'in the first {len(labels)} people {len(lost)} of {int((count >= self.labels).sum())} labeled joints are '
             f"hardly nearer to their labels than the mean of the other people's is: {shown}"
         )
 
 
 def _median(error: Tensor, mask: Tensor) -> Tensor:
-    """K: the median over the people of whom a joint is labelled, in pixels."""
+    """K: the median over the people of whom a joint is labeled, in pixels."""
     return error.masked_fill(~mask, float('nan')).nanmedian(0).values

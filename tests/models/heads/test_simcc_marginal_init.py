@@ -21,7 +21,7 @@ def make_head(**options):
 
 @pytest.mark.parametrize('row, column', [(0, 0), (5, 11), (23, 15)])
 def test_a_peak_on_the_map_is_a_peak_at_its_cells_bins(row, column):
-    """A cell is 4 pixels, so 8 bins; its centre lies between the fourth and the fifth of them."""
+    """A cell is 4 pixels, so 8 bins; its center lies between the fourth and the fifth of them."""
     head = make_head(init_cfg=dict(type='SimCCMarginalInit', scale=1.0))
     head.init_weights()
     torch.nn.init.ones_(head.final_layer.weight)
@@ -34,7 +34,7 @@ def test_a_peak_on_the_map_is_a_peak_at_its_cells_bins(row, column):
         assert ((logits.argmax(-1) - (8 * cell + 3.5)).abs() <= 0.5).all()
 
 
-def test_it_is_set_when_a_model_is_initialised_and_changes_no_layer():
+def test_it_is_set_when_a_model_is_initialized_and_changes_no_layer():
     stock, started = make_head(), make_head(init_cfg=dict(type='SimCCMarginalInit', scale=0.1, std=0.2))
     torch.manual_seed(0)
     started.init_weights()

@@ -53,7 +53,7 @@ def test_heatmap_mse_by_hand(maps, weights):
     assert heatmap_mse_loss(*maps, weights).item() == pytest.approx(squares.sum() / (2 * 3 * 4 * 5))
 
 
-def test_heatmap_mse_is_normalised_as_mmposes(maps):
+def test_heatmap_mse_is_normalized_as_mmposes(maps):
     """So that the weights a and 1 - a of the two mix as FPD's."""
     assert heatmap_mse_loss(*maps).item() == pytest.approx(KeypointMSELoss()(*maps).item())
     theirs = KeypointMSELoss(use_target_weight=True)(*maps, WEIGHTS).item()
@@ -62,14 +62,14 @@ def test_heatmap_mse_is_normalised_as_mmposes(maps):
 
 def test_heatmap_mse_module_takes_the_batchs_and_the_teachers_weights(maps):
     student, teacher = outputs(maps[0]), outputs(maps[1], weights=torch.tensor([[1.0, 0.0, 1.0]]))
-    labelled = samples([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])
+    labeled = samples([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])
     only_teachers = heatmap_mse_loss(*maps, torch.tensor([[1.0, 0.0, 1.0]] * 2)).item()
-    assert HeatmapMSELoss()(student, teacher, labelled).item() == pytest.approx(only_teachers)
+    assert HeatmapMSELoss()(student, teacher, labeled).item() == pytest.approx(only_teachers)
     both = heatmap_mse_loss(*maps, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])).item()
     loss = HeatmapMSELoss(use_target_weight=True, loss_weight=0.5)
-    assert loss(student, teacher, labelled).item() == pytest.approx(both / 2)
+    assert loss(student, teacher, labeled).item() == pytest.approx(both / 2)
     labels_alone = heatmap_mse_loss(*maps, torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])).item()
-    assert loss(student, outputs(maps[1]), labelled).item() == pytest.approx(labels_alone / 2)
+    assert loss(student, outputs(maps[1]), labeled).item() == pytest.approx(labels_alone / 2)
 
 
 @pytest.mark.parametrize('weights', [None, WEIGHTS, WEIGHTS[:1]])

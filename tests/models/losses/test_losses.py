@@ -179,7 +179,7 @@ def test_labels_that_structure_loss_takes_its_weights_from_are_needed_for_traini
     'options, message',
     [
         (dict(edge_form='angle'), 'edge_form'),
-        (dict(edge_weights='learnt'), 'edge_weights'),
+        (dict(edge_weights='learned'), 'edge_weights'),
         (dict(edge_weights=[1.0]), '1 numbers for 2 limbs'),
         (dict(edge_weights='length_std'), 'ann_file'),
     ],
@@ -206,7 +206,7 @@ def test_progressive_module_masks_what_has_no_label():
     teacher = poses(peaks=torch.zeros(1, 2, 2))
     # x is off by 1 and y by 0.5, times 0.3 + 0.5 + 1
     assert ProgressivePoseLoss()(student, teacher, [sample]).item() == pytest.approx(1.5 * 1.8)
-    assert ProgressivePoseLoss(labelled_only=False)(student, teacher, [sample]).item() == pytest.approx(3 * 1.8)
+    assert ProgressivePoseLoss(labeled_only=False)(student, teacher, [sample]).item() == pytest.approx(3 * 1.8)
 
 
 def test_progressive_module_wants_a_refiner():
@@ -229,8 +229,8 @@ def test_a_joint_counts_by_the_teachers_weight_and_a_limb_by_both_its_ends():
         sigmas=[0.05] * 3,
     )
     assert structure(chain, loss_weight=1.0)(student, teacher, None).item() == 2  # 0.5·4 + 0·3
-    one = ProgressivePoseLoss(labelled_only=False)(student, teacher, None)
-    all_joints = ProgressivePoseLoss(labelled_only=False)(student, poses(peaks=at), None)
+    one = ProgressivePoseLoss(labeled_only=False)(student, teacher, None)
+    all_joints = ProgressivePoseLoss(labeled_only=False)(student, poses(peaks=at), None)
     assert 0 < one < all_joints
 
 

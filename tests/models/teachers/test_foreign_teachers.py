@@ -48,7 +48,7 @@ RED = dict(mean=[0, 0, 0], std=[255, 255, 255])
 
 
 def student(**options):
-    """A toy student that sees BGR images twice as large, not normalised."""
+    """A toy student that sees BGR images twice as large, not normalized."""
     model = dict(
         type='PoseDistiller',
         data_preprocessor=dict(type='PoseDataPreprocessor', mean=[0.0], std=[255.0]),
@@ -78,7 +78,7 @@ def red_spot(x, y, size=(96, 128)):
 
 @pytest.mark.parametrize('code, within', [(COORDS, 1.0), (SIMCC, 1.5), (HEATMAPS, 4.0)])
 def test_a_functions_answer_comes_back_in_the_students_pixels(module, code, within):
-    """Half the size, the other order of colours, another normalisation."""
+    """Half the size, the other order of colors, another normalization."""
     teacher = dict(type='CallableTeacher', function=module(code), input_size=SIZE, **RED)
     model = student(teacher=teacher)
     answer = model.teacher(red_spot(60, 90), [])
@@ -177,11 +177,11 @@ def test_the_expert_of_a_vitpose_plus_is_chosen(vitpose):
     assert not torch.allclose(*answers)
 
 
-def test_the_licence_of_a_model_is_told(vitpose):
+def test_the_license_of_a_model_is_told(vitpose):
     folder, _ = vitpose()
-    assert HFTeacher(folder).licence == 'not stated'
+    assert HFTeacher(folder).license == 'not stated'
     folder, _ = vitpose(card='---\nlicense: apache-2.0\n---\nA model.\n')
-    assert HFTeacher(folder).licence == 'apache-2.0'
+    assert HFTeacher(folder).license == 'apache-2.0'
 
 
 def test_a_folder_without_a_vitpose_is_named(tmp_path):
@@ -209,15 +209,15 @@ def onnx_file(tmp_path):
     onnx = pytest.importorskip('onnx', reason='needs the extra onnx')
     pytest.importorskip('onnxruntime', reason='needs the extra onnx')
 
-    def export(kind, batch=None, licence=None):
+    def export(kind, batch=None, license=None):
         file = tmp_path / f'{kind}.onnx'
-        write_onnx(onnx, kind, file, batch, licence)
+        write_onnx(onnx, kind, file, batch, license)
         return str(file)
 
     return export
 
 
-def write_onnx(onnx, kind, file, batch, licence):
+def write_onnx(onnx, kind, file, batch, license):
     """A network whose every joint is the brightest place of channel 0, put out in one of the three ways."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -264,8 +264,8 @@ def write_onnx(onnx, kind, file, batch, licence):
         inits,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    if licence:
-        helper.set_model_props(model, dict(license=licence))
+    if license:
+        helper.set_model_props(model, dict(license=license))
     onnx.checker.check_model(model)
     onnx.save(model, file)
 
@@ -281,11 +281,11 @@ def test_an_onnx_file_teaches(onnx_file, kind, within, batch):
     assert answer.scores.max() <= 1
 
 
-def test_an_onnx_files_own_words_on_its_licence_are_told(onnx_file):
-    for licence in ('apache-2.0', None):
-        teacher = OnnxTeacher(onnx_file('poses', licence=licence))
+def test_an_onnx_files_own_words_on_its_license_are_told(onnx_file):
+    for license in ('apache-2.0', None):
+        teacher = OnnxTeacher(onnx_file('poses', license=license))
         teacher.make(teacher.find_source())
-        assert teacher.licence == (licence or 'not stated')
+        assert teacher.license == (license or 'not stated')
 
 
 @pytest.mark.parametrize(
@@ -313,10 +313,10 @@ def test_an_onnx_file_with_a_crafted_input_is_refused(onnx_file, shape, batch, m
         student(teacher=dict(type='OnnxTeacher', file=file, **RED))
 
 
-def test_a_licence_is_one_short_line(onnx_file):
-    teacher = OnnxTeacher(onnx_file('poses', licence='MIT\nerror: pay ' + 'now ' * 1000))
+def test_a_license_is_one_short_line(onnx_file):
+    teacher = OnnxTeacher(onnx_file('poses', license='MIT\nerror: pay ' + 'now ' * 1000))
     teacher.make(teacher.find_source())
-    assert teacher.licence.startswith('MIT error: pay') and len(teacher.licence) <= 200
+    assert teacher.license.startswith('MIT error: pay') and len(teacher.license) <= 200
 
 
 def test_a_file_that_is_no_onnx_is_named(tmp_path):

@@ -224,7 +224,7 @@ def compare_models(
         graphs={name: layers for name, layers in graphs.items() if layers},
     )
     folder = Path(out)
-    page = PAGE.read_text().replace(DATA, json.dumps(data, separators=(',', ':')).replace('</', '<\\/'))
+    page = PAGE.read_text().replace(DATA, json.dumps(data, separators=(',', ':')).replace('<', '\\u003c'))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         AtomicLocalBackend().put_text(page, str(folder / 'index.html'))
@@ -329,10 +329,9 @@ def _pack_bins(answer: Said, zoom: float) -> Optional[List[Dict[str, Any]]]:
 
 
 def _rounded(values: Any, digits: int) -> List[Any]:
-    """For JSON, which knows no NaN."""
-    array = np.round(np.asarray(values, dtype=np.float64), digits).astype(object)
-    array[np.isnan(array.astype(np.float64))] = None
-    return array.tolist()
+    """For JSON, which knows no NaN and no infinity."""
+    numbers = np.round(np.asarray(values, dtype=np.float64), digits)
+    return np.where(np.isfinite(numbers), numbers, None).tolist()  # type: ignore[call-overload]
 
 
 def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:

@@ -169,10 +169,10 @@ def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
             'others out'
         )
     names = found[0].get('keypoints') or []
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+    if not names or not all(isinstance(one, str) and one.isprintable() for one in names) or len({*names}) < len(names):
         raise UserError(
             f'{file}: the category {found[0].get("name", found[0]["id"])} has to list the names of its joints, each '
-            'once, under "keypoints"'
+            'once and in printable letters, under "keypoints"'
         )
     return found[0]
 

@@ -15,11 +15,15 @@ def write_record(content: Dict[str, Any], path: Path) -> None:
     AtomicLocalBackend().put_text(text + '\n', path)
 
 
-def read_record(path: Path) -> Optional[Dict[str, Any]]:
+def read_record(path: Path, **kinds: Any) -> Optional[Dict[str, Any]]:
     """What :func:`write_record` wrote, or None where there is no file.
 
+    Args:
+        path: The file.
+        kinds: Of entries that it must have, the types.
+
     Raises:
-        UserError: The file is cut off, or its content is not what was written.
+        UserError: The file is cut off, its content is not what was written, or it is another kind of record.
     """
     if not path.is_file():
         return None
@@ -29,6 +33,9 @@ def read_record(path: Path) -> Optional[Dict[str, Any]]:
         raise UserError(f'{path} is not a whole JSON file ({error}): delete it, and it is made anew') from error
     if not isinstance(content, dict) or content.pop('digest', None) != _digest(content):
         raise UserError(f'{path} is not as it was written (its digest differs): delete it, and it is made anew')
+    wrong = [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]
+    if wrong:
+        raise UserError(f'{path} is no such record, which has {", ".join(wrong)}: delete it, and it is made anew')
     return content
 
 

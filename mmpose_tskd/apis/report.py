@@ -18,12 +18,13 @@ def read_scalars(folder: Path) -> List[dict]:
     """What MMEngine logged in a run's work folder, in order; a resumed run's later lines replace earlier ones."""
     entries: Dict[Tuple[bool, int], dict] = {}
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors='replace').splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # half a line, of a run that was killed
-            entries['loss' in entry, entry['step']] = entry
+            if isinstance(entry, dict) and isinstance(entry.get('step'), int):
+                entries['loss' in entry, entry['step']] = entry
     return [entries[key] for key in sorted(entries)]
 
 

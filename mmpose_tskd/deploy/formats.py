@@ -37,6 +37,12 @@ class Format(NamedTuple):
     given: Optional[Normalization] = None
     decoded: bool = False
 
+    def fits(self, first: Sequence[int], second: Sequence[int]) -> bool:
+        """Whether the shapes of its outputs can be read."""
+        if self.decode is _by_argmax:
+            return len(first) == len(second) == 3 and min(*first, *second) > 0
+        return len(first) == 3 and first[2] == 2 and len(second) == 2
+
 
 def _peaks(outputs: PoseOutputs) -> Tensor:
     return outputs.peaks

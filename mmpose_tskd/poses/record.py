@@ -67,7 +67,7 @@ def load_record(file: str) -> PoseRecord:
         keys = [instance_key(name, annotation['id']) for name, annotation in zip(files, annotations)]
         hash(tuple(keys))
         info = dict(content.get('info', {}))
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f'{file} is no record of a teacher ({type(error).__name__}: {error}): it is written by '
             'tools/record_teacher.py, which gives each annotation keypoint_scores'

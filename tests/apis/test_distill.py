@@ -21,6 +21,7 @@ from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps
 from mmpose_tskd.apis.distill.labels import metainfo_text, prepare_data
 from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
 from mmpose_tskd.apis.distill.teacher import Teacher
+from mmpose_tskd.apis.doctor import keypoint_category
 from mmpose_tskd.apis.pack import _plain_config
 from mmpose_tskd.checkpoints import load_weights, weights_digest
 from mmpose_tskd.datasets import generate_synthetic_crowd
@@ -105,6 +106,14 @@ def test_names_in_labels_are_not_run_by_the_config_that_they_come_into(name, tmp
     (tmp_path / 'own.py').write_text(metainfo_text(name, [name, 'left_x', 'right_x'], [(0, 1)], [(1, 2)]))
     info = Config.fromfile(str(tmp_path / 'own.py')).dataset_info
     assert info.dataset_name == info.keypoint_info[0].name == info.skeleton_info[0].link[0] == name
+
+
+@pytest.mark.parametrize('name', ['\ud800', 'a\nb', '\x1b[2J', 5])
+def test_a_joint_that_cannot_be_printed_is_refused(name, own):
+    content = change(own)
+    content['categories'][1]['keypoints'][0] = name
+    with pytest.raises(UserError, match='has to list the names of its joints, each once and in printable letters'):
+        keypoint_category(content, str(own))
 
 
 def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,8 @@ from processes import finish, start
 
 from mmpose_tskd.apis.distill import steps
 from mmpose_tskd.apis.distill.steps import Step, run_steps
+from mmpose_tskd.apis.records import write_record
+from mmpose_tskd.apis.report import read_scalars
 from mmpose_tskd.errors import UserError
 
 TOOL = """
@@ -21,6 +23,24 @@ if 'fail' in sys.argv:
     sys.exit('error: the disk is full')
 open(out, 'w').write(' '.join(sys.argv[3:]))
 """
+
+
+@pytest.mark.parametrize(
+    'record', [{}, dict(digest_of_settings=1), dict(digest_of_settings='', command=[], seconds='')]
+)
+def test_a_crafted_record_of_a_step_is_refused(record, tmp_path):
+    step = make(tmp_path, 'a')
+    step.output.touch()
+    write_record(record, tmp_path / 'steps' / 'a.json')
+    with pytest.raises(UserError, match='a.json is no such record, which has .*seconds: delete it'):
+        steps._read(step, tmp_path, '')
+
+
+def test_lines_of_a_log_that_are_none_are_passed_over(tmp_path):
+    log = tmp_path / '1' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b'[1]\n3\n{"a": 1}\n{"step": "a"}\n\xff\n' + 100_000 * b'[' + b'\n{"step": 2}\n{"st')
+    assert read_scalars(tmp_path) == [dict(step=2)]
 
 
 def make(out, name, *more, needs=(), seconds=0.0):

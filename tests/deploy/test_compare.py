@@ -13,6 +13,7 @@ import torch
 from mmpose.apis import inference_topdown, init_model
 from saved_estimators import save_estimator, tracing  # noqa: F401
 
+from mmpose_tskd.apis import compare as comparing
 from mmpose_tskd.apis.coco_results import coco_results
 from mmpose_tskd.apis.compare import compare_models, open_column, sides
 from mmpose_tskd.errors import UserError
@@ -22,7 +23,7 @@ BROWSER = shutil.which('chromium') or shutil.which('google-chrome') or shutil.wh
 
 
 def data_of(page):
-    return json.loads(re.search(r'const data = (.*);\nconst SVG', page.read_text())[1].replace('<\\/', '</'))
+    return json.loads(re.search(r'const data = (.*);\nconst SVG', page.read_text())[1])
 
 
 @pytest.fixture
@@ -79,6 +80,60 @@ def test_files_of_results_and_onnx_stand_beside_a_config(save_estimator, hidden_
             assert said['results']['errors'] == [None]
     assert cv2.imread(str(tmp_path / 'out' / 'comparison.png')).std() > 5
     assert 'http' not in re.sub(r'http://www.w3.org/2000/svg', '', page.read_text())  # it loads nothing
+
+
+CRAFTED = dict(
+    keypoints=['x', {}, [], [1], None],
+    format=['other', ['coords'], {}],
+    input_size=[[64], [64, -1], [1e9, 64], ['a', 'b'], [64, float('nan')], [10**400, 64]],
+    mean=[[0, 0], [float('nan')] * 3, 'abc'],
+    std=[[0, 0, 0]],
+    rgb=['no'],
+    padding=[0, 10**400, None],
+    use_udp=[None],
+    skeleton=[[[0, 99]], [[0]], [0], {'a': 1}],
+    flip_indices=[[0], [0] * 17, [1.5] * 17],
+    sigmas=[[1], [None] * 17],
+)
+
+
+def test_crafted_metadata_of_an_onnx_file_are_refused_by_name(save_estimator, tracing, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    from mmpose_tskd.apis.export import export_onnx
+
+    saved = save_estimator('simcc')
+    file = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx')).file
+    model = onnx.load(file)
+    stored = {entry.key: entry.value for entry in model.metadata_props}
+    crafted = [(key, json.dumps(value)) for key, values in CRAFTED.items() for value in values]
+    for key, text in [*crafted, ('mean', '\x1b[2J'), ('sigmas', '[' * 100_000), ('format', None)]:
+        left = {name: value for name, value in {**stored, key: text}.items() if value is not None}
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, left)
+        onnx.save(model, file)
+        with pytest.raises(UserError, match=f'p.onnx.* {key} in its metadata'):
+            open_column(file)
+
+
+def test_an_onnx_file_that_puts_out_something_else_is_refused(save_estimator, hidden_data, tracing, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    from mmpose_tskd.apis.export import export_onnx
+
+    saved = save_estimator('simcc')
+    file = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx')).file
+    model = onnx.load(file)
+    for entry in model.metadata_props:
+        if entry.key == 'format':
+            entry.value = '"rtmlib"'
+    onnx.save(model, file)
+    with pytest.raises(UserError, match='puts out .* which is not what its metadata say'):
+        compare_models(dict(a=file), *hidden_data, str(tmp_path / 'out'))
+
+
+def test_numbers_of_a_page_are_json():
+    assert comparing._rounded(np.array([np.nan, np.inf, 1.26]), 1) == [None, None, 1.3]
 
 
 @pytest.mark.skipif(BROWSER is None, reason='needs Chromium')

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import yaml
 from conftest import REPO
 from mmengine.config import Config
 
+from mmpose_tskd.apis import records as recording
 from mmpose_tskd.apis.budget import scale_epochs
 from mmpose_tskd.apis.records import read_record, write_record
 from mmpose_tskd.checkpoints import load_weights
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.evaluation.comparison import Comparison, _seed_shares
-from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, write_configs, write_report
+from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, worker, write_configs, write_report
 from mmpose_tskd.lab.ablation.worker import is_trained, read_run
 from mmpose_tskd.lab.labels import Labels
 
@@ -264,6 +266,45 @@ def test_a_yaml_runs_no_code(tmp_path):
         make_plan(tmp_path / 'c.yaml')
 
 
+LAUGHS = 'a0: &a0 {x: 1}\n' + ''.join(
+    f'a{i}: &a{i} {{' + ', '.join(f'k{j}: *a{i - 1}' for j in range(10)) + '}\n' for i in range(1, 10)
+)
+
+
+def forged(text, **changes):
+    content = {**json.loads(text), **changes}
+    content.pop('digest')
+    return json.dumps({**content, 'digest': recording._digest(content)})
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('_base_: a.yaml', 'a.yaml is its own _base_'),
+        ('_base_: b.yaml', 'a.yaml is its own _base_, by way of .*b.yaml'),
+        ('_base_: [b.yaml]', '_base_ is the name of another YAML'),
+        (LAUGHS, 'aliases stand for more than 100,000 values'),
+        (re.sub('k[0-9]:', '<<:', LAUGHS), 'aliases stand for more than 100,000 values'),
+        ('families: &f {a: *f}', 'not a YAML of plain values'),
+        ('a: ' + 5000 * '[', 'not a YAML of plain values'),
+        ('1: 2', 'holds no families and schemes by name'),
+        ('families: [a]', 'families holds entries by name'),
+        ('schemes: {a: text}', "schemes holds entries by name, each with names in it; 'a' is none"),
+        ('schemes: {a: {config: student, budget: .nan}}', 'budget is a factor'),
+        ('schemes: {a: {config: stage2, student: b}, b: {config: stage2, student: a}}', 'schemes.a builds on itself'),
+        ('seeds: hello', 'seeds is a list of whole numbers'),
+        ('work_dir: [1]', 'work_dir is the name of a folder'),
+    ],
+)  # fmt: skip
+def test_a_crafted_yaml_is_refused(text, message, tmp_path):
+    whole = dict(families='{}', schemes='{}', seeds='[0]', work_dir='w', results='r')
+    lacking = [f'{key}: {value}\n' for key, value in whole.items() if not text.startswith(key)]
+    (tmp_path / 'a.yaml').write_text(''.join(lacking) + text)
+    (tmp_path / 'b.yaml').write_text('_base_: a.yaml')
+    with pytest.raises(UserError, match=message):
+        make_plan(tmp_path / 'a.yaml')
+
+
 def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
     with pytest.raises(UserError, match='there is no nowhere.yaml: name the YAML of an ablation'):
         make_plan('nowhere.yaml')
@@ -465,9 +506,12 @@ def test_weights_that_were_kept_serve_in_place_of_a_training(finished, copied, t
     (lost,) = (copied / 'runs').glob('*scheme4_seed0*')
     before = records(copied)
     lost.unlink()
+    assert worker._has_kept_weights(teacher)
     run(tmp_path / 'work', copied, ['scheme4'], seeds=[0])
     assert 'Epoch(train)' not in (tmp_path / 'work' / 'runs' / teacher.stem / 'console.log').read_text()
     assert records(copied)[lost.stem]['weights'] == before[lost.stem]['weights']
+    teacher.unlink()
+    assert not worker._has_kept_weights(teacher)
 
 
 def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finished, copied, tmp_path, capfd):
@@ -495,6 +539,9 @@ def test_what_is_measured_in_another_way_is_measured_anew_and_not_trained(finish
         (lambda text: text.replace('"AP":', '"AP":9', 1), r'baseline_seed0_\w+.json is not as it was written'),
         (lambda text: text[: len(text) // 2], r'baseline_seed0_\w+.json is not a whole JSON file'),
         (lambda text: '[]', r'baseline_seed0_\w+.json is not as it was written'),
+        (lambda text: forged(text, sets=[1]), r'baseline_seed0_\w+.json is no such record, which has sets'),
+        (lambda text: forged(text, sets=dict(dev={})), r'does not say on which labels a set was measured'),
+        (lambda text: forged(text, seed='0'), r'baseline_seed0_\w+.json is no such record, which has seed'),
         (None, r'baseline_seed0_\w+.json is the record of .*_scheme4_seed0_\w+ under another name'),
     ],
 )

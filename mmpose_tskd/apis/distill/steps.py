@@ -127,7 +127,7 @@ def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> Dict[str, Outcome]
 
 def _read(step: Step, out: Path, digest: str) -> Optional[Outcome]:
     path = out / 'steps' / f'{step.name}.json'
-    record = read_record(path)
+    record = read_record(path, digest_of_settings=str, command=str, seconds=(int, float))
     if record is None or not step.output.exists():
         return None
     if record['digest_of_settings'] != digest:

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -23,6 +24,7 @@ TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
 START = 'start'
 BUILT_ON = ('student', START)
+LARGEST_YAML = 100_000  # values
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
 # What a run's hash is of: what is learned depends on it.
 TRAINING = (
@@ -258,15 +260,17 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Se
     missing = [key for key in ('families', 'schemes', *others) if key not in spec]
     if missing:
         raise UserError(f'{path} has no {", ".join(missing)}')
+    _check_kinds(path, spec)
     for name, scheme in spec.schemes.items():
         if scheme.get('config') not in ROLES:
             raise UserError(f'{path}: schemes.{name}.config is one of {", ".join(ROLES)}, not {scheme.get("config")!r}')
         budget = scheme.get('budget', 1)
-        if not isinstance(budget, (int, float)) or budget <= 0:
+        if not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
             raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0: {budget!r}')
         for role in BUILT_ON:
             if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
                 raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')
+        _check_chain(path, spec.schemes, name)
     roles = [role for role in ROLES if role in (TEACHER, *(scheme.config for scheme in spec.schemes.values()))]
     for name, family in spec.families.items():
         missing = [key for key in (*roles, *of_family) if key not in family]
@@ -275,20 +279,69 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Se
     return spec
 
 
-def _read_yaml(path: Path) -> Config:
+def _check_kinds(path: Union[str, Path], spec: Config) -> None:
+    """Refuses lists and texts where names have entries, and the like."""
+    for key in ('families', 'schemes'):
+        entries = spec[key].items() if isinstance(spec[key], dict) else [('', None)]
+        wrong = [name for name, entry in entries if not (isinstance(name, str) and isinstance(entry, dict))]
+        if wrong:
+            raise UserError(f'{path}: {key} holds entries by name, each with names in it; {wrong[0]!r} is none')
+    seeds = spec.get('seeds', [])
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) and 0 <= seed < 1 << 32 for seed in seeds):
+        raise UserError(f'{path}: seeds is a list of whole numbers from 0 on, not {seeds!r}')
+    for key in ('work_dir', 'results'):
+        if not isinstance(spec.get(key, ''), str):
+            raise UserError(f'{path}: {key} is the name of a folder, not {spec[key]!r}')
+
+
+def _check_chain(path: Union[str, Path], schemes: Dict[str, Any], name: str) -> None:
+    """Refuses a scheme that builds on itself, by way of others."""
+    seen: Set[str] = set()
+    below = [name]
+    while below:
+        seen.update(below)
+        below = [schemes[one][role] for one in below for role in BUILT_ON if role in schemes.get(one, {})]
+        if name in below:
+            raise UserError(f'{path}: schemes.{name} builds on itself, by way of {", ".join(sorted(seen))}')
+        below = [one for one in below if one not in seen]
+
+
+def _read_yaml(path: Path, above: Tuple[Path, ...] = ()) -> Config:
     """A YAML of plain values, over the one that it names as ``_base_``, as in MMEngine's configs."""
     if not path.is_file():
         raise UserError(f'there is no {path}: name the YAML of an ablation, such as configs/ablation/lspet.yaml')
+    if path.resolve() in above:
+        raise UserError(f'{path} is its own _base_, by way of others: {", ".join(map(str, above))}')
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _load_yaml(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f'{path} is not a YAML of plain values: {error}') from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f'{path} holds no families and schemes by name')
     base = content.pop('_base_', None)
-    spec = Config() if base is None else _read_yaml(path.parent / base)
+    if not isinstance(base, (str, type(None))):
+        raise UserError(f'{path}: _base_ is the name of another YAML, not {base!r}')
+    spec = Config() if base is None else _read_yaml(path.parent / base, (*above, path.resolve()))
     spec.merge_from_dict(content)
     return spec
+
+
+def _load_yaml(text: str) -> Any:
+    """Plain values; aliases may not make more of a few lines than fits into memory, nor stand for themselves."""
+    loader = yaml.SafeLoader(text)
+    node: Any = loader.get_single_node()
+    counted: Dict[int, int] = {}
+
+    def count(node: Any) -> int:
+        if id(node) not in counted:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            pairs = [part if isinstance(part, tuple) else (part,) for part in parts]
+            counted[id(node)] = 1 + sum(count(one) for pair in pairs for one in pair)
+        return counted[id(node)]
+
+    if node is not None and count(node) > LARGEST_YAML:
+        raise yaml.YAMLError(f'its aliases stand for more than {LARGEST_YAML:,} values')
+    return None if node is None else loader.construct_document(node)
 
 
 def _choose(option: str, wanted: Optional[Sequence[str]], known: List[str]) -> List[str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -22,7 +23,8 @@ from ...apis.environment import machine, prefers_bfloat16, versions
 from ...apis.records import read_record, write_record
 from ...apis.report import last_checkpoint, read_scalars
 from ...apis.train_time import TrainTimeHook
-from ...checkpoints import load_weights, weights_digest
+from ...checkpoints import load_weights, read_checkpoint, weights_digest
+from ...engine.atomic_backend import AtomicLocalBackend
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
 from ...evaluation import PersonRecordMetric
@@ -80,7 +82,10 @@ def read_run(run: Run, path: Path) -> Optional[dict]:
     Raises:
         UserError: The file is damaged, was changed, or is another run's.
     """
-    record = read_record(path)
+    record = read_record(path, family=str, scheme=str, seed=int, hash=str, weights=str, sets=dict)
+    for entry in record['sets'].values() if record is not None else ():
+        if not (isinstance(entry, dict) and {'labels', 'evaluation'} <= set(entry)):
+            raise UserError(f'{path} does not say on which labels a set was measured: delete it, and it is made anew')
     if record is not None and RECORD.format(**record) != run.name:
         raise UserError(
             f'{path} is the record of {RECORD.format(**record)} under another name: give it its own, or delete it'
@@ -99,7 +104,7 @@ def is_trained(run: Run, folder: Path, record: Path) -> bool:
     """Whether its last epoch is done, and with it the last point of its learning curve, or its weights were kept."""
     last = run.cfg.train_cfg.max_epochs
     is_validated = any('loss' not in entry and entry['step'] == last for entry in read_scalars(folder))
-    return (is_validated or kept_weights(record).is_file()) and (folder / f'epoch_{last}.pth').is_file()
+    return (is_validated or _has_kept_weights(record)) and (folder / f'epoch_{last}.pth').is_file()
 
 
 def kept_weights(record: Path) -> Path:
@@ -107,14 +112,21 @@ def kept_weights(record: Path) -> Path:
     return record.with_suffix('.pth')
 
 
+def _has_kept_weights(record: Path) -> bool:
+    """Without their record they are not known to be this run's."""
+    return record.is_file() and kept_weights(record).is_file()
+
+
 def _restore(task: Task) -> None:
     file, kept = task.folder / f'epoch_{task.run.cfg.train_cfg.max_epochs}.pth', kept_weights(task.record)
-    if kept.is_file() and not file.is_file():
+    if _has_kept_weights(task.record) and not file.is_file():
         weights = {
             name: value.float() if value.is_floating_point() else value
             for name, value in load_weights(str(kept)).items()
         }
-        torch.save(dict(state_dict=weights), file)
+        content = io.BytesIO()
+        torch.save(dict(state_dict=weights), content)
+        AtomicLocalBackend().put(content.getvalue(), file)
 
 
 @contextmanager
@@ -220,7 +232,12 @@ def _record(task: Task) -> dict:
 def _describe(run: Run, folder: Path, weights: str) -> dict:
     """What the run was and how it went, without what was measured at its end."""
     file = str(last_checkpoint(folder))
-    info = torch.load(file, map_location='cpu', weights_only=True)['message_hub']['runtime_info']
+    checkpoint = read_checkpoint(file)
+    if 'message_hub' not in checkpoint:
+        raise UserError(
+            f'{file} holds weights alone, which are not those of a record: delete it, and the run is trained anew'
+        )
+    info = checkpoint['message_hub']['runtime_info']
     return dict(
         family=run.family,
         scheme=run.scheme,

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from ...errors import UserError
 from .foreign_teacher import ForeignTeacher, Output, import_optional
+
+LARGEST_SIDE = 4096  # pixels of a crop
 
 
 @MODELS.register_module()
@@ -51,17 +54,31 @@ class OnnxTeacher(ForeignTeacher):
             self.session = self.runtime.InferenceSession(self.name, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for each cause, of no common base
             raise UserError(f'{self.name} cannot be opened as an ONNX file: {error}') from error
-        self.input = self.session.get_inputs()[0]
+        inputs = self.session.get_inputs()
+        shapes = [one.shape for one in inputs if one.type == 'tensor(float)']
+        if len(inputs) != 1 or [len(shape) for shape in shapes] != [4]:
+            said = ', '.join(f'{one.type} {one.shape}' for one in inputs) or 'nothing'
+            raise UserError(f'{self.name} takes {said}, and not one input N×3×H×W in fp32')
+        self.input = inputs[0]
         sizes = self.input.shape[:1:-1]
         if self.input_size is None and all(isinstance(size, int) for size in sizes):
             self.input_size = tuple(sizes)
+        if self.input_size is not None and not 0 < min(self.input_size) <= max(self.input_size) <= LARGEST_SIDE:
+            raise UserError(f'{self.name} takes crops of {self.input_size} pixels: a side has 1 to {LARGEST_SIDE}')
 
     def run(self, inputs: Tensor) -> Output:
-        """What the file puts out, on the device of ``inputs``."""
+        """What the file puts out, on the device of ``inputs``.
+
+        Raises:
+            UserError: It cannot be run on them, or puts out something else than numbers.
+        """
         fixed = self.input.shape[0]
-        parts = inputs.float().cpu().split(fixed if isinstance(fixed, int) else len(inputs))
-        answers = [self.session.run(None, {self.input.name: part.contiguous().numpy()}) for part in parts]
-        output = [torch.cat([torch.from_numpy(one) for one in same]).to(inputs.device) for same in zip(*answers)]
+        try:
+            parts = inputs.float().cpu().split(fixed if isinstance(fixed, int) else len(inputs))
+            answers = [self.session.run(None, {self.input.name: part.contiguous().numpy()}) for part in parts]
+            output = [torch.cat([torch.from_numpy(one) for one in same]).to(inputs.device) for same in zip(*answers)]
+        except Exception as error:  # as above; of the outputs, torch's
+            raise UserError(f'{self.name} cannot be run on crops of {tuple(inputs.shape)}: {error}') from error
         return output[0] if len(output) == 1 else output
 
     def digest(self) -> str:
@@ -71,4 +88,4 @@ class OnnxTeacher(ForeignTeacher):
     @property
     def license(self) -> str:
         """What the file's metadata say."""
-        return self.session.get_modelmeta().custom_metadata_map.get('license', super().license)
+        return shorten(self.session.get_modelmeta().custom_metadata_map.get('license', super().license), 200)

@@ -288,6 +288,37 @@ def test_an_onnx_files_own_words_on_its_license_are_told(onnx_file):
         assert teacher.license == (license or 'not stated')
 
 
+@pytest.mark.parametrize(
+    'shape, batch, message',
+    [
+        ([], None, 'not one input N×3×H×W'),
+        ([3], None, 'not one input N×3×H×W'),
+        ([1, 3, 1 << 20, 1 << 20], None, 'a side has 1 to 4096'),
+        ([1, 3, 0, 64], None, 'a side has 1 to 4096'),
+        ([0, 3, 128, 96], None, 'cannot be run on crops'),
+        ([64, 3, 128, 96], 64, 'cannot be run on crops'),
+    ],
+)
+def test_an_onnx_file_with_a_crafted_input_is_refused(onnx_file, shape, batch, message):
+    import onnx
+
+    file = onnx_file('poses', batch)
+    model = onnx.load(file)
+    said = model.graph.input[0].type.tensor_type.shape
+    del said.dim[:]
+    for side in shape:
+        said.dim.add().dim_value = side
+    onnx.save(model, file)
+    with pytest.raises(UserError, match=message + '|cannot be opened as an ONNX file'):
+        student(teacher=dict(type='OnnxTeacher', file=file, **RED))
+
+
+def test_a_license_is_one_short_line(onnx_file):
+    teacher = OnnxTeacher(onnx_file('poses', license='MIT\nerror: pay ' + 'now ' * 1000))
+    teacher.make(teacher.find_source())
+    assert teacher.license.startswith('MIT error: pay') and len(teacher.license) <= 200
+
+
 def test_a_file_that_is_no_onnx_is_named(tmp_path):
     pytest.importorskip('onnxruntime', reason='needs the extra onnx')
     (tmp_path / 'x.onnx').write_bytes(b'nothing')

@@ -286,6 +286,7 @@ def test_numbered_joints_are_matched_within_one_data_set(record):
         (lambda content: content['annotations'][0]['keypoints'].__setitem__(0, float('nan')), 'that is no number'),
         (lambda content: content['annotations'][0].update(bbox=[float('nan')] * 4), 'that is no number'),
         (lambda content: content['images'][0].update(width=None), 'that is no number'),
+        (lambda content: content['images'][0].update(width=10**400), 'no record of a teacher'),
         (lambda content: content['annotations'][0].update(keypoint_scores=[5] * 17), 'outside of 0 and 1'),
         (lambda content: content['annotations'][0].update(keypoint_scores=[-1] * 17), 'outside of 0 and 1'),
         (lambda content: content['annotations'][0].update(keypoints=[1e30] * 51), 'far from any image'),

@@ -311,6 +311,7 @@ def step():
         stage1_step='**stage 1, a step**',
         dwpose_step="MMPose's `DWPoseDistiller`, a step",
         stage2_step='**stage 2, a step**',
+        record_step='**stage 2 from a record, a step**',
     )
     for key, name in names.items():
         row = [name, number(median(found['seconds'][key]), 2)]
@@ -497,7 +498,11 @@ def sentences():
     bins = interval(rows['logit_kd']['AP'])[1:].replace(' [', ' AP [')
     grows = {key: number(with_refiner[key] - plain[key], 2) for key in ('params_m', 'gmacs')}
     added = f'{grows["params_m"]} M parameters and {grows["gmacs"]} GMACs'
-    inference = [100 * load('benchmark_infer.json')[f'refined_over_student_{batch}'] - 100 for batch in ('b32', 'b1')]
+    inference = load('benchmark_infer.json')
+    full, fast, slow = (
+        number(100 * inference[f'{key}_b{batch}'] - 100, 0).removeprefix('−')
+        for key, batch in (('refined_over_student', 1), ('light_over_student', 32), ('light_over_student', 1))
+    )
     ratios = {key: ratio['median'] for key, ratio in load('benchmark_step.json')['ratios'].items()}
     before = {key: ratio['median'] for key, ratio in load('benchmark_step_before.json')['ratios'].items()}
     large = load('deploy.json')['hrnet_w32_256x192']
@@ -519,7 +524,7 @@ def sentences():
             f'gained {ap(trained_out["select"])} with the trained-out teacher',
             f'and {ap(start)} with the early-stopped one',
             f'(stage 2) gained {span}',
-            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+            f'{full} % of inference time, or {fast} to {slow} % without',
         ],
         'docs/losses.md': [
             f'they cost {ap(-trained_out["scheme2"])}',
@@ -530,7 +535,7 @@ def sentences():
             f'added {interval(refined["scheme5"])[1:].replace(" [", " AP [")} to a plain student',
             f'{interval(refined["scheme6"])[1:].replace(" [", " AP [")} to one of stage 1',
             f'it added {ap(trained_out["scheme5"])} to a plain student',
-            f'{inference[0]:.0f} to {inference[1]:.0f} % of inference time',
+            f'{full} % of inference time, or {fast} to {slow} % with',
             added,
             f'gained less: {labels_alone} AP',
         ],

@@ -9,7 +9,7 @@ GUIDES = sorted((REPO / 'docs').glob('*.md'))
 CODE = re.compile(r'^ *```.*?^ *```$|`[^`\n]*`', re.M | re.S)
 AVOIDED = {
     r'key points?': 'keypoint',
-    r'color\w*|gray|labell\w+|license|neighbor\w*': 'the American word',
+    r'colour\w*|grey|labell\w+|licence|neighbour\w*': 'the American word',
     r'(?:optim|normal|quant|initial|recogn)is(?!m|t)\w+': 'the American word',
     r'distil\b|distils\b': 'distill',
     r'twin': 'copy',

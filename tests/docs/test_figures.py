@@ -34,6 +34,7 @@ def load(name):
 
 LSPET = load('ablation_lspet.json')
 DEV = load('ablation_lspet_dev.json')
+RECIPE = load('recipe_lspet.json')  # with a teacher that is trained out
 FINISHED = load('finished_teacher_exploration.json')
 EARLY = FINISHED['early_stopped_teacher']['AP']
 SEEDS = [run['rows'] for run in load('quickstart_seeds.json')['runs']]
@@ -55,10 +56,10 @@ def table(head, rows):
     return '\n'.join([f'| {" | ".join(head)} |', f'|{rule}|', *(f'| {" | ".join(row)} |' for row in rows)]) + '\n'
 
 
-def photographs(scheme, metric='AP'):
-    if scheme not in LSPET['rows']:
+def photographs(scheme, metric='AP', found=LSPET):
+    if scheme not in found['rows']:
         return NOT_RUN
-    entry = LSPET['rows'][scheme][metric]
+    entry = found['rows'][scheme][metric]
     return f'{number(entry["mean"])}' + ('' if scheme == 'baseline' else f' ({interval(entry)})')
 
 
@@ -86,17 +87,21 @@ def gains():
         ('features, pose and limbs: **stage 1** (scheme 4)', 'scheme4', 'stage1', None),
         ('refiner alone: **stage 2** on the plain student (scheme 5)', 'scheme5', None, 'scheme5'),
         ('**both stages** (scheme 6)', 'scheme6', 'stage1_and_2', None),
-        ("the teacher's SimCC bins, as in DWPose (`logit_kd`)", 'logit_kd', None, 'bins'),
-        ("**start from the teacher's weights**", None, 'student_from_selected_weights', 'select'),
+        ("the teacher's SimCC bins (`logit_kd`)", 'logit_kd', None, 'bins'),
+        ("MMPose's `DWPoseDistiller`, as it ships", 'dwpose', None, None),
+        ("**start from the teacher's weights**", 'recipe', 'student_from_selected_weights', 'select'),
         ("start from the teacher's weights, and features", None, None, 'select_feat'),
+        ("start from the teacher's weights, then the refiner", 'recipe_refined', None, None),
     ]
-    body = [(name, photographs(a), stopped_early(b), generated(c)) for name, a, b, c in rows]
-    body.append(
-        ('teacher', number(LSPET['teacher']['AP']['mean']), number(EARLY['teacher']), generated('teacher').split()[0])
-    )
+    body = [
+        (name, photographs(a), photographs(a, found=RECIPE), stopped_early(b), generated(c)) for name, a, b, c in rows
+    ]
+    teachers = [number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE)]
+    body.append(('teacher', *teachers, number(EARLY['teacher']), generated('teacher').split()[0]))
     head = [
         '',
         'photographs, teacher stopped early',
+        'photographs, teacher trained out',
         'generated images, teacher stopped early',
         'generated images, teacher trained out',
     ]
@@ -109,12 +114,34 @@ def readme():
         ('features alone', 'scheme2', 'scheme2'),
         ('stage 1: features, pose and limbs', 'scheme4', None),
         ('both stages', 'scheme6', None),
-        ("DWPose's logit distillation", 'logit_kd', 'bins'),
-        ("start from the teacher's weights", None, 'select'),
+        ("MMPose's `DWPoseDistiller`", 'dwpose', None),
+        ("**start from the teacher's weights**", 'recipe', 'select'),
     ]
-    body = [(name, photographs(a), generated(b)) for name, a, b in rows]
-    body.append(('teacher', number(LSPET['teacher']['AP']['mean']), generated('teacher').split()[0]))
-    return table(['AP', 'photographs, teacher stopped early', 'generated images, teacher trained out'], body)
+    body = [(name, photographs(a), photographs(a, found=RECIPE), generated(b)) for name, a, b in rows]
+    teachers = [number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE)]
+    body.append(('teacher', *teachers, generated('teacher').split()[0]))
+    head = ['AP', 'photographs, teacher stopped early', 'photographs, teacher trained out']
+    return table([*head, 'generated images, teacher trained out'], body)
+
+
+def recipe():
+    names = dict(
+        baseline='plain student',
+        scheme2='features (scheme 2)',
+        scheme4='stage 1 (scheme 4)',
+        scheme5='refiner alone (scheme 5)',
+        scheme6='both stages (scheme 6)',
+        dwpose="MMPose's `DWPoseDistiller`, as it ships",
+        recipe="start from the teacher's weights",
+        recipe_refined='and refined',
+    )
+    rows = [
+        (name, str(RECIPE['rows'][row]['AP']['n']), photographs(row, found=RECIPE), photographs(row, 'occluded_AP', RECIPE))
+        for row, name in names.items()
+        if row in RECIPE['rows']
+    ]
+    teacher = [number(RECIPE['teacher'][metric]['mean']) for metric in ('AP', 'occluded_AP')]
+    return table(['', 'seeds', 'AP', 'AP of occluded copies'], [*rows, ('teacher', '1', *teacher)])
 
 
 def quickstart():

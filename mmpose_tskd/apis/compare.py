@@ -335,9 +335,9 @@ def _rounded(values: Any, digits: int) -> List[Any]:
 
 
 def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
-    """The truth and each model's poses of the first images, side by side, in a PNG."""
+    """The labels and each model's poses of the first images, side by side, in a PNG."""
     shown = data['rows'][:rows]
-    titles = ['truth', *data['models']]
+    titles = ['labels', *data['models']]
     height = sum(2.6 * row['height'] / row['width'] + 0.25 for row in shown)
     figure, axes = plt.subplots(
         len(shown), len(titles), figsize=(2.6 * len(titles), height + 0.4), layout='constrained', squeeze=False

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmpose.apis.inference import dataset_meta_from_config
 
 from ..checkpoints import locked
 from ..datasets.label_checks import read_json
@@ -66,7 +68,8 @@ def pack(
         backend.put_text(plain.pretty_text, folder / f'{name}.py')
         checkpoint = folder / f'{name}.pth'
         content = io.BytesIO()
-        torch.save(dict(meta=dict(mmpose_tskd_version=versions()['mmpose_tskd']), state_dict=weights), content)
+        about = dict(mmpose_tskd_version=versions()['mmpose_tskd'], dataset_meta=_dataset_meta(plain))
+        torch.save(dict(meta=about, state_dict=weights), content)
         backend.put(content.getvalue(), checkpoint)
         backend.put(safetensors.save(weights, metadata=meta), folder / f'{name}.safetensors')
         exported = {}
@@ -81,7 +84,7 @@ def pack(
             backbone=plain.model.backbone.type,
             keypoints=', '.join(estimator.skeleton.names),
             size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs a person',
-            data=plain.get('dataset_type', plain.test_dataloader.dataset.type),
+            data=plain.test_dataloader.dataset.get('ann_file') or plain.test_dataloader.dataset.type,
             command=command,
             versions=', '.join(f'{key} {value}' for key, value in versions().items()),
         )
@@ -159,12 +162,14 @@ def _plain_config(cfg: Config) -> Config:
     plain.model = plain_student(cfg.model)
     plain.model.backbone.init_cfg = None
     plain.custom_imports = dict(imports=['mmpose_tskd'])
-    # MMPose looks for the joints' names here
-    plain.train_dataloader = dict(
-        dataset={k: cfg.test_dataloader.dataset[k] for k in ('type', 'metainfo') if k in cfg.test_dataloader.dataset}
-    )
     _write_out_joints(plain._cfg_dict)
     return plain
+
+
+def _dataset_meta(plain: Config) -> Dict[str, Any]:
+    """The joints as MMPose looks for them in a checkpoint, in plain values."""
+    meta = dataset_meta_from_config(plain, 'test') or {}
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in meta.items()}
 
 
 def _write_out_joints(cfg: Any) -> None:
@@ -187,7 +192,7 @@ def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, 
     lines += [f'A top-down pose estimator: {facts["backbone"]} with {facts["head"]}. {facts["size"]}', '']
     lines += [f'Key points: {facts["keypoints"]}.', '', '## To be filled in', '']
     lines += [
-        f'- Training data ({facts["data"]}), their license and what they allow:',
+        f'- Training data, their license and what they allow (tested on {facts["data"]}):',
         '- License of these weights:',
         '- Initialization, teacher, and their licenses:',
         '- What it is for, what it is not for, and where it fails:',

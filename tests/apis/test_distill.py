@@ -175,6 +175,7 @@ def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):
 
 def test_a_dry_run_shows_configs_commands_and_minutes(options, tmp_path, capsys):
     assert distill(**options, compare=True, dry_run=True) is None
+    assert not (tmp_path / 'out' / 'settings.json').exists()  # another one may follow with other settings
     printed = capsys.readouterr().out
     folder = tmp_path / 'out' / 'configs'
     assert {path.stem for path in folder.iterdir()} == {
@@ -345,6 +346,7 @@ def test_bad_labels_are_named_at_the_start(spoil, message, own, tmp_path):
         (dict(teacher='gone.onnx'), '--teacher gone.onnx: there is no such file'),
         (dict(teacher=str(REPO / PRESETS['tiny'].config)), 'there is no config|needs --teacher-checkpoint'),
         (dict(student='gone.py'), 'there is no config .*gone.py'),
+        (dict(student='lite'), 'there is no student lite: give a config, or one of tiny'),
     ],
 )
 def test_mistakes_are_named(wrong, message, options):
@@ -445,5 +447,18 @@ def test_a_shipped_config_holds_its_joints(own, tmp_path):
 def test_the_first_line_is_honest(gain, teacher, expected):
     rows = dict(teacher=dict(AP=teacher), plain_student=dict(AP=50.0), stage2=dict(AP=52.0))
     gains = [dict(of='stage2', over='plain_student', **dict(zip(('delta', 'ci_low', 'ci_high'), gain)))]
-    plan = SimpleNamespace(final='stage2', teacher=SimpleNamespace(unknown=[]))
+    plan = SimpleNamespace(final='stage2', teacher=SimpleNamespace(unknown=[]), configs={}, epochs={})
     assert expected in report._verdict(plan, rows, gains)
+
+
+def test_the_first_lines_tell_of_the_teachers_epochs_and_of_a_refiner_that_did_not_help():
+    rows = {name: dict(AP=ap) for name, ap in dict(plain_student=50.0, stage1=53.0, stage2=52.0).items()}
+    gains = [dict(of='stage2', over='plain_student', delta=2.0, ci_low=0.5, ci_high=3.5)]
+    stage1 = Config(dict(model=dict(init_from_teacher=True)))
+    epochs = dict(teacher=14, plain_student=10, stage1=10, stage2=2)
+    plan = SimpleNamespace(
+        final='stage2', teacher=SimpleNamespace(unknown=[]), configs=dict(stage1=stage1), epochs=epochs
+    )
+    said = report._verdict(plan, rows, gains)
+    assert 'Both were trained for 10 epochs' in said and 'the teacher, which was trained for 14 epochs' in said
+    assert 'The refiner did not help (AP 53.0 without it)' in said

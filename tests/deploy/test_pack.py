@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 from mmpose.apis import init_model
 from saved_estimators import save_estimator, tracing  # noqa: F401
 
@@ -43,6 +45,9 @@ def test_a_pack_holds_the_same_weights_in_every_form_and_says_what_it_is(run, tr
     for name, value in saved.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value) and torch.equal(stored[name], value)
     assert model.dataset_meta['keypoint_id2name'][0] == 'nose'
+    cfg = Config.fromfile(out / 'my_pose.py')
+    cfg.update(work_dir=str(tmp_path / 'tested'), load_from=str(out / 'my_pose.pth'))
+    assert Runner.from_cfg(cfg).test().keys() >= {'coco/AP'}
     assert (
         'train_pipeline' not in (out / 'my_pose.py').read_text()
         and 'optim_wrapper' not in (out / 'my_pose.py').read_text()

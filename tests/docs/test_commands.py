@@ -28,7 +28,7 @@ PAGES = [REPO / name for name in ('README.md', 'CONTRIBUTING.md')] + sorted(
 BLOCK = re.compile(r'^(?:( *)<!-- (needs: [^>]+|config) -->\n)?( *)```(bash|python)\n(.*?)^ *```$', re.M | re.S)
 TARGETS = set(re.findall(r'^([\w-]+):', (REPO / 'Makefile').read_text(), re.M))
 # what a block may call beside this package's tools
-PROGRAMS = {'cd', 'git', 'ln', 'mim', 'pip', 'pre-commit', 'tar', 'tensorboard'}
+PROGRAMS = {'cd', 'git', 'ln', 'mim', 'pip', 'pre-commit', 'source', 'tar', 'tensorboard'}
 
 
 class Parsed(BaseException):

@@ -35,6 +35,7 @@ def load(name):
 LSPET = load('ablation_lspet.json')
 DEV = load('ablation_lspet_dev.json')
 RECIPE = load('recipe_lspet.json')  # with a teacher that is trained out
+CROWD = load('ablation_synthetic_crowd_finished_dev.json')  # likewise
 FINISHED = load('finished_teacher_exploration.json')
 EARLY = FINISHED['early_stopped_teacher']['AP']
 SEEDS = [run['rows'] for run in load('quickstart_seeds.json')['runs']]
@@ -136,12 +137,35 @@ def recipe():
         recipe_refined='and refined',
     )
     rows = [
-        (name, str(RECIPE['rows'][row]['AP']['n']), photographs(row, found=RECIPE), photographs(row, 'occluded_AP', RECIPE))
+        (
+            name,
+            str(RECIPE['rows'][row]['AP']['n']),
+            photographs(row, found=RECIPE),
+            photographs(row, 'occluded_AP', RECIPE),
+        )
         for row, name in names.items()
         if row in RECIPE['rows']
     ]
     teacher = [number(RECIPE['teacher'][metric]['mean']) for metric in ('AP', 'occluded_AP')]
     return table(['', 'seeds', 'AP', 'AP of occluded copies'], [*rows, ('teacher', '1', *teacher)])
+
+
+def crowd():
+    """Where the loss begins, and how far a longer training gets alone."""
+    rows = [
+        ('plain student', 'baseline', 'baseline', '10'),
+        ('features', 'scheme2', 'baseline', '10'),
+        ('plain student, trained on', 'trained_baseline', 'baseline', '10 + 10'),
+        ('plain student, then features', 'trained_scheme2', 'trained_baseline', '10 + 10'),
+        ('plain student, trained for four times as long', 'long_baseline', 'baseline', '40'),
+        ("start from the teacher's weights", 'recipe', 'long_baseline', '10, the teacher 45'),
+    ]
+    names = {row: name for name, row, *_ in rows}
+    body = []
+    for name, row, base, epochs in rows:
+        difference = '' if row == base else f'{interval(CROWD["differences"]["AP"][row][base])} to "{names[base]}"'
+        body.append((name, epochs, number(CROWD['rows'][row]['AP']['mean']), difference))
+    return table(['', 'epochs', 'AP', 'difference'], body)
 
 
 def quickstart():

@@ -121,7 +121,8 @@ def distill(
     _check_options(files, teacher, unlabelled, boxes, losses, epochs, budget, gpus)
     require('onnx', 'onnxscript', 'onnxruntime', 'safetensors.torch')
     folder = Path(out).absolute()
-    _check_out(folder, dict(options, labels=files, images=folders, content=digest_of(*files, boxes, metainfo)))
+    wanted = dict(options, labels=files, images=folders, content=digest_of(*files, boxes, metainfo))
+    _check_out(folder, wanted, dry_run)
     with alone(folder):
         data = prepare_data(files, folders, folder, metainfo)
         settings = Settings(data, seed, prefers_bfloat16(), gpus, folder)
@@ -166,15 +167,16 @@ def _check_options(
         )
 
 
-def _check_out(folder: Path, wanted: Dict[str, Any]) -> None:
-    """Refuses to mix distillations of different settings in one folder."""
+def _check_out(folder: Path, wanted: Dict[str, Any], dry_run: bool) -> None:
+    """Refuses to mix distillations of different settings in one folder, which a dry run does not bind."""
     wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in wanted.items()}
     path = folder / 'settings.json'
     found = read_record(path)
     if found is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_record(wanted, path)
+            if not dry_run:
+                write_record(wanted, path)
         except OSError as error:
             raise UserError(f'--out {folder} cannot be written to: {error}') from error
         return

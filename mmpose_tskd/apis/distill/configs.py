@@ -91,7 +91,13 @@ class Settings(NamedTuple):
 
 
 def config_source(name: str) -> str:
-    """A preset's config, or the config itself, as ``_base_`` takes it from any folder."""
+    """A preset's config, or the config itself, as ``_base_`` takes it from any folder.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if '::' not in name and not name.endswith('.py') and name not in PRESETS:
+        raise UserError(f'there is no student {name}: give a config, or one of {", ".join(PRESETS)}')
     name = PRESETS[name].config if name in PRESETS else name
     if '::' in name:
         return name

@@ -158,6 +158,15 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
         parts.append(
             f'The distilled student {said}: AP {shown[final]}, plain {shown["plain_student"]}, difference {interval}'
         )
+        if 'stage1' in plan.configs and plan.configs['stage1'].model.get('init_from_teacher'):
+            before = f', which was trained for {plan.epochs["teacher"]} epochs' if 'teacher' in plan.epochs else ''
+            parts.append(
+                f'Both were trained for {plan.epochs["stage1"]} epochs; the distilled one began with weights of the '
+                f'teacher{before}'
+            )
+    base = 'stage1' if 'stage1' in rows else 'plain_student'
+    if final == 'stage2' and base in rows and rows[final]['AP'] <= rows[base]['AP']:
+        parts.append(f'The refiner did not help (AP {shown[base]} without it): --no-refine leaves it out')
     if teacher is not None and plan.teacher.unknown:
         parts.append(f'The teacher knows {len(plan.settings.data.skeleton.names) - len(plan.teacher.unknown)} joints')
     elif teacher is not None:

@@ -18,6 +18,7 @@ nitpicky = False
 html_theme = 'furo'
 html_title = f'mmpose_tskd {release}'
 html_math_renderer = 'mathml'
+html_show_copyright = False
 
 myst_enable_extensions = ['dollarmath', 'attrs_block']
 myst_heading_anchors = 4

@@ -272,8 +272,8 @@ def _page(results: Dict[str, Any], out: Path) -> str:
         _table(['file', 'MB', 'ms an image, one CPU thread'], exported),
         '<h2>Images</h2>',
         _image(out / 'comparison' / 'comparison.png'),
-        "<p>Beneath an image: each instance's mean error, in percent of the square root of its box's area. More, one by "
-        'one: <a href="comparison/index.html">comparison/index.html</a></p>',
+        "<p>Beneath an image: each instance's mean error, in percent of the square root of its box's area. More: "
+        '<a href="comparison/index.html">comparison/index.html</a></p>',
         '<h2>Training</h2>',
         _image(out / 'curves.png'),
         '<h2>Data</h2>',

@@ -13,11 +13,11 @@ from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.teachers.onnx_teacher import LARGEST_SIDE
 from .formats import FORMATS
 from .network import Normalization, normalize
 
 INPUT = 'input'
-LARGEST_SIDE = 4096  # pixels of a crop
 
 
 def _are_numbers(values: Any, count: int, low: float = -1e6, high: float = 1e6) -> bool:

@@ -1,6 +1,9 @@
 """Commands that depend on one another, with tiny tools in place of the real ones."""
 
+import functools
+import os
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -144,6 +147,12 @@ def test_kills_at_random_moments_end_in_the_same_and_leave_nobody_behind(tools, 
     assert [(out / name).is_file() for name in ('teacher', 'student', 'stage1', 'stage2')] == [True] * 4
     for file in out.glob('*.starts'):
         assert not any(is_running(number) for number in file.read_text().split())
+
+
+def test_a_child_whose_parent_was_killed_before_it_could_tell_does_not_begin():
+    for parent, code in ((os.getpid(), 0), (os.getpid() + 1, 1)):
+        child = subprocess.Popen(['true'], preexec_fn=functools.partial(steps._stop_with_parent, parent))
+        assert child.wait() == code
 
 
 def test_several_gpus_go_through_torchs_launcher():

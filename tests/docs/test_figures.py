@@ -525,6 +525,30 @@ def ikd_sizes():
     return table(['', 'input', 'parameters, M', 'GMACs'], rows)
 
 
+def features_on_photographs():
+    """What the features do with a teacher that is trained out."""
+    start, end = (
+        {row['loss']: row for row in load(f'recipe_lspet/analysis/gradients_scheme2{name}.json')['rows']}['loss_feat']
+        for name in ('_start', '')
+    )
+    losses = load('recipe_lspet/analysis/losses_scheme2.json')
+
+    def over_seeds(scheme, epoch, key='loss_kpt'):
+        rows = [losses[f'{scheme}, seed {seed}'][epoch] for seed in (0, 1)]
+        return mean(row[key] / (row['distill_gamma'] if key == 'loss_feat' else 1) for row in rows)
+
+    features = [number(over_seeds('scheme2', epoch, 'loss_feat'), 0) for epoch in ('1', '2', '8')]
+    gaps = [number(over_seeds('scheme2', epoch) - over_seeds('baseline', epoch)) for epoch in ('1', '2', '8')]
+    return [
+        f'they have {100 * start["share"]:.0f} % of the gradient',
+        f'at a cosine of {number(start["cosine"], 2)} to that of the labels',
+        f'at the end {100 * end["share"]:.0f} %, at {number(end["cosine"], 2)}',
+        f'from {number(start["value"], 0)} at the first step to {features[0]} on average',
+        f'and {features[1]} over the second. Then it hardly moves: {features[2]} in the last',
+        f"is {gaps[0]} above the plain student's in the first epoch, {gaps[1]} in the second and {gaps[2]} in the last",
+    ]
+
+
 def ap(value):
     return f'{number(value)} AP'
 
@@ -606,6 +630,7 @@ def sentences():
             f'and {large["export_cpu_s"]} s to export',
         ],
         'docs/research/finished_teachers.md': [
+            *features_on_photographs(),
             f'to the weights of the teacher is {ap(CROWD["differences"]["AP"]["recipe"]["long_baseline"]["delta"])}',
         ],
         'docs/research/performance.md': [

@@ -96,7 +96,7 @@ def config_source(name: str) -> str:
     Raises:
         UserError: It is neither.
     """
-    if '::' not in name and not name.endswith('.py') and name not in PRESETS:
+    if '::' not in name and not Path(name).suffix and name not in PRESETS:
         raise UserError(f'there is no student {name}: give a config, or one of {", ".join(PRESETS)}')
     name = PRESETS[name].config if name in PRESETS else name
     if '::' in name:

@@ -161,8 +161,8 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
         if 'stage1' in plan.configs and plan.configs['stage1'].model.get('init_from_teacher'):
             before = f', which was trained for {plan.epochs["teacher"]} epochs' if 'teacher' in plan.epochs else ''
             parts.append(
-                f'Both were trained for {plan.epochs["stage1"]} epochs; the distilled one began with weights of the '
-                f'teacher{before}'
+                f'The plain one was trained for {plan.epochs["plain_student"]} epochs, the distilled one for '
+                f'{plan.epochs["stage1"]} from weights of the teacher{before}'
             )
     base = 'stage1' if 'stage1' in rows else 'plain_student'
     if final == 'stage2' and base in rows and rows[final]['AP'] <= rows[base]['AP']:

@@ -6,13 +6,14 @@ from mmengine.config import Config
 
 
 def scale_epochs(cfg: Config, factor: float) -> None:
-    """Lets a config train for so many times its epochs, at least one, and stretches its learning rate's schedule."""
+    """Lets a config train for so many times its epochs, at least one, and stretches the schedules of its learning rate and of γ."""
     before = cfg.train_cfg.max_epochs
     epochs = cfg.train_cfg.max_epochs = max(1, round(before * factor))
-    for scheduler in cfg.param_scheduler:
+    decays = [hook for hook in cfg.get('custom_hooks', ()) if hook.type == 'DistillWeightDecayHook']
+    for scheduler in [*cfg.param_scheduler, *decays]:
         if scheduler.get('by_epoch', True):
             for key in ('begin', 'end', 'T_max', 'milestones'):
-                if key in scheduler:
+                if scheduler.get(key) is not None:
                     scheduler[key] = _stretched(scheduler[key], epochs / before)
 
 

@@ -30,6 +30,11 @@ def test_other_schedules():
     assert DistillWeightDecayHook('linear').weight(9, 4) == 0.0
 
 
+def test_distillation_may_begin_late():
+    assert [DistillWeightDecayHook(begin=2).weight(e, 6) for e in range(7)] == [0, 0, 1.0, 0.75, 0.5, 0.25, 0]
+    assert [DistillWeightDecayHook('stop', begin=1, end=3).weight(e, 3) for e in range(4)] == [0, 1.0, 1.0, 0]
+
+
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_gamma_is_set_from_the_epoch_or_iteration_alone(by_epoch):
     hook = DistillWeightDecayHook(end=4, by_epoch=by_epoch)
@@ -43,6 +48,22 @@ def test_gamma_is_set_from_the_epoch_or_iteration_alone(by_epoch):
 def test_gamma_falls_in_a_run_and_is_logged(make_config):
     runner = train(make_config('stage1_structure.py'))
     assert runner.message_hub.get_scalar('train/distill_gamma').data[0].tolist() == [1.0] * 3 + [0.5] * 3
+
+
+def test_a_loss_that_begins_late_is_0_until_then(make_config):
+    cfg = make_config('stage1_structure.py')
+    next(hook for hook in cfg.custom_hooks if hook.type == 'DistillWeightDecayHook').begin = 1
+    hub = train(cfg).message_hub
+    assert hub.get_scalar('train/distill_gamma').data[0].tolist() == [0.0] * 3 + [1.0] * 3
+    features = hub.get_scalar('train/loss_feat').data[0]
+    assert not features[:3].any() and features[3:].all()
+
+
+def test_a_run_that_ends_before_distillation_begins_is_refused(make_config):
+    cfg = make_config('stage1_structure.py')
+    next(hook for hook in cfg.custom_hooks if hook.type == 'DistillWeightDecayHook').begin = 2
+    with pytest.raises(UserError, match='begin is at least 0 and less than the end: 2, 2'):
+        train(cfg)
 
 
 def test_a_run_by_iterations_is_told_to_count_them(make_config):
@@ -61,7 +82,7 @@ def test_a_run_without_a_distiller_is_told_so(make_config):
         train(cfg)
 
 
-@pytest.mark.parametrize('options', [dict(schedule='step'), dict(end=0)])
+@pytest.mark.parametrize('options', [dict(schedule='step'), dict(end=0), dict(begin=-1), dict(begin=3, end=3)])
 def test_unknown_schedules_are_refused(options):
     with pytest.raises(UserError, match='DistillWeightDecayHook'):
         DistillWeightDecayHook(**options)

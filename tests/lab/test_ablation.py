@@ -42,9 +42,10 @@ def folder(tmp_path_factory):
 def spec(folder):
     """``spec(scheme4=..., options=...)``: the smoke's YAML with few images, changed in places."""
 
-    def write(draw=None, **changes):
+    def write(draw=None, occluded_views=False, **changes):
         content = dict(_base_=str(SMOKE), results=str(folder / 'results'), work_dir=str(folder / 'work'))
-        content['families'] = {'synthetic-crowd-96x64': dict(dev_images=2, draw=draw or dict(num_train=6, num_val=2))}
+        family = dict(dev_images=2, draw=draw or dict(num_train=6, num_val=2), occluded_views=occluded_views)
+        content['families'] = {'synthetic-crowd-96x64': family}
         for key in ('options', 'seeds', 'teacher_seed', 'same_photographs'):
             if key in changes:
                 content[key] = changes.pop(key)
@@ -737,6 +738,17 @@ def test_what_decides_on_dev_alone_is_not_measured_on_the_test_set(spec):
     assert not {'test', 'test_occluded'} & set(runs['trial', 0].sets)
 
 
+def test_a_family_may_train_on_occluded_views(spec):
+    plain, occluded = (runs_of(spec(occluded_views=views))['scheme2', 0] for views in (False, True))
+    assert plain.hash != occluded.hash and plain.sets['dev'] == occluded.sets['dev']
+    seen, hidden = (
+        [person['keypoints'][2::3].count(2) for person in run.sets['train'].read()['annotations']]
+        for run in (plain, occluded)
+    )
+    assert len(seen) == len(hidden) and sum(seen) > sum(hidden)
+    assert Path(occluded.cfg.train_dataloader.dataset.ann_file).parent.name == 'train_occluded'
+
+
 def test_a_scheme_has_a_budget_of_its_own(spec):
     path = spec(longer=dict(config='stage2', student='scheme4', budget=3.0))
     epochs = {scheme: run.cfg.train_cfg.max_epochs for (scheme, _), run in runs_of(path).items()}
@@ -775,18 +787,20 @@ def test_mmposes_own_distiller_and_runs_from_a_trained_student_are_measured_as_t
 
 
 def test_a_schedule_is_stretched_over_the_budget():
+    decay = dict(type='DistillWeightDecayHook', begin=50, end=None)
     schedulers = [
         dict(type='LinearLR', begin=0, end=500, by_epoch=False),
         dict(type='LinearLR', begin=0, end=10, by_epoch=True),
         dict(type='CosineAnnealingLR', begin=10, end=100, T_max=90, by_epoch=True),
         dict(type='MultiStepLR', milestones=[80, 95], begin=0, end=100, by_epoch=True),
     ]
-    cfg = Config(dict(train_cfg=dict(max_epochs=100), param_scheduler=schedulers))
+    cfg = Config(dict(train_cfg=dict(max_epochs=100), param_scheduler=schedulers, custom_hooks=[decay]))
     scale_epochs(cfg, 1.0)
     assert cfg.to_dict()['param_scheduler'] == schedulers and cfg.train_cfg.max_epochs == 100
     scale_epochs(cfg, 0.2)
     warm_up, linear, cosine, steps = cfg.param_scheduler
     assert cfg.train_cfg.max_epochs == 20 and warm_up == schedulers[0] and (linear.begin, linear.end) == (0, 2)
     assert (cosine.begin, cosine.end, cosine.T_max) == (2, 20, 18) and steps.milestones == [16, 19]
+    assert cfg.custom_hooks[0] == {**decay, 'begin': 10}
     scale_epochs(cfg, 0.001)
     assert cfg.train_cfg.max_epochs == 1

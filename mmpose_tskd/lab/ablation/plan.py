@@ -132,8 +132,9 @@ def make_plan(
 
     Args:
         path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
-            ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``. ``schemes``: for each ``config``,
-            and, where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
+            ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``; and, where it is true,
+            ``occluded_views``: train all on the occluded twins of the images. ``schemes``: for each ``config``, and,
+            where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
             ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of images that
             are of the same photograph. Those of dev that the training images have, and those of the test set that
@@ -393,6 +394,8 @@ def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -
     links = load_skeleton(cfg.dataset_type).links
     for part in left_out:
         sets[f'{part}_occluded'] = occlude(sets[part], folder / f'{part}_occluded', links)
+    if entry.get('occluded_views', False):
+        sets['train'] = occlude(sets['train'], folder / 'train_occluded', links)
     return Family(name, schemes, sets, sets['train'].digest(), left_out)
 
 

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 
 def scale_epochs(cfg: Config, factor: float) -> None:
-    """Lets a config train for so many times its epochs, at least one, and stretches the schedules of its learning rate and of γ."""
+    """Lets a config train for so many times its epochs, at least one, and stretches its schedules, that of γ too."""
     before = cfg.train_cfg.max_epochs
     epochs = cfg.train_cfg.max_epochs = max(1, round(before * factor))
     decays = [hook for hook in cfg.get('custom_hooks', ()) if hook.type == 'DistillWeightDecayHook']

@@ -54,6 +54,7 @@ def draw_curves(folders: Dict[str, Path], path: Path) -> None:
             values = [(e['step'], e[term]) for e in entries if term in e]
             right.plot(*zip(*values), label=f'{name}: {term}')
     left.set(xlabel='epoch', ylabel='AP', title='validation')
+    left.xaxis.get_major_locator().set_params(integer=True)
     middle.set(xlabel='iteration', ylabel='loss_kpt', title='loss on the labels (L_KL)')
     right.set(xlabel='iteration', ylabel='value, times γ', title='distillation terms', yscale='log')
     for axes in (left, middle, right):

@@ -6,7 +6,7 @@ import json
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 from rich import box
@@ -202,6 +202,13 @@ def _compare(plan: Any, names: List[str]) -> None:
     compare_models(columns, str(data.folder / 'val.json'), str(data.val_images), str(out / 'comparison'))
 
 
+def _rows(results: Dict[str, Any]) -> Tuple[List[str], List[List[str]]]:
+    """The table's titles and cells, without the columns that are empty for all models."""
+    rows = [[TITLES[name], *_cells(row)] for name, row in results['rows'].items()]
+    used = [k for k in range(1 + len(COLUMNS)) if any(row[k] for row in rows)]
+    return [['', *COLUMNS.values()][k] for k in used], [[row[k] for k in used] for row in rows]
+
+
 def _cells(row: Dict[str, Any]) -> List[str]:
     cells = []
     for key in COLUMNS:
@@ -215,10 +222,11 @@ def _cells(row: Dict[str, Any]) -> List[str]:
 
 def _print(results: Dict[str, Any], out: Path) -> None:
     table = Table(box=box.MARKDOWN)
-    for title in ('', *COLUMNS.values()):
+    titles, rows = _rows(results)
+    for title in titles:
         table.add_column(title, justify='right' if title else 'left')
-    for name, row in results['rows'].items():
-        table.add_row(TITLES[name], *_cells(row))
+    for row in rows:
+        table.add_row(*row)
     text = StringIO()
     Console(file=text, width=160).print(table)
     AtomicLocalBackend().put_text(text.getvalue(), out / 'table.md')
@@ -243,9 +251,6 @@ code { display: block; font-size: .85em; overflow-wrap: anywhere; text-align: le
 
 def _page(results: Dict[str, Any], out: Path) -> str:
     said = html.escape
-    rows = [[TITLES[name], *_cells(row)] for name, row in results['rows'].items()]
-    used = [k for k in range(1 + len(COLUMNS)) if any(row[k] for row in rows)]
-    titles = ['', *COLUMNS.values()]
     gains = [
         [
             f'{TITLES[gain["of"]]} over {TITLES[gain["over"]]}',
@@ -263,7 +268,7 @@ def _page(results: Dict[str, Any], out: Path) -> str:
     parts = [
         f'<h1>Distillation, {said(out.name)}</h1><p class="verdict">{said(results["verdict"])}</p>',
         '<h2>Measured on the validation set</h2>',
-        _table([titles[k] for k in used], [[row[k] for k in used] for row in rows]),
+        _table(*_rows(results)),
         '<p>AP and AR of COCO in 0 to 100, from the boxes of the labels, with flip test, of the last epoch. Intervals: '
         'bootstrap over the images; they do not tell how another seed would have come out.</p>',
         '<h2>What helped</h2>',
@@ -277,9 +282,9 @@ def _page(results: Dict[str, Any], out: Path) -> str:
         '<h2>Training</h2>',
         _image(out / 'curves.png'),
         '<h2>Data</h2>',
-        _table(['', 'images', 'people'], counts),
+        _table(['', 'images', 'instances'], counts),
         *(f'<p class="warning">{said(text)}</p>' for text in warnings),
-        f'<p>Joints: {said(", ".join(data["keypoints"]))}</p>',
+        f'<p>Keypoints: {said(", ".join(data["keypoints"]))}</p>',
         '<ul>' + ''.join(f'<li>{said(note)}</li>' for note in results['notes']) + '</ul>',
         '<h2>Commands that were run</h2>',
         _table(

@@ -21,7 +21,8 @@ class DistillWeightDecayHook(Hook):
         \gamma = 1 \;(\text{'stop'})
 
     for :math:`B \le e < T`, and 0 before and after, with :math:`e` the epoch (or iteration) counted from 0, so
-    :math:`e = t - 1` in the paper's notation, where B is 0. γ depends on :math:`e` alone: a resumed run goes on exactly.
+    :math:`e = t - 1` in the paper's notation, where B is 0. γ depends on :math:`e` alone: a resumed run goes on
+    exactly.
 
     Args:
         schedule: ``'linear'``, ``'cosine'`` or ``'stop'``.

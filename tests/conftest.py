@@ -220,6 +220,16 @@ def batch(make_config):
     return lambda model: model.data_preprocessor(data, True)
 
 
+@pytest.fixture
+def tracing(monkeypatch):
+    """Exports by the tracing exporter, which takes a tenth of the time."""
+    import functools
+
+    from mmpose_tskd.apis import export
+
+    monkeypatch.setattr(export, 'to_onnx', functools.partial(export.to_onnx, legacy=True))
+
+
 SURVIVED = pytest.StashKey()
 
 

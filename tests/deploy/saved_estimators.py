@@ -52,13 +52,3 @@ def save_estimator(toy_data, tmp_path):
         return Saved(str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), cfg, model)
 
     return save
-
-
-@pytest.fixture
-def tracing(monkeypatch):
-    """Exports by the tracing exporter, which takes a tenth of the time."""
-    import functools
-
-    from mmpose_tskd.apis import export
-
-    monkeypatch.setattr(export, 'to_onnx', functools.partial(export.to_onnx, legacy=True))

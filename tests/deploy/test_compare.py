@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmpose.apis import inference_topdown, init_model
-from saved_estimators import save_estimator, tracing  # noqa: F401
+from saved_estimators import save_estimator  # noqa: F401
 
 from mmpose_tskd.apis import compare as comparing
 from mmpose_tskd.apis.coco_results import coco_results

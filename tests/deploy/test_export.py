@@ -14,7 +14,7 @@ from conftest import INPUT_SIZE, REPO
 from mmengine.utils import digit_version
 from mmpose.apis import init_model
 from mmpose.structures.bbox import get_warp_matrix
-from saved_estimators import save_estimator, tracing  # noqa: F401
+from saved_estimators import save_estimator  # noqa: F401
 
 onnx = pytest.importorskip('onnx')
 ort = pytest.importorskip('onnxruntime')

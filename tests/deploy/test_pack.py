@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpose.apis import init_model
-from saved_estimators import save_estimator, tracing  # noqa: F401
+from saved_estimators import save_estimator  # noqa: F401
 
 pytest.importorskip('onnxruntime')
 safetensors = pytest.importorskip('safetensors.torch')

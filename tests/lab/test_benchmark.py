@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 from conftest import REPO
+from mmengine.config import Config
+from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.lab import benchmark
@@ -135,6 +137,25 @@ def test_evaluation_of_every_metric(tmp_path):
     assert json.loads((tmp_path / 'out.json').read_text()) == result
     assert (result['detections'], result['images'], result['people']) == (200, 10, 20)
     assert min(seconds for metric in result['seconds'].values() for seconds in metric.values()) > 0
+
+
+def test_exported_files_are_set_beside_pytorch_and_the_first_model(config_file, tmp_path, tracing):
+    pytest.importorskip('onnxruntime')
+    models = []
+    for name, config in (('plain', STUDENT), ('refined', REFINED)):
+        cfg = Config.fromfile(config_file(config))
+        torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / f'{name}.pth')
+        models.append(f'{name}={cfg.filename},{tmp_path / name}.pth')
+    setting, files = Setting(CPU), ('coords', 'rtmlib')
+    result = benchmark.benchmark_deploy(setting, models, people=4, rounds=2, files=files, batch_sizes=(1, 2))
+    for row in result['models'].values():
+        assert set(row['files']) == set(files) and set(row['over_pytorch']) == {'b1', 'b2'}
+        assert row['files']['coords']['pixels'] < 0.05 and row['files']['rtmlib']['pixels'] < 0.3
+        assert row['files']['coords']['onnx'] == pytest.approx(row['files']['coords']['pytorch'], abs=0.1)
+    assert result['models']['plain']['over_first'] == dict(b1=1.0, b2=1.0)
+    assert len(result['seconds']['b1']['refined: PyTorch']) == 4
+    with pytest.raises(UserError, match="NAME=CONFIG,CHECKPOINT, not 'a.py'"):
+        benchmark.benchmark_deploy(setting, ['a.py'])
 
 
 def test_scaling_varies_one_size_at_a_time(stages):

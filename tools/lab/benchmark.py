@@ -1,4 +1,4 @@
-"""Times training steps, inference, data and evaluation, and profiles training steps; prints tables, writes JSON."""
+"""Times training steps, inference, data, metrics and exported files, and profiles steps; prints tables, writes JSON."""
 
 import argparse
 import os
@@ -22,6 +22,7 @@ def main() -> None:
     infer = kinds.add_parser('infer', help='inference of a student, and of the same student refined')
     data = kinds.add_parser('data', help='training pipeline and data loader')
     evaluation = kinds.add_parser('eval', help='metrics')
+    deploy = kinds.add_parser('deploy', help='exported files beside PyTorch: accuracy, size and time')
 
     for kind in (step, profile, scaling, infer):
         kind.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU where one is')
@@ -35,14 +36,19 @@ def main() -> None:
     infer.add_argument('--student', metavar='CONFIG', help='instead of the one of HRNet-W32 at 256x192')
     infer.add_argument('--refined', metavar='CONFIG', help='instead of the one of HRNet-W32 with IGP-GCN')
     infer.add_argument('--compile', action='store_true', help='through torch.compile')
-    for kind, rounds in ((step, 7), (scaling, 3), (infer, 7)):
+    for kind, rounds in ((step, 7), (scaling, 3), (infer, 7), (deploy, 7)):
         kind.add_argument('--rounds', type=positive, default=rounds, help='default: %(default)s')
     profile.add_argument('folder', help='where the traces go')
     data.add_argument('config', nargs='?', help='instead of configs/stage1_structure.py')
     data.add_argument('--own-data', action='store_true', help="the config's data set, instead of drawn images")
     data.add_argument('--people', type=positive, default=400, help='to load; default: %(default)s')
     evaluation.add_argument('--detections', type=positive, default=100_000, help='default: %(default)s')
-    for kind in (step, scaling, infer, data, evaluation):
+    deploy.add_argument(
+        'models', nargs='+', metavar='NAME=CONFIG,CHECKPOINT', help='the first is what others are set beside'
+    )
+    deploy.add_argument('--people', type=positive, default=200, help='to compare key points of; default: %(default)s')
+    deploy.add_argument('--metric', default='coco/AP', help='default: %(default)s')
+    for kind in (step, scaling, infer, data, evaluation, deploy):
         kind.add_argument('--json', metavar='OUT', help='write the result as well')
     for kind in kinds.choices.values():
         kind.add_argument('--seed', type=int, default=0)
@@ -65,6 +71,10 @@ def main() -> None:
             return
         if args.kind == 'eval':
             benchmark.benchmark_eval(args.detections, args.seed, args.json)
+            return
+        if args.kind == 'deploy':
+            setting = benchmark.Setting(benchmark.find_device('cpu'), seed=args.seed)
+            benchmark.benchmark_deploy(setting, args.models, args.people, args.rounds, args.metric, out=args.json)
             return
         device = benchmark.find_device(args.device)
         setting = benchmark.Setting(device, given.get('batch_size', 0), args.precision, args.channels_last, args.seed)

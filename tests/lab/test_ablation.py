@@ -774,16 +774,22 @@ def test_mmposes_own_distiller_and_runs_from_a_trained_student_are_measured_as_t
     dwpose = {'model.type': 'mmpose_tskd.lab.dwpose.DWPosePeer', 'custom_hooks': hooks}
     schemes = dict(
         dwpose=dict(config='stage1', options=dwpose),
-        taught=dict(config='stage1', start='baseline'),
+        taught=dict(config='stage1', start='baseline', teacher_epoch=1),
     )
     path = spec(draw=dict(num_train=48, num_val=4), **schemes)
-    run(tmp_path, tmp_path / 'results', list(schemes), path, seeds=[0])
+    run(tmp_path, tmp_path / 'results', list(schemes), path, seeds=[0], keep_checkpoints=True)
     found = by_scheme(tmp_path / 'results')
     assert found['dwpose', 0]['losses'].keys() == {'loss', 'loss_kpt', 'loss_fea', 'loss_logit'}
     assert found['dwpose', 0]['losses']['loss_fea'][0] > 0
     assert found['dwpose', 0]['start']['weights'] != found['baseline', 0]['start']['weights']  # its own names
     assert all('dev' in entry['sets'] for entry in found.values())
     assert found['taught', 0]['start']['start'] == found['baseline', 0]['weights']
+    assert found['dwpose', 0]['start']['teacher'] == found['teacher', 0]['weights']
+    assert found['taught', 0]['start']['teacher'] != found['teacher', 0]['weights']  # of its first epoch
+    summary = json.loads((tmp_path / 'results.json').read_text())
+    assert not any('its teacher had other weights' in warning for warning in summary['warnings'])
+    (config,) = write_configs(path, tmp_path / 'configs', schemes=['taught'])[-1:]
+    assert Config.fromfile(config).model.teacher_checkpoint == f'work_dirs/{FAMILY}_teacher/epoch_1.pth'
 
 
 def test_a_schedule_is_stretched_over_the_budget():

@@ -73,6 +73,7 @@ class Run(NamedTuple):
         hash: Of all that bears on what is learned: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labeled images to measure it on, by name.
+        teacher_epoch: The epoch of whose checkpoint its teacher is; None is the last one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Run(NamedTuple):
     hash: str
     evaluation: str
     sets: Dict[str, Labels]
+    teacher_epoch: Optional[int] = None
 
 
 class Plan(NamedTuple):
@@ -135,8 +137,9 @@ def make_plan(
             ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``; and, where it is true,
             ``occluded_views``: train all on the occluded twins of the images. ``schemes``: for each ``config``, and,
             where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
-            ``options``, ``budget`` and ``dev_only``. ``seeds``, ``teacher_seed`` (0 without it), ``work_dir``,
-            ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of images that
+            ``options``, ``budget``, ``dev_only`` and ``teacher_epoch`` (that of the teacher's checkpoint, which only
+            ``--keep-checkpoints`` leaves, in place of its last). ``seeds``, ``teacher_seed`` (0 without it),
+            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of images that
             are of the same photograph. Those of dev that the training images have, and those of the test set that
             either has, count in no number.
         work_dir, results: In place of the YAML's.
@@ -169,8 +172,7 @@ def make_plan(
         for seed in sorted({*wanted_seeds, *spec.seeds, *_finished_seeds(results_folder, name)}):
             made: Dict[str, Run] = {TEACHER: teacher}
             for scheme in all_schemes:
-                dev_only = spec.schemes[scheme].get('dev_only', False)
-                run = made[scheme] = _resolve(family, scheme, seed, made, dev_only)
+                run = made[scheme] = _resolve(family, scheme, seed, made, spec.schemes[scheme])
                 runs[run.name] = run
                 if seed in wanted_seeds and scheme in wanted_schemes:
                     chosen_here.append(run.name)
@@ -236,7 +238,9 @@ def write_configs(
         for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
             cfg, needs = configured[scheme]
             for role, needed in needs.items():
-                set_checkpoint(cfg, role, f'work_dirs/{name}_{needed}')
+                epoch = spec.schemes[scheme].get('teacher_epoch') if role == TEACHER else None
+                file = '' if epoch is None else f'/epoch_{epoch}.pth'
+                set_checkpoint(cfg, role, f'work_dirs/{name}_{needed}{file}')
             files.append(Path(folder) / f'{name}_{scheme}.py')
             cfg.dump(files[-1])
     return files
@@ -449,8 +453,9 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
     return configured
 
 
-def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], dev_only: bool = False) -> Run:
-    """One run; ``made`` are the runs of its seed that it may build on."""
+def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], entry: Optional[dict] = None) -> Run:
+    """One run; ``made`` are the runs of its seed that it may build on, ``entry`` the YAML's of its scheme."""
+    entry = entry or {}
     cfg, roles = family.schemes[scheme]
     cfg = copy.deepcopy(cfg)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
@@ -467,12 +472,15 @@ def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], dev_o
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
         **(dict(record=_described(teacher)) if _is_recorded(teacher) else {}),
+        **(dict(teacher_epoch=entry['teacher_epoch']) if 'teacher_epoch' in entry else {}),
     )
     tested = dict(dataset=cfg.test_dataloader.dataset, model=cfg.model.get('test_cfg'), metric=cfg.val_evaluator[0])
     name = RECORD.format(family=family.name, scheme=scheme, seed=seed, hash=digest)
     names = {role: run.name for role, run in needs.items()}
-    sets = {part: labels for part, labels in family.sets.items() if not (dev_only and part.startswith('test'))}
-    return Run(name, family.name, scheme, seed, cfg, names, digest, _hash(**_described(tested)), sets)
+    measured = [part for part in family.sets if not (entry.get('dev_only', False) and part.startswith('test'))]
+    sets = {part: family.sets[part] for part in measured}
+    evaluation = _hash(**_described(tested))
+    return Run(name, family.name, scheme, seed, cfg, names, digest, evaluation, sets, entry.get('teacher_epoch'))
 
 
 def _is_recorded(teacher: Any) -> bool:

@@ -137,8 +137,11 @@ def _mismatches(runs: Dict[str, Records], plan: Plan) -> List[str]:
             if len({record['start'][key] for record in group if record['seed'] == seed}) > 1:
                 warnings.append(f'seed {seed}: the runs did not begin with the same {what}')
     measured = {RECORD.format(**record): record['weights'] for record in records}
+    early = {run.name for run in plan.runs.values() if run.teacher_epoch is not None}
     for record in students:
         for role, name in record['needs'].items():
+            if role == TEACHER and RECORD.format(**record) in early:
+                continue
             if name in measured and record['start'][role] != measured[name]:
                 run = f'{record["scheme"]}, seed {record["seed"]}'
                 warnings.append(f'{run}: its {role} had other weights than the one that was measured')

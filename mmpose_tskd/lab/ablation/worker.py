@@ -28,7 +28,7 @@ from ...engine.atomic_backend import AtomicLocalBackend
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
 from ...evaluation import PersonRecordMetric
-from .plan import RECORD, Run, set_checkpoint
+from .plan import RECORD, TEACHER, Run, set_checkpoint
 
 
 class Task(NamedTuple):
@@ -203,6 +203,8 @@ def _train(cfg: Config, run: Run, folder: Path) -> None:
     known = dict(evaluation=run.evaluation)
     for role, name in run.needs.items():
         needed = str(last_checkpoint(folder.parent / name))
+        if role == TEACHER and run.teacher_epoch is not None:
+            needed = str(folder.parent / name / f'epoch_{run.teacher_epoch}.pth')
         set_checkpoint(cfg, role, needed)
         known[role] = weights_digest(load_weights(needed))
     options: Dict[str, Any] = {}

@@ -139,9 +139,9 @@ def make_plan(
             where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget``, ``dev_only`` and ``teacher_epoch`` (that of the teacher's checkpoint, which only
             ``--keep-checkpoints`` leaves, in place of its last). ``seeds``, ``teacher_seed`` (0 without it),
-            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids of images that
-            are of the same photograph. Those of dev that the training images have, and those of the test set that
-            either has, count in no number.
+            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids
+            of images that are of the same photograph. Those of dev that the training images have, and those of the
+            test set that either has, count in no number.
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.

@@ -32,7 +32,7 @@ ablation-smoke: env
 	$(RUN) tools/lab/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 
 test: env
-	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-legacy:
 	$(MAKE) test VERSION=3.10

@@ -231,6 +231,8 @@ def tracing(monkeypatch):
 
 
 SURVIVED = pytest.StashKey()
+# Files that take long come first, so that no process is left alone with one at the end
+LONGEST_FIRST = ['test_ablation', 'test_notebook', 'test_distill', 'test_export', 'test_quickstart', 'test_packaging']
 
 
 def pytest_addoption(parser):
@@ -250,7 +252,8 @@ def pytest_collection_modifyitems(config, items):
     if not config.getoption('--reliability'):
         kept = [item for item in items if item.get_closest_marker('slow') is None]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+        first = {name: place for place, name in enumerate(LONGEST_FIRST)}
+        items[:] = sorted(kept, key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ def load(name):
 LSPET = load('ablation_lspet.json')
 DEV = load('ablation_lspet_dev.json')
 RECIPE = load('recipe_lspet.json')  # with a teacher that is trained out
-CROWD = load('ablation_synthetic_crowd_finished_dev.json')  # likewise
+CROWD = load('ablation_synthetic_crowd_finished.json')  # likewise
+CROWD_DEV = load('ablation_synthetic_crowd_finished_dev.json')
 FINISHED = load('finished_teacher_exploration.json')
 EARLY = FINISHED['early_stopped_teacher']['AP']
 SEEDS = [run['rows'] for run in load('quickstart_seeds.json')['runs']]
@@ -57,19 +58,12 @@ def table(head, rows):
     return '\n'.join([f'| {" | ".join(head)} |', f'|{rule}|', *(f'| {" | ".join(row)} |' for row in rows)]) + '\n'
 
 
-def photographs(scheme, metric='AP', found=LSPET):
+def ablated(scheme, found, metric='AP'):
+    """A row of an ablation, with its difference to the plain student."""
     if scheme not in found['rows']:
         return NOT_RUN
     entry = found['rows'][scheme][metric]
     return f'{number(entry["mean"])}' + ('' if scheme == 'baseline' else f' ({interval(entry)})')
-
-
-def generated(row):
-    """With the finished teacher."""
-    if row not in FINISHED['rows']:
-        return NOT_RUN
-    found, base = FINISHED['rows'][row]['AP'], FINISHED['rows']['baseline']['AP']
-    return number(found) + ('' if row == 'baseline' else f' ({number(found - base, sign="+")})')
 
 
 def stopped_early(row):
@@ -82,21 +76,22 @@ def stopped_early(row):
 
 def gains():
     rows = [
-        ('plain student', 'baseline', 'plain_student', 'baseline'),
-        ('features (scheme 2)', 'scheme2', None, 'scheme2'),
-        ('features, pose and limbs: **stage 1** (scheme 4)', 'scheme4', 'stage1', None),
-        ('refiner alone: **stage 2** on the plain student (scheme 5)', 'scheme5', None, 'scheme5'),
-        ('**both stages** (scheme 6)', 'scheme6', 'stage1_and_2', None),
-        ("the teacher's SimCC bins (`logit_kd`)", 'logit_kd', None, 'bins'),
-        ("MMPose's `DWPoseDistiller`, as it ships", 'dwpose', None, None),
-        ("**start from the teacher's weights**", 'recipe', 'student_from_selected_weights', 'select'),
-        ("start from the teacher's weights, and features", None, None, 'select_feat'),
+        ('plain student', 'baseline', 'plain_student'),
+        ('features (scheme 2)', 'scheme2', None),
+        ('features, pose and limbs: **stage 1** (scheme 4)', 'scheme4', 'stage1'),
+        ('refiner alone: **stage 2** on the plain student (scheme 5)', 'scheme5', None),
+        ('**both stages** (scheme 6)', 'scheme6', 'stage1_and_2'),
+        ("the teacher's SimCC bins (`logit_kd`)", 'logit_kd', None),
+        ("MMPose's `DWPoseDistiller`, as it ships", 'dwpose', None),
+        ("**start from the teacher's weights**", 'recipe', 'student_from_selected_weights'),
+        ("start from the teacher's weights, and the refiner", 'recipe_refined', None),
     ]
     body = [
-        (name, photographs(a), photographs(a, found=RECIPE), stopped_early(b), generated(c)) for name, a, b, c in rows
+        (name, ablated(row, LSPET), ablated(row, RECIPE), stopped_early(early), ablated(row, CROWD))
+        for name, row, early in rows
     ]
-    teachers = [number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE)]
-    body.append(('teacher', *teachers, number(EARLY['teacher']), generated('teacher').split()[0]))
+    teachers = [number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE, CROWD)]
+    body.append(('teacher', *teachers[:2], number(EARLY['teacher']), teachers[2]))
     head = [
         '',
         'photographs, teacher stopped early',
@@ -108,62 +103,87 @@ def gains():
 
 
 def readme():
-    rows = [
-        ('plain student', 'baseline', 'baseline'),
-        ('features alone', 'scheme2', 'scheme2'),
-        ('stage 1: features, pose and limbs', 'scheme4', None),
-        ('both stages', 'scheme6', None),
-        ("MMPose's `DWPoseDistiller`", 'dwpose', None),
-        ("**start from the teacher's weights**", 'recipe', 'select'),
-    ]
-    body = [(name, photographs(a), photographs(a, found=RECIPE), generated(b)) for name, a, b in rows]
-    teachers = [number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE)]
-    body.append(('teacher', *teachers, generated('teacher').split()[0]))
+    rows = dict(
+        baseline='plain student',
+        scheme2='features alone',
+        scheme4='stage 1: features, pose and limbs',
+        scheme5='stage 2 on the plain student',
+        scheme6='both stages',
+        dwpose="MMPose's `DWPoseDistiller`",
+        recipe="**start from the teacher's weights**",
+    )
+    body = [(name, *(ablated(row, found) for found in (LSPET, RECIPE, CROWD))) for row, name in rows.items()]
+    body.append(('teacher', *(number(found['teacher']['AP']['mean']) for found in (LSPET, RECIPE, CROWD))))
     head = ['AP', 'photographs, teacher stopped early', 'photographs, teacher trained out']
     return table([*head, 'generated images, teacher trained out'], body)
 
 
-def recipe():
+def finished():
+    """Both data sets with a teacher that is trained out."""
     names = dict(
         baseline='plain student',
         scheme2='features (scheme 2)',
-        scheme4='stage 1 (scheme 4)',
-        scheme5='refiner alone (scheme 5)',
+        scheme3='and pose (scheme 3)',
+        scheme4='and limbs: stage 1 (scheme 4)',
+        scheme5='stage 2 on the plain student (scheme 5)',
         scheme6='both stages (scheme 6)',
+        logit_kd="the teacher's bins",
         dwpose="MMPose's `DWPoseDistiller`, as it ships",
-        recipe="start from the teacher's weights",
-        recipe_refined='and refined',
+        recipe="**start from the teacher's weights**",
+        recipe_feat='and features',
+        recipe_refined='and the refiner',
     )
-    rows = [
-        (
-            name,
-            str(RECIPE['rows'][row]['AP']['n']),
-            photographs(row, found=RECIPE),
-            photographs(row, 'occluded_AP', RECIPE),
-        )
-        for row, name in names.items()
-        if row in RECIPE['rows']
-    ]
-    teacher = [number(RECIPE['teacher'][metric]['mean']) for metric in ('AP', 'occluded_AP')]
-    return table(['', 'seeds', 'AP', 'AP of occluded copies'], [*rows, ('teacher', '1', *teacher)])
-
-
-def crowd():
-    """Where the loss begins, and how far a longer training gets alone."""
-    rows = [
-        ('plain student', 'baseline', 'baseline', '10'),
-        ('features', 'scheme2', 'baseline', '10'),
-        ('plain student, trained on', 'trained_baseline', 'baseline', '10 + 10'),
-        ('plain student, then features', 'trained_scheme2', 'trained_baseline', '10 + 10'),
-        ('plain student, trained for four times as long', 'long_baseline', 'baseline', '40'),
-        ("start from the teacher's weights", 'recipe', 'long_baseline', '10, the teacher 45'),
-    ]
-    names = {row: name for name, row, *_ in rows}
     body = []
-    for name, row, base, epochs in rows:
-        difference = '' if row == base else f'{interval(CROWD["differences"]["AP"][row][base])} to "{names[base]}"'
-        body.append((name, epochs, number(CROWD['rows'][row]['AP']['mean']), difference))
-    return table(['', 'epochs', 'AP', 'difference'], body)
+    for row, name in names.items():
+        cells = []
+        for found in (CROWD, RECIPE):
+            seeds = str(found['rows'][row]['AP']['n']) if row in found['rows'] else ''
+            cells += [seeds, ablated(row, found), ablated(row, found, 'occluded_AP')]
+        if NOT_RUN in cells[:2] and NOT_RUN in cells[3:5]:
+            continue
+        body.append((name, *cells))
+    teachers = []
+    for found in (CROWD, RECIPE):
+        teachers += ['1', *(number(found['teacher'][metric]['mean']) for metric in ('AP', 'occluded_AP'))]
+    head = ['', 'seeds', 'generated images: AP', 'occluded copies', 'seeds', 'photographs: AP', 'occluded copies']
+    return table(head, [*body, ('teacher', *teachers)])
+
+
+def on_dev(rows, *more):
+    """Rows of name, scheme, the scheme that it is compared with, and what else there is to say."""
+    body = []
+    for name, row, base, *rest in rows:
+        if row in CROWD_DEV['rows'] and base in CROWD_DEV['differences']['AP'][row]:
+            seeds = min(CROWD_DEV['rows'][one]['AP']['n'] for one in (row, base))
+            body.append((name, *rest, interval(CROWD_DEV['differences']['AP'][row][base]), str(seeds)))
+    return table(['', *more, 'AP, difference', 'seeds'], body)
+
+
+def training_time():
+    """How far a longer training gets alone."""
+    rows = [
+        ('plain student, 10 + 10 epochs', 'trained_baseline', 'baseline', 'plain student, 10 epochs'),
+        ('plain student, 40 epochs', 'long_baseline', 'baseline', 'plain student, 10 epochs'),
+        ("start from the teacher's weights, 10 epochs", 'recipe', 'baseline', 'plain student, 10 epochs'),
+        ("start from the teacher's weights, 10 epochs", 'recipe', 'long_baseline', 'plain student, 40 epochs'),
+        ("start from the teacher's weights, 40 epochs", 'long_recipe', 'long_baseline', 'plain student, 40 epochs'),
+    ]
+    return on_dev(rows, 'compared with')
+
+
+def leads():
+    """What was changed about the features, to find what makes them cost AP."""
+    rows = [
+        ('features (scheme 2)', 'scheme2', 'baseline'),
+        ('features of the teacher after 14 of its 45 epochs', 'early14_scheme2', 'baseline'),
+        ('features of the teacher after 28 of its 45 epochs', 'early28_scheme2', 'baseline'),
+        ('features from epoch 6 of 10 on', 'late_scheme2', 'baseline'),
+        ('features, each channel normalized (PKD)', 'feat_correlation', 'baseline'),
+        ('features on a student that is trained already, 10 more epochs', 'trained_scheme2', 'trained_baseline'),
+        ('features for 40 epochs instead of 10', 'long_scheme2', 'long_baseline'),
+        ('features on a student that starts from weights of the teacher', 'recipe_feat', 'recipe'),
+    ]
+    return on_dev(rows)
 
 
 def quickstart():
@@ -549,6 +569,23 @@ def features_on_photographs():
     ]
 
 
+def long_training():
+    """When the features begin to pay, in a training of 40 epochs."""
+    runs = RESULTS / 'ablation_synthetic_crowd_finished' / 'runs'
+    (features, plain) = (
+        dict(json.loads(file.read_text())['curve'])
+        for row in ('long_scheme2', 'long_baseline')
+        for file in runs.glob(f'*_{row}_seed0_*.json')
+    )
+    gained = CROWD_DEV['differences']['AP']
+    four, eight, twelve = (f'{number(features[k])}{{}} against {number(plain[k])}' for k in (4, 8, 12))
+    return [
+        f'the same features, at the same weight, gain {ap(gained["long_scheme2"]["long_baseline"]["delta"])}',
+        f'after 4 epochs ({four.format(" AP")}) and ahead after 8 ({eight.format("")}) and 12 ({twelve.format("")})',
+        f'to the weights of the teacher is {ap(gained["recipe"]["long_baseline"]["delta"])}',
+    ]
+
+
 def ap(value):
     return f'{number(value)} AP'
 
@@ -561,10 +598,10 @@ def sentences():
         for scheme, base in (('scheme5', 'baseline'), ('scheme6', 'scheme4'))
     }
     labels_alone = number(rows['scheme1']['AP']['delta'])
-    trained_out = {name: row['AP'] - FINISHED['rows']['baseline']['AP'] for name, row in FINISHED['rows'].items()}
-    found = {name: number(row['AP']) for name, row in FINISHED['rows'].items()}
-    finished = {name: row['AP']['delta'] for name, row in RECIPE['rows'].items()}
-    refiner = (refined['scheme6']['delta'], refined['scheme5']['delta'])
+    trained_out = {name: row['AP']['delta'] for name, row in CROWD['rows'].items() if name != 'baseline'}
+    found = {name: number(row['AP']['mean']) for name, row in CROWD['rows'].items()}
+    finished = {name: row['AP']['delta'] for name, row in RECIPE['rows'].items() if name != 'baseline'}
+    refiner = (refined['scheme6']['delta'], refined['scheme5']['delta'], finished['scheme5'], trained_out['scheme5'])
     span = f'{number(min(refiner))} to {ap(max(refiner))}'
     start = EARLY['student_from_selected_weights'] - EARLY['plain_student']
     size = {Path(row['config']).stem: row for row in load('complexity.json')}
@@ -589,16 +626,17 @@ def sentences():
     paper = {name: 100 * row['AP'] for name, row in load('lspet_seed0.json')['rows'].items()}
     return {
         'README.md': [
-            f'{found["baseline"]} for the small model alone and {found["select"]} distilled',
+            f'{found["baseline"]} for the small model alone and {found["recipe"]} distilled',
             f'The refiner gains {span}',
-            f'reaches {ap(CROWD["rows"]["long_baseline"]["AP"]["mean"])}',
+            f'gain {ap(CROWD_DEV["differences"]["AP"]["long_scheme2"]["long_baseline"]["delta"])} in 40',
+            f'reaches {ap(CROWD_DEV["rows"]["long_baseline"]["AP"]["mean"])}',
         ],
         'docs/results.md': [
             f'stage 1 gained {ap(rows["scheme4"]["AP"]["delta"])} on photographs',
             f'cost {ap(-trained_out["scheme2"])} on generated images and {ap(-finished["scheme2"])} on photographs',
             f'weights gained {ap(finished["recipe"])} on photographs',
-            f'it gained {ap(trained_out["select"])} with the trained-out teacher',
-            f'gets {number(CROWD["rows"]["long_baseline"]["AP"]["delta"])} by training four times as long',
+            f'it gained {ap(trained_out["recipe"])} with the trained-out teacher',
+            f'gets {number(CROWD_DEV["rows"]["long_baseline"]["AP"]["delta"])} by training four times as long',
             f'and {ap(start)} with the early-stopped one',
             f'(stage 2) gained {span}',
             f'{full} % of inference time, or {fast} to {slow} % without',
@@ -606,14 +644,15 @@ def sentences():
         'docs/losses.md': [
             f'they cost {ap(-finished["scheme2"])} on photographs and {ap(-trained_out["scheme2"])} on generated',
             f'cost {ap(-finished["dwpose"])} on photographs',
-            f'was {ap(CROWD["differences"]["AP"]["recipe"]["long_baseline"]["delta"])} behind',
-            f'by {span}',
+            f'was {ap(CROWD_DEV["differences"]["AP"]["recipe"]["long_baseline"]["delta"])} behind',
+            f'gained {span}',
             f'β = 0.1 cost {ap(-dev["scheme4_beta"]["scheme4"]["delta"])}',
         ],
         'docs/stage2.md': [
             f'added {interval(refined["scheme5"])[1:].replace(" [", " AP [")} to a plain student',
             f'{interval(refined["scheme6"])[1:].replace(" [", " AP [")} to one of stage 1',
-            f'it added {ap(trained_out["scheme5"])} to a plain student',
+            f'it added {ap(trained_out["scheme5"])} to a plain student on generated images',
+            f'and {ap(finished["scheme5"])} on photographs',
             f'{full} % of inference time, or {fast} to {slow} % with',
             added,
             f'gained less: {labels_alone} AP',
@@ -631,7 +670,7 @@ def sentences():
         ],
         'docs/research/finished_teachers.md': [
             *features_on_photographs(),
-            f'to the weights of the teacher is {ap(CROWD["differences"]["AP"]["recipe"]["long_baseline"]["delta"])}',
+            *long_training(),
         ],
         'docs/research/performance.md': [
             f'stage 1 took {number(before["stage1"], 2)} times its limit',

@@ -9,12 +9,16 @@ def scale_epochs(cfg: Config, factor: float) -> None:
     """Lets a config train for so many times its epochs, at least one, and stretches its schedules, that of γ too."""
     before = cfg.train_cfg.max_epochs
     epochs = cfg.train_cfg.max_epochs = max(1, round(before * factor))
-    decays = [hook for hook in cfg.get('custom_hooks', ()) if hook.type == 'DistillWeightDecayHook']
+    decays = [hook for hook in cfg.get('custom_hooks') or () if hook.get('type') == 'DistillWeightDecayHook']
     for scheduler in [*cfg.param_scheduler, *decays]:
         if scheduler.get('by_epoch', True):
             for key in ('begin', 'end', 'T_max', 'milestones'):
                 if scheduler.get(key) is not None:
                     scheduler[key] = _stretched(scheduler[key], epochs / before)
+    for decay in decays:  # which distills in one epoch at least
+        if decay.get('by_epoch', True):
+            begin = decay['begin'] = min(decay.get('begin', 0), epochs - 1)
+            decay['end'] = None if decay.get('end') is None else max(decay['end'], begin + 1)
 
 
 def _stretched(value: Any, factor: float) -> Any:

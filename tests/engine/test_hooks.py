@@ -59,9 +59,10 @@ def test_a_loss_that_begins_late_is_0_until_then(make_config):
     assert not features[:3].any() and features[3:].all()
 
 
-def test_a_run_that_ends_before_distillation_begins_is_refused(make_config):
+@pytest.mark.parametrize('end', [None, 4])
+def test_a_run_that_ends_before_distillation_begins_is_refused(make_config, end):
     cfg = make_config('stage1_structure.py')
-    next(hook for hook in cfg.custom_hooks if hook.type == 'DistillWeightDecayHook').begin = 2
+    next(hook for hook in cfg.custom_hooks if hook.type == 'DistillWeightDecayHook').update(begin=2, end=end)
     with pytest.raises(UserError, match='begin is at least 0 and less than the end: 2, 2'):
         train(cfg)
 

@@ -317,6 +317,14 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
     for budget in (0, 'long'):
         with pytest.raises(UserError, match='schemes.mine.budget is a factor on the epochs and must be above 0'):
             make_plan(spec(mine=dict(config='student', budget=budget)))
+    for mine in (dict(config='stage1', teacher_epoch=0), dict(config='student', teacher_epoch=1)):
+        with pytest.raises(UserError, match='schemes.mine.teacher_epoch is a whole number from 1 on, in a scheme with'):
+            make_plan(spec(mine=mine))
+    for epoch, kept in ((1, False), (15, True)):  # not kept; later than its last
+        with pytest.raises(UserError, match=f'schemes.mine.teacher_epoch: .* has no epoch_{epoch}.pth.* of 14 epochs'):
+            make_plan(spec(mine=dict(config='stage1', teacher_epoch=epoch)), keep_checkpoints=kept)
+    with pytest.raises(UserError, match='trains on occluded_views, which --write-configs does not make'):
+        write_configs(spec(occluded_views=True), tmp_path / 'configs')
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):
         make_plan(spec(mine=dict(config='stage2')))
     with pytest.raises(UserError, match='schemes.mine of .* trains exactly what scheme4 trains'):
@@ -806,5 +814,13 @@ def test_a_schedule_is_stretched_over_the_budget():
     assert cfg.train_cfg.max_epochs == 20 and warm_up == schedulers[0] and (linear.begin, linear.end) == (0, 2)
     assert (cosine.begin, cosine.end, cosine.T_max) == (2, 20, 18) and steps.milestones == [16, 19]
     assert cfg.custom_hooks[0] == {**decay, 'begin': 10}
+    for begin, end, epochs, expected in ((6, None, 8, (0, None)), (0, 3, 10, (0, 1)), (4, 5, 20, (0, 1))):
+        short = Config(
+            dict(
+                train_cfg=dict(max_epochs=epochs), param_scheduler=[], custom_hooks=[dict(decay, begin=begin, end=end)]
+            )
+        )
+        scale_epochs(short, 0.1)
+        assert (short.custom_hooks[0].begin, short.custom_hooks[0].end) == expected
     scale_epochs(cfg, 0.001)
     assert cfg.train_cfg.max_epochs == 1

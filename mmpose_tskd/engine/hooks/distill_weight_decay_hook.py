@@ -70,7 +70,7 @@ class DistillWeightDecayHook(Hook):
                 'custom_hooks: DistillWeightDecayHook counts epochs, but train_cfg trains by iterations: '
                 'set by_epoch=False in the hook'
             )
-        self._check_order(self._end(runner))
+        self._check_order(min(self._end(runner), runner.max_epochs if self.by_epoch else runner.max_iters))
 
     def before_train_epoch(self, runner) -> None:
         if self.by_epoch:

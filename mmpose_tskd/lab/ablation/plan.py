@@ -180,6 +180,8 @@ def make_plan(
                 _check_different(made)
         if TEACHER in chosen_schemes or any(TEACHER in runs[name].needs for name in chosen_here):
             chosen_here.insert(0, teacher.name)
+        for run in (runs[name] for name in chosen_here):
+            _check_teacher_epoch(run, teacher, folder / 'runs' / teacher.name, keep_checkpoints)
         chosen += chosen_here
     relative = os.path.relpath(path)
     command = f'python tools/lab/ablation.py {Path(path).name if relative.startswith("..") else relative}'
@@ -187,6 +189,19 @@ def make_plan(
         command += '' if value is None else f' {option} {" ".join(map(str, value))}'
     command += (f' --budget {budget}' if budget != 1 else '') + (' --test' if test else '')
     return Plan(runs, chosen, prepared, list(spec.schemes), results_folder, folder, command)
+
+
+def _check_teacher_epoch(run: Run, teacher: Run, folder: Path, keep_checkpoints: bool) -> None:
+    """Refuses a teacher's checkpoint that will not be there."""
+    epoch, last = run.teacher_epoch, teacher.cfg.train_cfg.max_epochs
+    if epoch is None or (folder / f'epoch_{epoch}.pth').is_file():
+        return
+    if epoch > last or (folder / f'epoch_{last}.pth').is_file() or not keep_checkpoints:
+        raise UserError(
+            f'schemes.{run.scheme}.teacher_epoch: {folder} has no epoch_{epoch}.pth. A teacher of {last} epochs leaves '
+            'those of all its epochs where it is trained with --keep-checkpoints: one that is trained already has to '
+            'be trained again in another --work-dir'
+        )
 
 
 def _finished_seeds(results: Path, family: str) -> List[int]:
@@ -233,6 +248,11 @@ def write_configs(
     files = []
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in _choose('--families', families, list(spec.families)):
+        if spec.families[name].get('occluded_views', False):
+            raise UserError(
+                f'families.{name} trains on occluded_views, which --write-configs does not make: run the ablation '
+                'itself'
+            )
         configured = _configure(spec, name, budget)
         taught = any(TEACHER in configured[scheme][1] for scheme in wanted)
         for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
@@ -272,6 +292,12 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Se
         budget = scheme.get('budget', 1)
         if not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
             raise UserError(f'{path}: schemes.{name}.budget is a factor on the epochs and must be above 0: {budget!r}')
+        epoch = scheme.get('teacher_epoch', 1)
+        if not isinstance(epoch, int) or epoch < 1 or ('teacher_epoch' in scheme and scheme.config == 'student'):
+            raise UserError(
+                f'{path}: schemes.{name}.teacher_epoch is a whole number from 1 on, in a scheme with a teacher, not '
+                f'{epoch!r}'
+            )
         for role in BUILT_ON:
             if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
                 raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')

@@ -13,7 +13,7 @@ from ...apis.environment import write_json
 from ...apis.export import export_onnx, load_estimator
 from ...deploy.check import compare
 from ...deploy.formats import FORMATS
-from ...deploy.network import PIXELS, PoseNetwork
+from ...deploy.network import PIXELS, PoseNetwork, normalization, normalize
 from ...deploy.onnx_file import OnnxSession, require
 from ...deploy.people import crops_of
 from ...errors import UserError
@@ -64,6 +64,8 @@ def benchmark_deploy(
     onnx, _ = require('onnx', 'onnxruntime')
     torch.set_num_threads(1)
     named = dict(_parse(model) for model in models)
+    if len(named) < len(models):
+        raise UserError(f'models have names of their own: {", ".join(name for name, _ in map(_parse, models))}')
     measured: Dict[str, Dict[str, Any]] = {}
     sessions: Dict[str, OnnxSession] = {}
     networks: Dict[str, PoseNetwork] = {}
@@ -72,7 +74,7 @@ def benchmark_deploy(
         for name, (config, checkpoint) in named.items():
             estimator = load_estimator(config, checkpoint)
             crops = crops_of(estimator.cfg, 'test', people)
-            networks[name] = PoseNetwork(estimator.model, FORMATS['coords'].answer, given=PIXELS)
+            networks[name] = PoseNetwork(estimator.model, FORMATS['coords'].answer)
             measured[name] = dict(files={})
             for kind in files:
                 path = str(Path(folder) / f'{len(sessions)}.onnx')
@@ -88,7 +90,6 @@ def benchmark_deploy(
                     size_mb=exported.size_mb,
                     pixels=max(one.pixels for one in agreed),
                     people=len(crops),
-                    left_in_fp32=exported.left_in_fp32,
                 )
     rows = [dict(model=name, file=kind, **row) for name in named for kind, row in measured[name]['files'].items()]
     print_rows(f'{metric} and agreement', rows)
@@ -128,7 +129,8 @@ def _times(
         for name, network in networks.items():
             width, height = network.input_size
             crops = torch.randint(0, 256, (size, 3, height, width), dtype=torch.uint8, generator=generator)
-            calls[f'{name}: PyTorch'] = functools.partial(_run, network, crops)
+            images = normalize(crops, normalization(network.model.data_preprocessor))
+            calls[f'{name}: PyTorch'] = functools.partial(_run, network, images)
             for key in (key for key in sessions if key.startswith(f'{name}: ')):
                 calls[key] = functools.partial(sessions[key], sessions[key].prepare(crops))
         found[f'b{size}'] = take_turns(calls, rounds * max(1, max(batch_sizes) // size), setting.device)
@@ -136,8 +138,8 @@ def _times(
 
 
 @torch.no_grad()
-def _run(network: PoseNetwork, crops: Tensor) -> None:
-    network(crops.float())
+def _run(network: PoseNetwork, images: Tensor) -> None:
+    network(images)
 
 
 def _compare_times(measured: Dict[str, Dict[str, Any]], times: Dict[str, Dict[str, List[float]]]) -> None:

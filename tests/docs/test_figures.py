@@ -161,11 +161,11 @@ def seed0():
 
 def on_dev(rows, *more):
     """Rows of name, scheme, the scheme that it is compared with, and what else there is to say."""
-    body = []
+    found, body = seed0(), []
     for name, row, base, *rest in rows:
-        if {row, base} <= set(seed0().values):
-            ap_of = [number(seed0().values[one][0]['AP'][0]) for one in (base, row)]
-            body.append((name, *rest, *ap_of, interval(seed0().difference(row, base, 'AP'))))
+        if {row, base} <= set(found.values):
+            ap_of = [number(found.values[one][0]['AP'][0]) for one in (base, row)]
+            body.append((name, *rest, *ap_of, interval(found.difference(row, base, 'AP'))))
     return table(['', *more, 'difference'], body)
 
 
@@ -195,6 +195,22 @@ def leads():
         ('for 40 epochs, with pose and limbs (scheme 4)', 'long_scheme4', 'long_baseline'),
     ]
     return on_dev(rows, 'AP without', 'AP with')
+
+
+def long_photographs():
+    found = load('recipe_lspet_dev.json')
+    rows = [
+        ('features, 8 epochs', 'scheme2', 'baseline', 'plain student, 8 epochs'),
+        ('features, 32 epochs', 'long_scheme2', 'long_baseline', 'plain student, 32 epochs'),
+        ("start from the teacher's weights, 8 epochs", 'recipe', 'long_baseline', 'plain student, 32 epochs'),
+    ]
+    body = [
+        (name, with_, str(min(found['rows'][one]['AP']['n'] for one in (row, base))), interval(difference))
+        for name, row, base, with_ in rows
+        for difference in [found['differences']['AP'].get(row, {}).get(base)]
+        if difference
+    ]
+    return table(['', 'compared with', 'seeds', 'AP, difference'], body)
 
 
 def quickstart():

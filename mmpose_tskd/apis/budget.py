@@ -17,8 +17,10 @@ def scale_epochs(cfg: Config, factor: float) -> None:
                     scheduler[key] = _stretched(scheduler[key], epochs / before)
     for decay in decays:  # which distills in one epoch at least
         if decay.get('by_epoch', True):
-            begin = decay['begin'] = min(decay.get('begin', 0), epochs - 1)
-            decay['end'] = None if decay.get('end') is None else max(decay['end'], begin + 1)
+            if decay.get('begin'):
+                decay.begin = min(decay.begin, epochs - 1)
+            if decay.get('end') is not None:
+                decay.end = max(decay.end, decay.get('begin', 0) + 1)
 
 
 def _stretched(value: Any, factor: float) -> Any:

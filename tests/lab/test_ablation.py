@@ -323,6 +323,12 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
     for epoch, kept in ((1, False), (15, True)):  # not kept; later than its last
         with pytest.raises(UserError, match=f'schemes.mine.teacher_epoch: .* has no epoch_{epoch}.pth.* of 14 epochs'):
             make_plan(spec(mine=dict(config='stage1', teacher_epoch=epoch)), keep_checkpoints=kept)
+    path = spec(mine=dict(config='stage1', teacher_epoch=1))
+    made = make_plan(path, keep_checkpoints=True, seeds=[0], schemes=['mine'])
+    record = made.record(made.chosen[-1])
+    record.parent.mkdir(parents=True)
+    record.write_text('{}')
+    make_plan(path, seeds=[0], schemes=['mine'])  # what is finished needs no teacher's checkpoint
     with pytest.raises(UserError, match='trains on occluded_views, which --write-configs does not make'):
         write_configs(spec(occluded_views=True), tmp_path / 'configs')
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):

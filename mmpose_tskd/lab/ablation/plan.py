@@ -181,7 +181,8 @@ def make_plan(
         if TEACHER in chosen_schemes or any(TEACHER in runs[name].needs for name in chosen_here):
             chosen_here.insert(0, teacher.name)
         for run in (runs[name] for name in chosen_here):
-            _check_teacher_epoch(run, teacher, folder / 'runs' / teacher.name, keep_checkpoints)
+            if not (results_folder / 'runs' / f'{run.name}.json').is_file():  # a finished one needs no teacher
+                _check_teacher_epoch(run, teacher, folder / 'runs' / teacher.name, keep_checkpoints)
         chosen += chosen_here
     relative = os.path.relpath(path)
     command = f'python tools/lab/ablation.py {Path(path).name if relative.startswith("..") else relative}'

@@ -100,7 +100,7 @@ def benchmark_deploy(
         seconds=times,
         metric=metric,
         batches_compared=list(COMPARED),
-        **circumstances(setting, rounds=rounds, opsets=sorted(opsets)),
+        **circumstances(setting, batch_size=list(batch_sizes), rounds=rounds, opsets=sorted(opsets)),
     )
     write_json(result, out)
     return result

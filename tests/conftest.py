@@ -1,5 +1,7 @@
 """Toy-sized versions of the real configs, and a made-up data set for them."""
 
+import functools
+import gc
 import json
 import signal
 import socket
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import mmengine.config.config
+import mmengine.config.utils
 import numpy as np
 import pytest
 import torch
@@ -25,8 +28,10 @@ from mmpose_tskd.apis.environment import machine, versions
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # toy networks are slower on several
-# Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint.
+# Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint,
+# into the search of MMPose's 74 metafiles for each config, and into MMEngine's collections of garbage.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
+mmengine.config.utils._get_cfg_metainfo = functools.lru_cache(None)(mmengine.config.utils._get_cfg_metainfo)
 
 pytest_plugins = ['gpu_report']
 REPO = Path(__file__).parents[1]
@@ -223,8 +228,6 @@ def batch(make_config):
 @pytest.fixture
 def tracing(monkeypatch):
     """Exports by the tracing exporter, which takes a tenth of the time."""
-    import functools
-
     from mmpose_tskd.apis import export
 
     monkeypatch.setattr(export, 'to_onnx', functools.partial(export.to_onnx, legacy=True))
@@ -254,6 +257,11 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         first = {name: place for place, name in enumerate(LONGEST_FIRST)}
         items[:] = sorted(kept, key=lambda item: first.get(item.path.stem, len(first)))
+
+
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()  # what is imported and collected is not searched again
 
 
 @pytest.fixture

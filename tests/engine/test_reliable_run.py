@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import scaled_optim_wrapper  # noqa: F401
 import torch
-from conftest import train
+from conftest import toy_config, toy_teacher, train
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmpose_tskd.engine.atomic_backend import AtomicLocalBackend
@@ -40,6 +41,15 @@ def one_epoch(make_config):
     with pytest.raises(ZeroDivisionError):
         runner.train()
     return Path(runner.work_dir)
+
+
+@pytest.fixture(scope='module')
+def stage1_epoch(toy_data, teacher_checkpoint, tmp_path_factory):
+    """The work folder of a run of stage 1 that ended with its first epoch."""
+    cfg = toy_config(STAGE1, toy_data, tmp_path_factory.mktemp('stage1'), **{'train_cfg.max_epochs': 1})
+    cfg.model.update(teacher=toy_teacher(), teacher_checkpoint=teacher_checkpoint)
+    init_default_scope('mmpose')
+    return Path(train(cfg).work_dir)
 
 
 class DoHook(Hook):
@@ -186,10 +196,9 @@ def set_start(checkpoint):
         (lambda checkpoint: checkpoint['meta'].pop('settings'), 'a run without ReliableRunHook has written'),
     ],
 )
-def test_a_damaged_state_is_not_resumed(make_config, change, text):
-    cfg = make_config(STAGE1, **{'train_cfg.max_epochs': 1})
-    train(cfg)
-    edit(f'{cfg.work_dir}/epoch_1.pth', change)
+def test_a_damaged_state_is_not_resumed(make_config, stage1_epoch, tmp_path, change, text):
+    shutil.copytree(stage1_epoch, tmp_path / 'work')
+    edit(tmp_path / 'work/epoch_1.pth', change)
     with pytest.raises(UserError, match=text):
         train(make_config(STAGE1, resume=True, **{'train_cfg.max_epochs': 1}))
 

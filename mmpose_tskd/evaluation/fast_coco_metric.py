@@ -2,11 +2,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric, coco_metric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 
-from .fast_coco import COCO_NAMES, CROWD_NAMES, evaluate_fast, oks_nms
+from .fast_coco import COCO_NAMES, CROWD_NAMES, evaluate_fast, instance_scores, oks_nms
 from .fast_coco_check import hotcoco_agrees
 
 
@@ -33,8 +34,31 @@ class _FastEvaluation(CocoMetric):
         self.results[count:] = [_Result(pair) for pair in self.results[count:]]
 
     def compute_metrics(self, results: List[_Result]) -> Dict[str, float]:
-        with _vectorized_nms() if self.fast else nullcontext():
-            return super().compute_metrics([result.pair for result in results])
+        pairs = [result.pair for result in results]
+        if not self.fast:
+            return super().compute_metrics(pairs)
+        plain = self.score_mode != 'bbox_keypoint' or self.pred_converter is not None
+        with _vectorized_nms(), nullcontext(pairs) if plain else self._vectorized_scores(pairs) as scored:
+            return super().compute_metrics(scored)
+
+    @contextmanager
+    def _vectorized_scores(self, pairs: List[Tuple[dict, dict]]) -> Iterator[List[Tuple[dict, dict]]]:
+        """Gives predictions the scores that ``CocoMetric`` would compute keypoint by keypoint."""
+        mode = self.score_mode
+        scores = instance_scores(
+            np.concatenate([pred['bbox_scores'] for pred, _ in pairs]),
+            np.concatenate([pred['keypoint_scores'] for pred, _ in pairs])[:, : self.dataset_meta['num_keypoints']],
+            self.keypoint_score_thr,
+        )
+        ends = np.cumsum([len(pred['bbox_scores']) for pred, _ in pairs])
+        self.score_mode = 'bbox'
+        try:
+            yield [
+                ({**pred, 'bbox_scores': scores[end - len(pred['bbox_scores']) : end]}, gt)
+                for (pred, gt), end in zip(pairs, ends)
+            ]
+        finally:
+            self.score_mode = mode
 
     def results2json(self, keypoints: Dict[int, list], outfile_prefix: str) -> Optional[str]:
         self.people = [person for people in keypoints.values() for person in people]

@@ -49,7 +49,7 @@ def test_random_cases_agree(kind):
     assert len(measured) > 100 and (-1 in measured) == (kind == 'keypoints_crowd')  # of subsets without people
 
 
-def measure(metric_class, folder, **options):
+def measure(metric_class, folder, dtype=np.float64, **options):
     """Values of a metric on drawn detections, fast or not."""
     dataset, kind = METRICS[metric_class]
     init_default_scope('mmpose')
@@ -60,10 +60,10 @@ def measure(metric_class, folder, **options):
     metric.dataset_meta = parse_pose_metainfo(DATASETS.get(dataset).METAINFO)
     samples = []
     for i, person in enumerate(people + people):  # twice, so that NMS has something to do
-        points, scores = person['keypoints'][None, :, :2], person['keypoints'][None, :, 2]
+        points, scores = np.split(person['keypoints'][None].astype(dtype), [2], axis=-1)
         box = np.concatenate([points[0].min(0), points[0].max(0)])[None]
         truth = dict(bboxes=box, bbox_scores=np.array([person['score']]), bbox_scales=box[:, 2:] - box[:, :2])
-        found = dict(keypoints=points, keypoint_scores=scores, bboxes=box)
+        found = dict(keypoints=points, keypoint_scores=scores[..., 0], bboxes=box)
         samples.append(
             dict(
                 id=i, img_id=person['img_id'], category_id=person['category_id'],
@@ -85,9 +85,12 @@ def test_metrics_say_the_same_fast_and_not(metric_class, tmp_path):
 
 
 @needs_hotcoco
-def test_results_are_written_where_a_file_is_asked_for(tmp_path):
-    measure(FastCocoMetric, tmp_path, outfile_prefix=str(tmp_path / 'fast'))
-    measure(FastCocoMetric, tmp_path, outfile_prefix=str(tmp_path / 'slow'), fast=False)
+@pytest.mark.parametrize('score_mode', ('bbox_keypoint', 'bbox_rle', 'bbox'))
+@pytest.mark.parametrize('dtype', (np.float32, np.float64))
+def test_the_file_of_results_is_mmposes_to_the_last_digit(dtype, score_mode, tmp_path):
+    options = dict(dtype=dtype, score_mode=score_mode)
+    measure(FastCocoMetric, tmp_path, outfile_prefix=str(tmp_path / 'fast'), **options)
+    measure(FastCocoMetric, tmp_path, outfile_prefix=str(tmp_path / 'slow'), fast=False, **options)
     assert (tmp_path / 'fast.keypoints.json').read_text() == (tmp_path / 'slow.keypoints.json').read_text()
 
 

@@ -21,7 +21,7 @@ from .configs import DEPLOYED, Settings, write_config
 from .labels import digest_of, metainfo_text, prepare_data
 from .losses import LOSSES, stage1_losses
 from .report import write_report
-from .steps import Outcome, Step, alone, run_steps
+from .steps import Outcome, Step, alone, pack_step, run_steps
 from .teacher import Teacher, given_teacher
 from .timing import estimate
 
@@ -427,12 +427,7 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
         arguments += ['--work-dir', str(out / 'tests' / name), '--cfg-options']
         arguments += [f'test_evaluator.{len(config.test_evaluator) - 1}.out_file={out / "tests" / name}_people.json']
         steps.append(Step(f'test_{name}', 'test', arguments, tested, [name]))
-    final = runs[-1]
-    deploy = out / ('refined_student' if final == 'stage2' else 'student')
-    pack = [str(settings.run(final)), '--config', str(settings.config(DEPLOYED[final])), '--out', str(deploy)]
-    form = 'rtmlib' if data.dataset_type == 'CocoDataset' and data.metainfo is None else 'coords'
-    pack += ['--results', str(out / 'tests' / f'{final}.json'), '--formats', form]
-    steps.append(Step('export', 'pack', pack, deploy / 'README.md', [f'test_{final}']))
+    steps.append(pack_step(settings, runs[-1]))
     return steps
 
 

@@ -89,6 +89,10 @@ class Settings(NamedTuple):
     def run(self, name: str) -> Path:
         return self.out / 'runs' / name
 
+    def deploy(self, name: str) -> Path:
+        """Where the model of a training is packed."""
+        return self.out / ('refined_student' if name == 'stage2' else 'student')
+
 
 def config_source(name: str) -> str:
     """A preset's config, or the config itself, as ``_base_`` takes it from any folder.

@@ -21,6 +21,7 @@ from ..environment import machine, versions, write_json
 from ..export import latency_ms
 from ..report import draw_curves
 from . import configs
+from .steps import pack_step
 from .teacher import measure_record
 
 TITLES = dict(teacher='teacher', plain_student='plain student', stage1='stage 1', stage2='with refiner')
@@ -166,7 +167,8 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
             )
     base = 'stage1' if 'stage1' in rows else 'plain_student'
     if final == 'stage2' and base in rows and rows[final]['AP'] <= rows[base]['AP']:
-        parts.append(f'The refiner did not help (AP {shown[base]} without it): --no-refine leaves it out')
+        command = pack_step(plan.settings, base).shown()
+        parts.append(f'The refiner did not help: AP {shown[base]} without it. To pack the student alone: {command}')
     if teacher is not None and plan.teacher.unknown:
         parts.append(f'The teacher knows {len(plan.settings.data.skeleton.names) - len(plan.teacher.unknown)} joints')
     elif teacher is not None:
@@ -184,7 +186,7 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
 
 def _exported(plan: Any) -> List[Dict[str, Any]]:
     """The ONNX files, their size and the time of an image."""
-    folder = plan.settings.out / ('refined_student' if plan.final == 'stage2' else 'student')
+    folder = plan.settings.deploy(plan.final)
     return [
         dict(file=str(path), size_mb=round(path.stat().st_size / 1e6, 2), latency_ms=round(latency_ms(str(path)), 2))
         for path in sorted(folder.glob('*.onnx'))

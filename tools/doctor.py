@@ -29,11 +29,15 @@ def main() -> None:
         parser.error('--labels and --images go together')
 
     warnings.simplefilter('ignore')  # of the libraries about one another
-    if (
-        args.data is None and args.record is None and args.labels is None
-    ):  # by its path: the package cannot be imported where MMPose is broken
-        package = Path(find_spec('mmpose_tskd').origin).parent
-        run_path(str(package / 'apis/environment_doctor.py'))['main']()
+    spec = find_spec('mmpose_tskd')
+    if spec is None:
+        sys.exit(
+            f'error: {sys.executable} has no mmpose_tskd. In the source tree: make env, then source '
+            '.venv/bin/activate; elsewhere: pip install'
+        )
+    if args.data is None and args.record is None and args.labels is None:
+        # by its path: the package cannot be imported where MMPose is broken
+        run_path(str(Path(spec.origin).parent / 'apis/environment_doctor.py'))['main']()
 
     from mmpose_tskd.apis.doctor import examine, examine_labels, print_findings
     from mmpose_tskd.apis.record_report import examine_record, print_record

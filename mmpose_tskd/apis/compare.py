@@ -338,9 +338,14 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
     """The labels and each model's poses of the first images, side by side, in a PNG."""
     shown = data['rows'][:rows]
     titles = ['labels', *data['models']]
-    height = sum(2.6 * row['height'] / row['width'] + 0.25 for row in shown)
+    heights = [2.6 * row['height'] / row['width'] + 0.25 for row in shown]
     figure, axes = plt.subplots(
-        len(shown), len(titles), figsize=(2.6 * len(titles), height + 0.4), layout='constrained', squeeze=False
+        len(shown),
+        len(titles),
+        figsize=(2.6 * len(titles), sum(heights) + 0.4),
+        height_ratios=heights,
+        layout='constrained',
+        squeeze=False,
     )
     for i, row in enumerate(shown):
         content = np.frombuffer(base64.b64decode(row['image'].split(',')[1]), dtype=np.uint8)

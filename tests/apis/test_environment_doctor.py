@@ -45,6 +45,11 @@ def test_a_broken_environment_is_examined_to_its_end(tmp_path):
     assert 'GiB free' in done.stdout  # it went on
 
 
+def test_a_python_without_the_package_is_told_where_it_is():
+    done = subprocess.run([sys.executable, '-I', '-S', REPO / 'tools/doctor.py'], capture_output=True, text=True)
+    assert done.returncode == 1 and 'has no mmpose_tskd' in done.stderr and 'make env' in done.stderr
+
+
 @pytest.mark.parametrize(
     'versions, words',
     [

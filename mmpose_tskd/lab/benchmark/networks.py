@@ -30,6 +30,7 @@ STAGE2 = str(config_folder() / 'stage2_igpgcn.py')
 WRAPPERS = dict(fp32='OptimWrapper', bf16='BF16OptimWrapper')
 NAMES = (
     'student_step', 'teacher_forward', 'student_forward', 'stage1_step', 'dwpose_step', 'stage2_step', 'record_step',
+    'record_light_step',
 )  # fmt: skip
 # What the pipelines take from a data set's metainfo
 METAINFO_KEYS = ('upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices', 'dataset_keypoint_weights')
@@ -138,6 +139,8 @@ def build_subjects(
     for network in (student, teacher):
         network.init_weights()
     forwards = dict(teacher_forward=teacher, student_forward=copy.deepcopy(student))
+    light = copy.deepcopy(stage2)
+    light.model.head.feature_adaption = False
     subjects = {}
     with tempfile.TemporaryDirectory() as folder:
         weights = str(Path(folder, 'teacher.pth'))
@@ -148,6 +151,7 @@ def build_subjects(
             dwpose_step=lambda: _dwpose_distiller(stage1, weights),
             stage2_step=lambda: _distiller(stage2, weights, setting.teacher_pass),
             record_step=lambda: _recorded_distiller(stage2, setting, folder),
+            record_light_step=lambda: _recorded_distiller(light, setting, folder),
         )
         for name in names:
             if name in forwards:
@@ -157,7 +161,7 @@ def build_subjects(
                 inputs = model.data_preprocessor(batch, True)['inputs']
                 subjects[name] = Subject(_forward(model, inputs, setting), [model])
             else:
-                cfg = stage2 if name in ('stage2_step', 'record_step') else stage1
+                cfg = stage1 if name in ('student_step', 'stage1_step', 'dwpose_step') else stage2
                 subjects[name] = _train_step(setting.prepare(steps[name]()), cfg.optim_wrapper, batch, setting, wrap)
     return subjects
 

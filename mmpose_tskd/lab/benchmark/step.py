@@ -16,6 +16,7 @@ LIMITS = dict(
     dwpose=('student_step', 'teacher_forward'),
     stage2=('student_forward', 'teacher_forward'),
     record=('student_forward',),
+    record_light=('student_forward',),
 )
 TITLES = dict(
     student_step='student, a step',
@@ -25,6 +26,7 @@ TITLES = dict(
     dwpose_step='DWPoseDistiller, a step',
     stage2_step='stage 2, a step',
     record_step='stage 2 from a record, a step',
+    record_light_step='the same without feature adaption',
 )
 MIB = 1 << 20
 
@@ -47,7 +49,8 @@ def benchmark_step(
     Returns:
         What the file holds: ``stage1_over_limit`` and ``dwpose_over_limit``, the median over the rounds of a step's
         time by the student's own step and the teacher's forward pass; ``stage2_over_limit``, by the two forward passes;
-        ``record_over_limit``, by the student's alone; ``record_to_live``, stage 2 from a record by stage 2;
+        ``record_over_limit``, by the student's alone, and ``record_light_over_limit``, the same
+        without feature adaption; ``record_to_live``, stage 2 from a record by stage 2;
         ``memory``, in MiB; every round's seconds; and what it was measured with.
 
     Raises:

@@ -119,8 +119,9 @@ def instance_scores(bbox_scores: np.ndarray, keypoint_scores: np.ndarray, thr: f
     Returns:
         N.
     """
-    total = np.zeros_like(keypoint_scores[:, 0])
-    for scores in keypoint_scores.T:  # in the order in which CocoMetric adds them: every digit is the same
+    # In CocoMetric's order and type, every digit is the same: NumPy 1 adds a float32 to 0 in float64, NumPy 2 in float32
+    total = np.zeros(len(keypoint_scores), dtype=type(0 + keypoint_scores.dtype.type(0)))
+    for scores in keypoint_scores.T:
         total += np.where(scores > thr, scores, 0)
     return bbox_scores * (total / np.maximum((keypoint_scores > thr).sum(1), 1).astype(total.dtype))
 

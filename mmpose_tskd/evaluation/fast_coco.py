@@ -119,7 +119,7 @@ def instance_scores(bbox_scores: np.ndarray, keypoint_scores: np.ndarray, thr: f
     Returns:
         N.
     """
-    # In CocoMetric's order and type, every digit is the same: NumPy 1 adds a float32 to 0 in float64, NumPy 2 in float32
+    # In CocoMetric's order and type, every digit is the same: NumPy 1 adds a float32 to 0 in float64
     total = np.zeros(len(keypoint_scores), dtype=type(0 + keypoint_scores.dtype.type(0)))
     for scores in keypoint_scores.T:
         total += np.where(scores > thr, scores, 0)

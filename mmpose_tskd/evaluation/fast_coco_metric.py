@@ -22,6 +22,7 @@ class _FastEvaluation(CocoMetric):
     """Evaluates by hotcoco where that agrees with xtcocotools; else as MMPose does."""
 
     coco: COCO
+    score_mode: str
 
     def __init__(self, *args, fast: bool = True, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -1,12 +1,14 @@
 """The wheel as a user has it: built, installed into an environment of its own, run by mim from an empty folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +31,8 @@ def environment(wheel, tmp_path_factory):
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', folder], check=True)
     site = next(folder.glob('lib/python*/site-packages'))
     (site / 'dependencies.pth').write_text(sysconfig.get_path('purelib'))
+    for file in Path(sysconfig.get_path('purelib')).glob('distutils-precedence.pth'):
+        shutil.copy(file, site)  # which gives Python 3.12 the distutils of setuptools, and is read in this folder alone
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     return folder

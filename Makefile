@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 # Python of the environment: 3.10 brings the versions of 2023, 3.11 and 3.12 today's (pyproject.toml)
 VERSION ?= 3.11
-# lite: without mmcv's operators; full: compiles them, which takes twenty minutes on two cores
+# lite: without mmcv's operators; full: compiles them, which takes 35 minutes of CPU time
 MMCV ?= lite
 VENV := .venv$(addprefix -,$(filter-out 3.11,$(VERSION)))
 RUN := $(VENV)/bin/python

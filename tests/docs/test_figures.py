@@ -644,14 +644,10 @@ def long_training():
 def parts_together():
     """What stage 1 as a whole gains where the students train for long."""
     found = load('ablation_synthetic_crowd_finished_dev.json')['differences']['AP']
-
-    def gain(row, base):
-        return interval(found[row][base])[1:].replace(' [', ' AP [')
-
     return [
-        f'gain {gain("long_scheme4", "long_baseline")} in 40 epochs',
-        f'and {gain("trained_scheme4", "trained_baseline")} in ten epochs from a trained student',
-        f'and pose {gain("scheme3", "scheme2")} on generated images in ten',
+        f'gain {ap_interval(found["long_scheme4"]["long_baseline"])} in 40 epochs',
+        f'and {ap_interval(found["trained_scheme4"]["trained_baseline"])} in ten epochs from a trained student',
+        f'and pose by {interval(found["scheme3"]["scheme2"])} on generated images in ten',
     ]
 
 
@@ -662,6 +658,11 @@ def ahead(row, base='baseline'):
 
 def ap(value):
     return f'{number(value)} AP'
+
+
+def ap_interval(entry):
+    """A difference with its interval, as running text has it."""
+    return interval(entry)[1:].replace(' [', ' AP [')
 
 
 def sentences():
@@ -685,11 +686,11 @@ def sentences():
     span = f'{number(min(on_plain))} to {ap(max(on_plain))} on a plain student'
     span1 = f'{"nothing" if abs(min(on_stage1)) < 0.05 else number(min(on_stage1))} to {ap(max(on_stage1))}'
     on_recipe = RECIPE['differences']['AP']['recipe_refined']['recipe']
-    span2 = interval(on_recipe)[1:].replace(' [', ' AP [')
+    span2 = ap_interval(on_recipe)
     start = EARLY['student_from_selected_weights'] - EARLY['plain_student']
     size = {Path(row['config']).stem: row for row in load('complexity.json')}
     plain, with_refiner = (size[f'simcc_hrnet-w32{name}_coco-256x192'] for name in ('_4xb32-210e', '-igpgcn'))
-    bins = interval(rows['logit_kd']['AP'])[1:].replace(' [', ' AP [')
+    bins = ap_interval(rows['logit_kd']['AP'])
     grows = {key: number(with_refiner[key] - plain[key], 2) for key in ('params_m', 'gmacs')}
     added = f'{grows["params_m"]} M parameters and {grows["gmacs"]} GMACs'
     inference = load('benchmark_infer.json')
@@ -709,12 +710,10 @@ def sentences():
     paper = {name: 100 * row['AP'] for name, row in load('lspet_seed0.json')['rows'].items()}
     long = load('recipe_lspet_dev.json')['differences']['AP']
     crowd = load('ablation_synthetic_crowd_finished_dev.json')['differences']['AP']
-    photos = {
-        row: interval(long[row]['long_baseline'])[1:].replace(' [', ' AP [') for row in ('long_scheme2', 'recipe')
-    }
+    photos = {row: ap_interval(long[row]['long_baseline']) for row in ('long_scheme2', 'recipe')}
     return {
         'README.md': [
-            f'stage 1 gains {interval(crowd["trained_scheme4"]["trained_baseline"])[1:].replace(" [", " AP [")} in ten',
+            f'stage 1 gains {ap_interval(crowd["trained_scheme4"]["trained_baseline"])} in ten',
             f'and in 32 epochs {photos["long_scheme2"]} on photographs',
             f'gains {ap(ahead("recipe", "long_baseline"))} on generated images and {photos["recipe"]} on photographs',
             f'{found["baseline"]} for the small model alone and {found["recipe"]} distilled',
@@ -743,8 +742,8 @@ def sentences():
             f'β = 0.1 cost {ap(-dev["scheme4_beta"]["scheme4"]["delta"])}',
         ],
         'docs/stage2.md': [
-            f'added {interval(refined["scheme5"])[1:].replace(" [", " AP [")} to a plain student',
-            f'{interval(refined["scheme6"])[1:].replace(" [", " AP [")} to one of stage 1',
+            f'added {ap_interval(refined["scheme5"])} to a plain student',
+            f'{ap_interval(refined["scheme6"])} to one of stage 1',
             f'it added {ap(trained_out["scheme5"])} to a plain student on generated images',
             f'and {ap(finished["scheme5"])} on photographs',
             f'{full} % of inference time, or {fast} to {slow} % with',
@@ -767,7 +766,7 @@ def sentences():
             *long_training(),
             f'whole stage 1 costs {ap(-finished["scheme4"])} on photographs',
             *parts_together(),
-            f'cost another {interval(long["scheme4"]["scheme2"])[1:].replace(" [", " AP [")} on photographs in eight',
+            f'by another {interval(long["scheme4"]["scheme2"])} on photographs in eight',
             f'on generated images and {photos["long_scheme2"]} on photographs',
             f'and {photos["recipe"]} on photographs',
         ],

@@ -20,8 +20,9 @@ from . import configs
 from .configs import DEPLOYED, Settings, write_config
 from .labels import digest_of, metainfo_text, prepare_data
 from .losses import LOSSES, stage1_losses
+from .packing import pack_step
 from .report import write_report
-from .steps import Outcome, Step, alone, pack_step, run_steps
+from .steps import Outcome, Step, alone, run_steps
 from .teacher import Teacher, given_teacher
 from .timing import estimate
 

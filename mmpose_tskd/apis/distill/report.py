@@ -21,7 +21,7 @@ from ..environment import machine, versions, write_json
 from ..export import latency_ms
 from ..report import draw_curves
 from . import configs
-from .steps import pack_step
+from .packing import pack_step
 from .teacher import measure_record
 
 TITLES = dict(teacher='teacher', plain_student='plain student', stage1='stage 1', stage2='with refiner')

@@ -21,7 +21,6 @@ from ...errors import UserError
 from ...paths import INSTALLED, PACKAGE
 from ..records import read_record, write_record
 from ..report import read_scalars
-from .configs import DEPLOYED, Settings
 
 TOOLS = (INSTALLED if INSTALLED.is_dir() else PACKAGE.parent) / 'tools'
 DIES = 1  # PR_SET_PDEATHSIG of Linux
@@ -63,15 +62,6 @@ class Step(NamedTuple):
         """As one would type it."""
         command = self.command()
         return shlex.join(['python', *command[1:]])
-
-
-def pack_step(settings: Settings, run: str) -> Step:
-    """Packs and exports what a training has left, with its AP."""
-    deploy = settings.deploy(run)
-    form = 'rtmlib' if settings.data.dataset_type == 'CocoDataset' and settings.data.metainfo is None else 'coords'
-    arguments = [str(settings.run(run)), '--config', str(settings.config(DEPLOYED[run])), '--out', str(deploy)]
-    arguments += ['--results', str(settings.out / 'tests' / f'{run}.json'), '--formats', form]
-    return Step('export', 'pack', arguments, deploy / 'README.md', [f'test_{run}'])
 
 
 class Outcome(NamedTuple):

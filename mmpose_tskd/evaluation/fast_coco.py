@@ -108,24 +108,6 @@ def _detections(people: Sequence[dict], kind: str) -> List[dict]:
     ]
 
 
-def instance_scores(bbox_scores: np.ndarray, keypoint_scores: np.ndarray, thr: float) -> np.ndarray:
-    """``CocoMetric``'s scores in mode ``'bbox_keypoint'``: the box's times the mean of the keypoints' above a limit.
-
-    Args:
-        bbox_scores: N.
-        keypoint_scores: N×K.
-        thr: The limit.
-
-    Returns:
-        N.
-    """
-    # In CocoMetric's order and type, every digit is the same: NumPy 1 adds a float32 to 0 in float64
-    total = np.zeros(len(keypoint_scores), dtype=type(0 + keypoint_scores.dtype.type(0)))
-    for scores in keypoint_scores.T:
-        total += np.where(scores > thr, scores, 0)
-    return bbox_scores * (total / np.maximum((keypoint_scores > thr).sum(1), 1).astype(total.dtype))
-
-
 def oks_nms(people: List[dict], thr: float, sigmas: np.ndarray) -> List[int]:
     """MMPose's ``oks_nms``, all pairs of an image's people at once.
 

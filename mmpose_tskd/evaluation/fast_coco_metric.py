@@ -1,13 +1,13 @@
+import gc
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import numpy as np
 from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric, coco_metric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 
-from .fast_coco import COCO_NAMES, CROWD_NAMES, evaluate_fast, instance_scores, oks_nms
+from .fast_coco import COCO_NAMES, CROWD_NAMES, evaluate_fast, oks_nms
 from .fast_coco_check import hotcoco_agrees
 
 
@@ -22,7 +22,6 @@ class _FastEvaluation(CocoMetric):
     """Evaluates by hotcoco where that agrees with xtcocotools; else as MMPose does."""
 
     coco: COCO
-    score_mode: str
 
     def __init__(self, *args, fast: bool = True, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -35,31 +34,8 @@ class _FastEvaluation(CocoMetric):
         self.results[count:] = [_Result(pair) for pair in self.results[count:]]
 
     def compute_metrics(self, results: List[_Result]) -> Dict[str, float]:
-        pairs = [result.pair for result in results]
-        if not self.fast:
-            return super().compute_metrics(pairs)
-        plain = self.score_mode != 'bbox_keypoint' or self.pred_converter is not None
-        with _vectorized_nms(), nullcontext(pairs) if plain else self._vectorized_scores(pairs) as scored:
-            return super().compute_metrics(scored)
-
-    @contextmanager
-    def _vectorized_scores(self, pairs: List[Tuple[dict, dict]]) -> Iterator[List[Tuple[dict, dict]]]:
-        """Gives predictions the scores that ``CocoMetric`` would compute keypoint by keypoint."""
-        mode = self.score_mode
-        scores = instance_scores(
-            np.concatenate([pred['bbox_scores'] for pred, _ in pairs]),
-            np.concatenate([pred['keypoint_scores'] for pred, _ in pairs])[:, : self.dataset_meta['num_keypoints']],
-            self.keypoint_score_thr,
-        )
-        ends = np.cumsum([len(pred['bbox_scores']) for pred, _ in pairs])
-        self.score_mode = 'bbox'
-        try:
-            yield [
-                ({**pred, 'bbox_scores': scores[end - len(pred['bbox_scores']) : end]}, gt)
-                for (pred, gt), end in zip(pairs, ends)
-            ]
-        finally:
-            self.score_mode = mode
+        with _fast_loops() if self.fast else nullcontext():
+            return super().compute_metrics([result.pair for result in results])
 
     def results2json(self, keypoints: Dict[int, list], outfile_prefix: str) -> Optional[str]:
         self.people = [person for people in keypoints.values() for person in people]
@@ -99,10 +75,17 @@ class FastCocoWholeBodyMetric(_FastEvaluation, CocoWholeBodyMetric):
 
 
 @contextmanager
-def _vectorized_nms() -> Iterator[None]:
-    """``CocoMetric.compute_metrics`` has no other place to take it from."""
+def _fast_loops() -> Iterator[None]:
+    """``CocoMetric.compute_metrics`` with vectorized NMS, which it takes from its module, and no search for garbage.
+
+    It makes a dict and lists for each detection, without cycles, and Python would search all of them again and again.
+    """
     own, coco_metric.oks_nms = coco_metric.oks_nms, oks_nms
+    searches = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
         coco_metric.oks_nms = own
+        if searches:
+            gc.enable()

@@ -1,5 +1,6 @@
 """hotcoco stands in for xtcocotools only where it says the same."""
 
+import gc
 import importlib.util
 import json
 
@@ -74,6 +75,7 @@ def measure(metric_class, folder, dtype=np.float64, **options):
     found = metric.evaluate(len(samples))
     metric.process({}, samples)
     assert metric.evaluate(len(samples)) == found  # of the next epoch
+    assert gc.isenabled()
     return metric.fast, found
 
 

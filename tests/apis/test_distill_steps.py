@@ -106,6 +106,19 @@ def test_independent_steps_run_side_by_side_where_they_may(tools, out):
     assert begun[1] - begun[0] < 0.9 < begun[3] - begun[2]
 
 
+def test_steps_side_by_side_share_the_threads_and_one_alone_has_them_all(tools, out, monkeypatch):
+    threads = []
+
+    def launch(command, environment, log, original=steps.launch):
+        threads.append((log.stem, environment['OMP_NUM_THREADS']))
+        return original(command, environment, log)
+
+    monkeypatch.setattr(steps, 'launch', launch)
+    monkeypatch.setattr(steps.torch, 'get_num_threads', lambda: 8)
+    run_steps([make(out, 'first'), make(out, 'a', needs=['first']), make(out, 'b', needs=['first'])], out, 2)
+    assert threads == [('first', '8'), ('a', '4'), ('b', '4')]
+
+
 def test_another_command_in_the_same_folder_is_refused(tools, out):
     run_steps(chain(out), out, 2)
     changed = [make(out, 'teacher', 'other'), *chain(out)[1:]]

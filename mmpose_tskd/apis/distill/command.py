@@ -22,7 +22,7 @@ from .labels import digest_of, metainfo_text, prepare_data
 from .losses import LOSSES, stage1_losses
 from .packing import pack_step
 from .report import write_report
-from .steps import Outcome, Step, alone, run_steps
+from .steps import Step, alone, run_steps
 from .teacher import Teacher, given_teacher
 from .timing import estimate
 
@@ -134,7 +134,7 @@ def distill(
             _show(plan)
             return None
         _check_disk(plan)
-        outcomes = _run(plan)
+        outcomes = run_steps(plan.steps, settings.out, _jobs(options))
         return write_report(plan, outcomes, options)
 
 
@@ -390,7 +390,6 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     base = 'stage1' if 'stage1' in runs else 'plain_student'
     epochs = {name: written[name].train_cfg.max_epochs for name in runs}
     steps: List[Step] = []
-    pair = {'plain_student', 'stage1'} if {'plain_student', 'stage1'} <= set(runs) else set()
     comes_first = [TEACHER] if TEACHER in runs else []
 
     def record(name: str, labels: Path, images: Path, *more: str) -> None:
@@ -401,10 +400,7 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     def train(name: str, needs: Sequence[str]) -> None:
         arguments = [str(settings.config(name)), '--work-dir', str(settings.run(name)), '--resume']
         output = settings.run(name) / f'epoch_{epochs[name]}.pth'
-        share = 1 / _jobs(settings) if name in pair else 1.0  # two runs of one length share the cores
-        steps.append(
-            Step(name, 'train', arguments, output, needs, settings.run(name), epochs[name], share, settings.gpus)
-        )
+        steps.append(Step(name, 'train', arguments, output, needs, settings.run(name), epochs[name], settings.gpus))
 
     if TEACHER in runs:
         train(TEACHER, [])
@@ -412,10 +408,10 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
         record('record_unlabelled', Path(options['boxes']).absolute(), Path(options['unlabelled']).absolute())
     if 'stage1' in runs:
         train('stage1', [*comes_first, *(['record_unlabelled'] if options['unlabelled'] is not None else [])])
-    if 'plain_student' in runs:
-        train('plain_student', comes_first if pair else [])
     if options['refine']:
         record('record_train', data.folder / 'train.json', data.images)
+    if 'plain_student' in runs:
+        train('plain_student', comes_first)  # the teacher takes longest, and all threads
     if 'stage2' in runs:
         train('stage2', [base, 'record_train'])
     if teacher.is_given:
@@ -432,8 +428,9 @@ def _steps(settings: Settings, teacher: Teacher, written: Dict[str, Config], opt
     return steps
 
 
-def _jobs(settings: Settings) -> int:
-    return 1 if torch.cuda.is_available() or torch.get_num_threads() < 2 else 2
+def _jobs(options: Dict[str, Any]) -> int:
+    """Steps at a time: on a CPU two, where a plain student is trained beside the others."""
+    return 2 if options['compare'] and torch.get_num_threads() > 1 and not torch.cuda.is_available() else 1
 
 
 def _check_disk(plan: Plan) -> None:
@@ -448,10 +445,6 @@ def _check_disk(plan: Plan) -> None:
         raise UserError(
             f'--out {plan.settings.out}: {free:.1f} GiB are free on its disk, and the checkpoints need {needed:.1f}'
         )
-
-
-def _run(plan: Plan) -> Dict[str, Outcome]:
-    return run_steps(plan.steps, plan.settings.out, _jobs(plan.settings))
 
 
 def _show(plan: Plan) -> None:

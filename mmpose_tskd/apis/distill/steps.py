@@ -37,7 +37,6 @@ class Step(NamedTuple):
         needs: The steps that come before.
         folder: The work folder of a training, to follow it.
         epochs: Of a training.
-        share: Of the CPU's threads.
         gpus: Processes, one a GPU.
     """
 
@@ -48,7 +47,6 @@ class Step(NamedTuple):
     needs: Sequence[str] = ()
     folder: Optional[Path] = None
     epochs: int = 0
-    share: float = 1.0
     gpus: int = 1
 
     def command(self) -> List[str]:
@@ -83,7 +81,8 @@ def _digest(step: Step, done: Dict[str, str]) -> str:
 def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> Dict[str, Outcome]:
     """Runs what is not done yet, up to ``jobs`` at a time; each one's output goes to ``out/logs``.
 
-    A step is done where its record in ``out/steps`` says so, and its output is there.
+    Steps that run side by side share the CPU's threads, so that none waits for another's. A step that has nothing to
+    run beside it has them all. A step is done where its record in ``out/steps`` says so, and its output is there.
 
     Raises:
         UserError: A step has failed, or one was done by another command or other configs.
@@ -100,11 +99,14 @@ def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> Dict[str, Outcome]
     running: Dict[str, Tuple[Step, subprocess.Popen, float, _Follower]] = {}
     try:
         while len(outcomes) < len(steps):
-            for step in steps:
-                ready = step.name not in outcomes and step.name not in running
-                if ready and len(running) < jobs and all(name in outcomes for name in step.needs):
-                    number = len(outcomes) + len(running) + 1
-                    running[step.name] = (*_start(step, out), _Follower(step, f'[{number}/{len(steps)}] {step.name}'))
+            waiting = [step for step in steps if step.name not in outcomes and step.name not in running]
+            ready = [step for step in waiting if all(name in outcomes for name in step.needs)]
+            is_alone = not running and len(ready) == 1
+            for step in ready[: jobs - len(running)]:
+                number = len(outcomes) + len(running) + 1
+                threads = max(1, torch.get_num_threads() // (1 if is_alone else jobs))
+                follower = _Follower(step, f'[{number}/{len(steps)}] {step.name}')
+                running[step.name] = (*_start(step, out, threads), follower)
             time.sleep(0.2)
             for name, (step, process, begin, follower) in list(running.items()):
                 follower.look()
@@ -138,11 +140,10 @@ def _read(step: Step, out: Path, digest: str) -> Optional[Outcome]:
     return Outcome(record['command'], record['seconds'])
 
 
-def _start(step: Step, out: Path) -> Tuple[Step, subprocess.Popen, float]:
+def _start(step: Step, out: Path, threads: int) -> Tuple[Step, subprocess.Popen, float]:
     log = out / 'logs' / f'{step.name}.txt'
     log.parent.mkdir(parents=True, exist_ok=True)
     step.output.parent.mkdir(parents=True, exist_ok=True)
-    threads = max(1, int(step.share * torch.get_num_threads()))
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     return step, launch(step.command(), environment, log), time.monotonic()
 

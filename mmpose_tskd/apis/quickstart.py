@@ -6,7 +6,7 @@ from typing import Optional, Union
 from ..datasets import generate_synthetic_crowd
 from .distill import distill
 
-EPOCHS = (12, 4, 2)  # of teacher, student and refiner
+EPOCHS = (8, 3, 2)  # of teacher, student and refiner
 
 
 def run_quickstart(

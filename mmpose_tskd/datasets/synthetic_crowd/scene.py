@@ -12,6 +12,8 @@ JOINTS = (
 )  # fmt: skip
 SUPERSAMPLING = 2  # drawn at twice the size and shrunk, so that edges are smooth
 MIN_JOINTS, MIN_SEEN = 6, 3  # of every person in an image
+ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1)  # corners of the disc of radius 1
 
 
 class Person(NamedTuple):
@@ -48,15 +50,26 @@ def _smooth_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: int, 
     return cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC).reshape(*shape, channels)
 
 
-def random_texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
-    """A factor on a surface's color, about 1: plain, stripes, checks or blotches."""
+def random_texture(rng: np.random.Generator, shape: Tuple[int, int], mask: Optional[np.ndarray] = None) -> np.ndarray:
+    """A factor on a surface's color, about 1: plain, stripes, checks or blotches.
+
+    Args:
+        rng: Where the randomness comes from.
+        shape: Height and width of the surface.
+        mask: H×W, bool: the N pixels where it is wanted; all if None.
+
+    Returns:
+        What multiplies colors of H×W×3, or of N×3 with a mask.
+    """
     kind = rng.choice(['plain', 'stripes', 'checks', 'blotches'])
     if kind == 'plain':
-        return np.ones((*shape, 1), np.float32)
+        return np.ones(1, np.float32)
     strength = rng.uniform(0.1, 0.5)
     if kind == 'blotches':
-        return 1 + strength * 0.6 * _smooth_noise(rng, shape, int(rng.integers(4, 24)))
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+        factor = 1 + strength * 0.6 * _smooth_noise(rng, shape, int(rng.integers(4, 24)))
+        return factor if mask is None else factor[mask]
+    places = np.indices(shape, sparse=True) if mask is None else np.nonzero(mask)
+    y, x = (place.astype(np.float32) for place in places)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 24)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
     if kind == 'checks':
@@ -66,9 +79,7 @@ def random_texture(rng: np.random.Generator, shape: Tuple[int, int]) -> np.ndarr
 
 def _hull(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Corners (M×1×2) of the convex hull of discs with these centers (n×2) and radii (n)."""
-    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    corners = points[:, None] + radii[:, None, None] * circle
+    corners = points[:, None] + radii[:, None, None] * CIRCLE
     return cv2.convexHull(corners.reshape(-1, 2).astype(np.float32))
 
 
@@ -147,17 +158,17 @@ class _Figure:
 
         rng, shape = self.rng, label.shape
         colors = np.stack([np.zeros(3)] + [self.materials[p.material] * rng.uniform(0.88, 1.08) for p in self.parts])
-        surface = colors.astype(np.float32)[label]
+        surface = colors.astype(np.float32).take(label, axis=0)
         for material in ('shirt', 'trousers'):
             mine = np.array([False] + [p.material == material for p in self.parts])[label]
-            np.multiply(surface, random_texture(rng, shape), out=surface, where=mine[..., None])
+            surface[mine] = surface[mine] * random_texture(rng, shape, mine)
         contour = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         surface[contour] *= rng.uniform(0.6, 0.95)
         surface *= 1 + 0.12 * _smooth_noise(rng, shape, 3)  # light and folds
 
         mask = label > 0
-        canvas.image[y0:y1, x0:x1][mask] = surface[mask]
-        canvas.owner[y0:y1, x0:x1][mask] = canvas.num_parts + label[mask]
+        np.copyto(canvas.image[y0:y1, x0:x1], surface, where=mask[..., None])
+        np.add(canvas.num_parts, label, out=canvas.owner[y0:y1, x0:x1], where=mask, dtype=np.int32)
         before, canvas.num_parts = canvas.num_parts, canvas.num_parts + len(self.parts)
         silhouette = np.zeros(canvas.owner.shape, bool)
         silhouette[y0:y1, x0:x1] = mask
@@ -176,7 +187,7 @@ class _Figure:
             if seen and self.parts[top].bulky:
                 seen = z < self._depth(self.parts[top]) + 0.03 * self.height
             keypoints[k] = x / SUPERSAMPLING, y / SUPERSAMPLING, 2 if seen else 1
-        ys, xs = np.nonzero(silhouette)
+        ys, xs = (np.flatnonzero(silhouette.any(axis)) for axis in (1, 0))
         x0, y0, x1, y1 = (float(v) / SUPERSAMPLING for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
         return Person(keypoints, (x0, y0, x1 - x0, y1 - y0), silhouette.sum() / SUPERSAMPLING**2)
 
@@ -204,7 +215,7 @@ def _draw_thing(rng: np.random.Generator, canvas: _Canvas) -> None:
         _fill(mask, corners + rng.normal(0, 0.01 * h, (4, 2)), 1)
     canvas.num_parts += 1
     thing = mask > 0
-    canvas.image[thing] = (random_color(rng) * random_texture(rng, (h, w)))[thing]
+    canvas.image[thing] = random_color(rng) * random_texture(rng, (h, w), thing)
     canvas.owner[thing] = canvas.num_parts
 
 

@@ -1,9 +1,6 @@
 import functools
 import json
-import os
-import runpy
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +12,8 @@ from conftest import REPO
 from mmengine.config import Config
 from mmpose.apis import init_model
 from mmpose.registry import DATASETS, MODELS
-from processes import start
+from processes import ForkedTool
 
-from mmpose_tskd.apis import export
 from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps
 from mmpose_tskd.apis.distill.labels import metainfo_text, prepare_data
 from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
@@ -32,33 +28,6 @@ from mmpose_tskd.errors import UserError
 from mmpose_tskd.poses import load_skeleton
 
 OWN = ['nose', 'left_eye', 'right_eye', 'tail', 'left_paw', 'right_paw']
-
-
-def run_as_tool(tool, arguments, threads):
-    torch.set_num_threads(threads)
-    export.to_onnx = functools.partial(export.to_onnx, legacy=True)  # which takes a tenth of the time
-    sys.argv = [tool, *arguments]
-    runpy.run_path(tool, run_name='__main__')
-
-
-class Forked:
-    """A tool in a process forked from one that has imported everything, in place of one that has not."""
-
-    def __init__(self, command, environment, log):
-        self.process = start(run_as_tool, command[1], command[2:], int(environment['OMP_NUM_THREADS']), log=log)
-
-    @property
-    def returncode(self):
-        return self.process.exitcode
-
-    def poll(self):
-        return self.process.exitcode
-
-    def send_signal(self, number):
-        os.kill(self.process.pid, number)
-
-    def wait(self):
-        self.process.join()
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +87,7 @@ def test_a_joint_that_cannot_be_printed_is_refused(name, own):
 
 
 def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(steps, 'launch', Forked)
+    monkeypatch.setattr(steps, 'launch', ForkedTool)
     out = tmp_path / 'out'
     looks = []
 
@@ -151,7 +120,7 @@ def test_a_whole_distillation(options, tmp_path, monkeypatch, capsys):
         ('stage2', 'plain_student'),
         ('teacher', 'plain_student'),
     ]
-    assert [entry['name'] for entry in results['commands']][:3] == ['teacher', 'stage1', 'plain_student']
+    assert [entry['name'] for entry in results['commands']][:3] == ['teacher', 'stage1', 'record_train']
     weights = {name: load_weights(str(out / 'runs' / name / 'epoch_1.pth')) for name in ('stage1', 'stage2')}
     for name, value in weights['stage1'].items():
         assert torch.equal(weights['stage2'][name.replace('head.', 'head.base_head.')], value)

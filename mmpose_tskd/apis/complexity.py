@@ -51,7 +51,7 @@ def errors_only() -> Iterator[None]:
 
 def plain_student(model: Any) -> ConfigDict:
     """The plain estimator of a distiller's config; of a plain one's, itself."""
-    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'test_cfg')
+    kept = ('backbone', 'neck', 'head', 'data_preprocessor', 'train_cfg', 'test_cfg')
     return ConfigDict(type='TopdownPoseEstimator', **{key: model[key] for key in kept if key in model})
 
 

@@ -14,7 +14,7 @@ from mmpose.apis import init_model
 from mmpose.registry import DATASETS, MODELS
 from processes import ForkedTool
 
-from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps
+from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps, timing
 from mmpose_tskd.apis.distill.labels import metainfo_text, prepare_data
 from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
 from mmpose_tskd.apis.distill.teacher import Teacher
@@ -228,6 +228,18 @@ def test_each_preset_gives_its_teacher_the_weights_that_it_starts_from(name, opt
     stage1 = Config.fromfile(tmp_path / 'out' / 'configs' / 'stage1.py')
     assert stage1.model.init_from_teacher
     assert stage1.train_dataloader.batch_size == 8 and stage1.auto_scale_lr.enable
+
+
+@pytest.mark.parametrize('name, bfloat16', [('tiny', True), ('resnet-18', True), ('mobilenetv2', False)])
+def test_bfloat16_is_for_heads_that_stay_out_of_numpy(name, bfloat16, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(configs, '_drop_missing_weights', lambda model: model.backbone.update(init_cfg=None) or [])
+    monkeypatch.setattr('mmpose_tskd.apis.distill.command.prefers_bfloat16', lambda: True)
+    monkeypatch.setattr('mmpose_tskd.apis.distill.command._show', lambda plan: None)
+    monkeypatch.setattr(timing, 'STEPS', 0)
+    distill(**options, student=name, dry_run=True)
+    cfg = Config.fromfile(tmp_path / 'out' / 'configs' / 'plain_student.py')
+    assert (cfg.optim_wrapper.get('type') == 'BF16OptimWrapper') == bfloat16
+    timing.step_seconds(cfg)
 
 
 def test_weights_that_cannot_be_had_are_told_of(options, tmp_path, monkeypatch, capsys):

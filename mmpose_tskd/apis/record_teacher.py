@@ -261,10 +261,7 @@ class _Crops(Dataset):
         self.people = people
         self.folder = folder
         self.center = GetBBoxCenterScale()
-        self.crops = [
-            TopdownAffine(teacher.reader.input_size, use_udp=getattr(teacher.reader, 'is_udp', False))
-            for teacher in teachers
-        ]
+        self.crops = [TopdownAffine(teacher.reader.input_size, use_udp=teacher.reader.is_udp) for teacher in teachers]
         self.last: Tuple[str, Any] = ('', None)
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -13,46 +13,11 @@ from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..models.teachers.onnx_teacher import LARGEST_SIDE
 from .formats import FORMATS
+from .metadata import read_metadata
 from .network import Normalization, normalize
 
 INPUT = 'input'
-
-
-def _are_numbers(values: Any, count: int, low: float = -1e6, high: float = 1e6) -> bool:
-    return isinstance(values, list) and len(values) == count and all(_is_number(value, low, high) for value in values)
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
-def _are_places(values: Any, joints: int) -> bool:
-    return isinstance(values, list) and all(isinstance(one, int) and 0 <= one < joints for one in values)
-
-
-# what each entry of a file's metadata has to be, beside the number of joints
-METADATA: Dict[str, Callable[[Any, int], bool]] = dict(
-    keypoints=lambda names, joints: joints > 0 and all(isinstance(name, str) for name in names),
-    format=lambda name, _: isinstance(name, str) and name in FORMATS,
-    input_size=lambda sides, _: _are_numbers(sides, 2, 1, LARGEST_SIDE) and all(isinstance(one, int) for one in sides),
-    dtype=lambda name, _: name in ('uint8', 'float32'),
-    rgb=lambda value, _: isinstance(value, bool),
-    mean=lambda values, _: _are_numbers(values, 3),
-    std=lambda values, _: _are_numbers(values, 3, 1e-6),
-    padding=lambda value, _: _is_number(value, 1e-2, 1e2),
-    use_udp=lambda value, _: isinstance(value, bool),
-    skeleton=lambda links, joints: (
-        isinstance(links, list) and all(_are_places(link, joints) and len(link) == 2 for link in links)
-    ),
-    flip_indices=lambda places, joints: _are_places(places, joints) and sorted(places) == list(range(joints)),
-    sigmas=lambda values, joints: values == [] or _are_numbers(values, joints, 0),
-    precision=lambda name, _: isinstance(name, str),
-    flip_test=lambda value, _: isinstance(value, bool),
-    checkpoint_sha256=lambda digest, _: isinstance(digest, str),
-    versions=lambda values, _: isinstance(values, dict),
-)
 
 
 def require(*modules: str) -> List[Any]:
@@ -136,11 +101,11 @@ class OnnxSession:
             self.session = ort.InferenceSession(source, options, providers=['CPUExecutionProvider'])
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise UserError(f'{name} cannot be run by ONNX Runtime: {error}') from error
-        stored = self.session.get_modelmeta().custom_metadata_map
-        if 'input_size' not in stored:
+        metadata = read_metadata(self.session, name)
+        if metadata is None:
             raise UserError(f'{name} has no metadata of this package: export it with tools/export_onnx.py')
-        self.name, self.metadata = name, _read_metadata(stored, name)
-        self.form = FORMATS[self.metadata['format']]
+        self.name, self.metadata = name, metadata
+        self.form = FORMATS[metadata['format']]
         mean, std = (tuple(self.metadata[key]) for key in ('mean', 'std'))
         self.given = Normalization(mean, std, self.metadata['rgb'])
 
@@ -168,21 +133,3 @@ class OnnxSession:
                 f'{self.metadata["format"]}'
             )
         return tuple(values)
-
-
-def _read_metadata(stored: Dict[str, str], name: str) -> Dict[str, Any]:
-    """A file's metadata, looked through.
-
-    Raises:
-        UserError: They are not what :func:`to_bytes` writes.
-    """
-    found: Dict[str, Any] = {}
-    for key, is_possible in METADATA.items():
-        try:
-            found[key] = json.loads(stored[key])
-        except (KeyError, ValueError, RecursionError) as error:
-            raise UserError(f'{name} has no {key} in its metadata, as tools/export_onnx.py writes it') from error
-        joints = len(found['keypoints']) if isinstance(found['keypoints'], list) else 0
-        if not is_possible(found[key], joints):
-            raise UserError(f'{name}: {key} in its metadata is not what tools/export_onnx.py writes: export it again')
-    return found

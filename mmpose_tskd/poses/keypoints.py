@@ -16,14 +16,16 @@ class KeypointReader:
 
     Args:
         input_size: (W, H) in pixels.
+        is_udp: What said them takes crops of UDP.
     """
 
     best_score = 1.0
     least_score = 0.0
     codec: Optional[BaseKeypointCodec] = None
 
-    def __init__(self, input_size: Tuple[int, int]):
+    def __init__(self, input_size: Tuple[int, int], is_udp: bool = False):
         self.input_size = input_size
+        self.is_udp = is_udp
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Tensor) -> PoseOutputs:
         """``output``: N×K×3, x and y in input pixels, and the score in [0, 1]."""

@@ -21,6 +21,7 @@ class HeadReader(ABC):
     input_size: Tuple[int, int]
     best_score: float
     least_score: float = 0.0
+    is_udp: bool = False  # whether it takes crops of UDP
 
     @property
     def num_keypoints(self) -> int:

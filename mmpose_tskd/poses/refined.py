@@ -18,6 +18,7 @@ class RefinerReader(HeadReader):
         self.best_score = base.best_score
         self.least_score = base.least_score
         self.codec = base.codec
+        self.is_udp = base.is_udp
 
     @property
     def num_keypoints(self) -> int:

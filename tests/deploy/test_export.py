@@ -21,12 +21,14 @@ ort = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
 from mmpose_tskd.apis.export import export_onnx  # noqa: E402
+from mmpose_tskd.apis.record_teacher import open_teacher, record_teacher  # noqa: E402
 from mmpose_tskd.deploy.check import Agreement, check, compare  # noqa: E402
 from mmpose_tskd.deploy.formats import FORMATS  # noqa: E402
 from mmpose_tskd.deploy.network import PIXELS, InputLayer, Normalization, PoseNetwork  # noqa: E402
 from mmpose_tskd.deploy.onnx_file import OnnxSession  # noqa: E402
 from mmpose_tskd.errors import UserError  # noqa: E402
 from mmpose_tskd.poses import build_reader  # noqa: E402
+from mmpose_tskd.poses.record import load_record  # noqa: E402
 
 KINDS = ['simcc', 'official simcc', 'rtmcc', 'msra', 'udp']
 
@@ -57,6 +59,23 @@ def test_every_estimator_agrees_at_any_batch(kind, refined, save_estimator, trac
         expected, confidence = said_by(saved.model, crops)
         assert np.abs(keypoints - expected).max() < 0.05 and np.abs(scores - confidence).max() < 1e-3
         assert np.ptp(keypoints) > 10
+
+
+@pytest.mark.parametrize('kind, form, worst', [('udp', 'coords', 1e-2), ('official simcc', 'rtmlib', 0.3)])
+def test_a_file_teaches_as_its_network_does(kind, form, worst, save_estimator, tracing, toy_data, tmp_path):
+    """It says itself which joints it has, and how it takes its images: rtmlib feeds other colors than MMPose."""
+    saved = save_estimator(kind)
+    file = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), form=form).file
+    assert open_teacher(file).skeleton.names == open_teacher(saved.config, saved.checkpoint).skeleton.names
+    answers = []
+    for source in ([file], [saved.config, saved.checkpoint]):
+        out = tmp_path / 'record.json'
+        record_teacher([open_teacher(*source)], str(toy_data / 'labels.json'), str(toy_data / 'images'), str(out))
+        answers.append(load_record(str(out)).keypoints[..., :2])
+    off = np.abs(answers[0] - answers[1])
+    assert (
+        np.quantile(off, 0.95) < worst * 2
+    )  # an input pixel is less than two of the image; some lie beyond rtmlib's bins
 
 
 @pytest.mark.parametrize('ratio', [1.5, 3.0])

@@ -46,6 +46,11 @@ class ForeignTeacher(LiveTeacher):
         super().__init__(**kwargs)
         self.input_size = None if input_size is None else tuple(input_size)
         self.codec = codec
+        self.is_udp = False  # whether it was trained on crops of UDP
+        self.set_normalization(mean, std, bgr_to_rgb)
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool) -> None:
+        """How its images are normalized; see the class."""
         self.preprocessor = MODELS.build(
             dict(type='PoseDataPreprocessor', mean=list(mean), std=list(std), bgr_to_rgb=bgr_to_rgb)
         )
@@ -93,7 +98,7 @@ class ForeignTeacher(LiveTeacher):
             reader = build_reader(head, where='model.teacher.codec')
             return reader, reader.num_keypoints
         if len(shapes) == 2 and len(shapes[0]) == 3 and len(shapes[1]) in (2, 3) and shapes[0][:2] == shapes[1][:2]:
-            return KeypointReader(self.input_size), shapes[0][1]  # type: ignore[arg-type]
+            return KeypointReader(self.input_size, self.is_udp), shapes[0][1]  # type: ignore[arg-type]
         raise UserError(
             f'{self.name} puts out {" and ".join(map(str, shapes))} for one crop, which is no pose: heatmaps (N, K, h, '
             'w), SimCC vectors (N, K, Wx) and (N, K, Wy), or coordinates (N, K, 2) and confidences (N, K)'

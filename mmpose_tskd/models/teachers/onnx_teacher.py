@@ -1,21 +1,23 @@
 import hashlib
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, Dict
 
 import torch
 from mmpose.registry import MODELS
 from torch import Tensor
 
+from ...deploy.metadata import LARGEST_SIDE, read_metadata
 from ...errors import UserError
+from ...poses import Skeleton
 from .foreign_teacher import ForeignTeacher, Output, import_optional
-
-LARGEST_SIDE = 4096  # pixels of a crop
 
 
 @MODELS.register_module()
 class OnnxTeacher(ForeignTeacher):
     """An ONNX file (``pip install mmpose_tskd[onnx]``): RTMPose, DWPose, or what this package exports.
+
+    A file of this package says itself which joints it has and how its images are normalized.
 
     Args:
         file: The file; its one input is N×3×H×W, fp32. A fixed N is kept to.
@@ -60,11 +62,25 @@ class OnnxTeacher(ForeignTeacher):
             said = ', '.join(f'{one.type} {one.shape}' for one in inputs) or 'nothing'
             raise UserError(f'{self.name} takes {said}, and not one input N×3×H×W in fp32')
         self.input = inputs[0]
+        metadata = read_metadata(self.session, self.name)
+        if metadata is not None:
+            self._take(metadata)
         sizes = self.input.shape[:1:-1]
         if self.input_size is None and all(isinstance(size, int) for size in sizes):
             self.input_size = tuple(sizes)
         if self.input_size is not None and not 0 < min(self.input_size) <= max(self.input_size) <= LARGEST_SIDE:
             raise UserError(f'{self.name} takes crops of {self.input_size} pixels: a side has 1 to {LARGEST_SIDE}')
+
+    def _take(self, metadata: Dict[str, Any]) -> None:
+        """What a file of this package says of itself."""
+        if metadata['format'] == 'mmdeploy' and metadata['use_udp']:
+            raise UserError(f'{self.name} answers as mmdeploy reads it, not in pixels: export it with --format coords')
+        self.set_normalization(metadata['mean'], metadata['std'], metadata['rgb'])
+        self.is_udp = metadata['use_udp']
+        if self.skeleton is None:
+            links = tuple((first, second) for first, second in metadata['skeleton'])
+            names, sigmas, flip_indices = (tuple(metadata[key]) for key in ('keypoints', 'sigmas', 'flip_indices'))
+            self.skeleton = Skeleton(names, links, sigmas, flip_indices, Path(self.name).name)
 
     def run(self, inputs: Tensor) -> Output:
         """What the file puts out, on the device of ``inputs``.

@@ -394,37 +394,39 @@ def pairs():
 
 
 def onnx():
+    """The quickstart's refined student in each form, with the plain one and PyTorch beside."""
     found = load('deploy.json')
-    files, batch1, batch32 = found['files'], found['cpu_ms']['batch 1'], found['cpu_ms']['batch 32']
     names = {
-        'coords': ('`coords`', 'onnx_refined'),
-        'coords, flip test': ('`coords --flip-test`', 'onnx_flip'),
-        'rtmlib': ('`rtmlib`, read as rtmlib reads it', None),
-        'fp16': ('`fp16`', 'onnx_fp16'),
-        'int8': ('`int8`', 'onnx_int8'),
+        'coords': '`coords`',
+        'coords, flip test': '`coords --flip-test`',
+        'rtmlib': '`rtmlib`, read as rtmlib reads it',
+        'fp16': '`fp16`',
+        'int8': '`int8`',
     }
+    calls = [('refined', key, name) for key, name in names.items()]
+    calls += [('plain', 'coords', 'the plain student, `coords`'), ('refined', 'PyTorch', 'PyTorch')]
     rows = []
-    for key, (name, timed) in names.items():
-        times = [number(batch[timed]) if timed else '' for batch in (batch1, batch32)]
-        off = found['files'][key]['pixels']
-        off = 'below 0.0001' if off < 1e-4 else f'{off:.2g}'
-        rows.append(
-            (
-                name,
-                number(files[key]['ap_pytorch'], 2),
-                number(files[key]['ap_onnx'], 2),
-                number(files[key]['size_mb']),
-                *times,
-                off,
-            )
-        )
-    rows.append(
-        ('the plain student, `coords`', '', '', '', number(batch1['onnx_plain']), number(batch32['onnx_plain']), '')
-    )
-    rows.append(('PyTorch', '', '', '', number(batch1['torch_refined']), number(batch32['torch_refined']), ''))
+    for model, key, name in calls:
+        file = found['models'][model]['files'].get(key)
+        times = [1000 * median(found['seconds'][size][f'{model}: {key}']) for size in ('b1', 'b32')]
+        cells = [number(file['pytorch'], 2), number(file['onnx'], 2), number(file['size_mb'])] if file else ['', '', '']
+        off = 'below 0.0001' if file and file['pixels'] < 1e-4 else f'{file["pixels"]:.2g}' if file else ''
+        rows.append((name, *cells, *map(number, times), off))
     return table(
         ['', 'AP of PyTorch', 'AP of the file', 'MB', 'batch 1, ms', 'batch 32, ms', 'keypoints off by, pixels'], rows
     )
+
+
+def onnx_heads():
+    """Other heads, in the two forms that keep all digits."""
+    rows = []
+    for model, row in load('deploy_heads.json')['models'].items():
+        for form, file in row['files'].items():
+            times = [number(row['over_pytorch'][size], 2) for size in ('b1', 'b32')] if form == 'coords' else ['', '']
+            off = 'below 0.001' if file['pixels'] < 1e-3 else f'{file["pixels"]:.2g}'
+            rows.append((model, f'`{form}`', number(file['pytorch'], 2), number(file['onnx'], 2), off, *times))
+    head = ['', 'form', 'AP of PyTorch', 'AP of the file', 'keypoints off by, pixels']
+    return table([*head, 'time by that of PyTorch, batch 1', 'batch 32'], rows)
 
 
 def step():
@@ -700,7 +702,7 @@ def sentences():
     )
     ratios = {key: ratio['median'] for key, ratio in load('benchmark_step.json')['ratios'].items()}
     before = {key: ratio['median'] for key, ratio in load('benchmark_step_before.json')['ratios'].items()}
-    large = load('deploy.json')['hrnet_w32_256x192']
+    large = load('deploy_hrnet_w32.json')
     scores = {name: number(100 * row['lspet/AP']) for name, row in load('node_score.json')['rows'].items()}
     early = {
         name: number(mean(aps))

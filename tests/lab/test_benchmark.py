@@ -156,6 +156,8 @@ def test_exported_files_are_set_beside_pytorch_and_the_first_model(config_file, 
     assert len(result['seconds']['b1']['refined: PyTorch']) == 4
     with pytest.raises(UserError, match="NAME=CONFIG,CHECKPOINT, not 'a.py'"):
         benchmark.benchmark_deploy(setting, ['a.py'])
+    with pytest.raises(UserError, match="no file 'int4', but 'coords'"):
+        benchmark.benchmark_deploy(setting, models, files=['int4'])
 
 
 def test_scaling_varies_one_size_at_a_time(stages):

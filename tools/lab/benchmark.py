@@ -48,6 +48,12 @@ def main() -> None:
     )
     deploy.add_argument('--people', type=positive, default=200, help='to compare key points of; default: %(default)s')
     deploy.add_argument('--metric', default='coco/AP', help='default: %(default)s')
+    deploy.add_argument(
+        '--files',
+        nargs='+',
+        metavar='FILE',
+        help='of "coords", "coords, flip test", "rtmlib", "fp16" and "int8"; default: all',
+    )
     for kind in (step, scaling, infer, data, evaluation, deploy):
         kind.add_argument('--json', metavar='OUT', help='write the result as well')
     for kind in kinds.choices.values():
@@ -74,7 +80,10 @@ def main() -> None:
             return
         if args.kind == 'deploy':
             setting = benchmark.Setting(benchmark.find_device('cpu'), seed=args.seed)
-            benchmark.benchmark_deploy(setting, args.models, args.people, args.rounds, args.metric, out=args.json)
+            more = dict(files=args.files) if args.files else {}
+            benchmark.benchmark_deploy(
+                setting, args.models, args.people, args.rounds, args.metric, out=args.json, **more
+            )
             return
         device = benchmark.find_device(args.device)
         setting = benchmark.Setting(device, given.get('batch_size', 0), args.precision, args.channels_last, args.seed)

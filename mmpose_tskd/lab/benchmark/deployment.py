@@ -59,8 +59,11 @@ def benchmark_deploy(
         seconds; and what it was measured with.
 
     Raises:
-        UserError: A model is not written so, or cannot be exported.
+        UserError: A model or a file is not written so, or cannot be exported.
     """
+    unknown = [kind for kind in files if kind not in FILES]
+    if unknown:
+        raise UserError(f'there is no file {unknown[0]!r}, but {", ".join(map(repr, FILES))}')
     onnx, _ = require('onnx', 'onnxruntime')
     torch.set_num_threads(1)
     named = dict(_parse(model) for model in models)

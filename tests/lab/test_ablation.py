@@ -30,7 +30,12 @@ SMOKE = REPO / 'configs' / 'ablation' / 'synthetic_crowd_smoke.yaml'
 SCHEMES = ['baseline', 'scheme4', 'scheme6']
 FAMILY = 'synthetic-crowd-96x64'
 # Of the YAMLs with committed results: the digest of the labels that they were trained on
-COMMITTED = dict(lspet='827f8d7398e8', recipe_lspet='827f8d7398e8', synthetic_crowd_finished='57a09e8aebb8')
+COMMITTED = dict(
+    lspet='827f8d7398e8',
+    recipe_lspet='827f8d7398e8',
+    synthetic_crowd_finished='57a09e8aebb8',
+    synthetic_crowd_occluded='b349ef70596c',
+)
 
 
 @pytest.fixture(scope='module')
@@ -175,7 +180,7 @@ def test_the_committed_results_are_found_finished(yaml_file, digest):
             run = made[scheme] = plan._resolve(family, scheme, seed, made, spec.schemes[scheme])
             found[run.name] = run
     files = list((REPO / spec.results / 'runs').glob('*.json'))
-    assert len(files) > 10
+    assert len(files) > 7
     for file in files:
         record = read_run(found[file.stem], file)
         assert {entry['evaluation'] for entry in record['sets'].values()} == {found[file.stem].evaluation}

@@ -64,7 +64,7 @@ def benchmark_deploy(
     unknown = [kind for kind in files if kind not in FILES]
     if unknown:
         raise UserError(f'there is no file {unknown[0]!r}, but {", ".join(map(repr, FILES))}')
-    onnx, _ = require('onnx', 'onnxruntime')
+    onnx, runtime = require('onnx', 'onnxruntime')
     torch.set_num_threads(1)
     named = dict(_parse(model) for model in models)
     if len(named) < len(models):
@@ -103,6 +103,7 @@ def benchmark_deploy(
         seconds=times,
         metric=metric,
         batches_compared=list(COMPARED),
+        engines=dict(onnx=onnx.__version__, onnxruntime=runtime.__version__),
         **circumstances(setting, batch_size=list(batch_sizes), rounds=rounds, opsets=sorted(opsets)),
     )
     write_json(result, out)

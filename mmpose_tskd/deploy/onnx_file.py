@@ -12,9 +12,9 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 
+from ..checkpoints.onnx_metadata import read_metadata
 from ..errors import UserError
 from .formats import FORMATS
-from .metadata import read_metadata
 from .network import Normalization, normalize
 
 INPUT = 'input'

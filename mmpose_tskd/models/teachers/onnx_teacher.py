@@ -7,7 +7,7 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ...deploy.metadata import LARGEST_SIDE, read_metadata
+from ...checkpoints.onnx_metadata import LARGEST_SIDE, read_metadata
 from ...errors import UserError
 from ...poses import Skeleton
 from .foreign_teacher import ForeignTeacher, Output, import_optional

@@ -719,6 +719,7 @@ def sentences():
     span1 = f'{"nothing" if abs(min(on_stage1)) < 0.05 else number(min(on_stage1))} to {ap(max(on_stage1))}'
     on_recipe = RECIPE['differences']['AP']['recipe_refined']['recipe']
     span2 = ap_interval(on_recipe)
+    crowd_recipe = CROWD['differences']['AP']['recipe_refined']['recipe']
     start = EARLY['student_from_selected_weights'] - EARLY['plain_student']
     size = {Path(row['config']).stem: row for row in load('complexity.json')}
     plain, with_refiner = (size[f'simcc_hrnet-w32{name}_coco-256x192'] for name in ('_4xb32-210e', '-igpgcn'))
@@ -747,6 +748,7 @@ def sentences():
     occluded_gain, hidden_gain, refiner_gain = where_occluded()
     return {
         'README.md': [
+            f'its teacher (photographs; generated images: {ap_interval(crowd_recipe)})',
             f'both stages gain {occluded_gain}, and {hidden_gain} on hidden',
             f'stage 1 gains {ap_interval(crowd["trained_scheme4"]["trained_baseline"])} in ten',
             f'and in 32 epochs {photos["long_scheme2"]} on photographs',

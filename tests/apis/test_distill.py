@@ -15,6 +15,7 @@ from mmpose.registry import DATASETS, MODELS
 from processes import ForkedTool
 
 from mmpose_tskd.apis.distill import PRESETS, configs, distill, report, steps, timing
+from mmpose_tskd.apis.distill.command import _jobs
 from mmpose_tskd.apis.distill.labels import metainfo_text, prepare_data
 from mmpose_tskd.apis.distill.losses import SHARES, stage1_losses
 from mmpose_tskd.apis.distill.teacher import Teacher
@@ -228,6 +229,13 @@ def test_each_preset_gives_its_teacher_the_weights_that_it_starts_from(name, opt
     stage1 = Config.fromfile(tmp_path / 'out' / 'configs' / 'stage1.py')
     assert stage1.model.init_from_teacher
     assert stage1.train_dataloader.batch_size == 8 and stage1.auto_scale_lr.enable
+
+
+@pytest.mark.parametrize('threads, compare, gpu, jobs', [(8, 1, 0, 2), (8, 0, 0, 1), (1, 1, 0, 1), (8, 1, 1, 1)])
+def test_a_plain_student_is_trained_beside_the_others_on_a_cpu(threads, compare, gpu, jobs, monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: bool(gpu))
+    assert _jobs(dict(compare=bool(compare))) == jobs
 
 
 @pytest.mark.parametrize('name, bfloat16', [('tiny', True), ('resnet-18', True), ('mobilenetv2', False)])

@@ -7,7 +7,7 @@ import pytest
 from mmpose_tskd.datasets import generate_synthetic_crowd
 from mmpose_tskd.datasets.synthetic_crowd import JOINTS, Person, crowd_index, draw_scene
 from mmpose_tskd.datasets.synthetic_crowd.body import body_parts, sample_body
-from mmpose_tskd.datasets.synthetic_crowd.scene import MIN_JOINTS, MIN_SEEN, _Canvas, _Figure
+from mmpose_tskd.datasets.synthetic_crowd.scene import MIN_JOINTS, MIN_SEEN, _Canvas, _Figure, random_texture
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.poses import load_skeleton
 
@@ -149,3 +149,10 @@ def test_a_image_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(OSError, match='train_000001.jpg'):
         generate_synthetic_crowd(tmp_path, num_train=1, num_val=1, workers=1)
     assert not (tmp_path / 'annotations/synthetic_crowd_train.json').exists()
+
+
+def test_a_texture_is_the_same_where_only_a_part_of_it_is_wanted():
+    mask = np.random.default_rng(0).random((40, 30)) < 0.3
+    for seed in range(20):
+        whole, part = (random_texture(np.random.default_rng(seed), mask.shape, wanted) for wanted in (None, mask))
+        assert np.array_equal(np.broadcast_to(whole, (*mask.shape, 1))[mask], np.broadcast_to(part, (mask.sum(), 1)))

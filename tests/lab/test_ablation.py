@@ -29,12 +29,12 @@ from mmpose_tskd.lab.labels import Labels
 SMOKE = REPO / 'configs' / 'ablation' / 'synthetic_crowd_smoke.yaml'
 SCHEMES = ['baseline', 'scheme4', 'scheme6']
 FAMILY = 'synthetic-crowd-96x64'
-# Of the YAMLs with committed results: the digest of the labels that they were trained on
+# Of the YAMLs with committed results: the digest of the labels that they were trained on, and the runs that are there
 COMMITTED = dict(
-    lspet='827f8d7398e8',
-    recipe_lspet='827f8d7398e8',
-    synthetic_crowd_finished='57a09e8aebb8',
-    synthetic_crowd_occluded='b349ef70596c',
+    lspet=('827f8d7398e8', 23),
+    recipe_lspet=('827f8d7398e8', 27),
+    synthetic_crowd_finished=('57a09e8aebb8', 38),
+    synthetic_crowd_occluded=('b349ef70596c', 8),
 )
 
 
@@ -165,9 +165,10 @@ def test_the_last_checkpoint_is_kept_or_all_that_an_analysis_needs(spec):
     assert kept == [{1}, {-1}]
 
 
-@pytest.mark.parametrize('yaml_file, digest', COMMITTED.items(), ids=list(COMMITTED))
-def test_the_committed_results_are_found_finished(yaml_file, digest):
+@pytest.mark.parametrize('yaml_file', COMMITTED)
+def test_the_committed_results_are_found_finished(yaml_file):
     """They took days: a change of the configs that trains nothing else must not make them stale."""
+    digest, count = COMMITTED[yaml_file]
     spec = plan._load_spec(REPO / 'configs' / 'ablation' / f'{yaml_file}.yaml', plan.ROLES)
     labels = Labels(Path('labels.json'), Path('images'))
     (name,) = spec.families
@@ -180,7 +181,7 @@ def test_the_committed_results_are_found_finished(yaml_file, digest):
             run = made[scheme] = plan._resolve(family, scheme, seed, made, spec.schemes[scheme])
             found[run.name] = run
     files = list((REPO / spec.results / 'runs').glob('*.json'))
-    assert len(files) > 7
+    assert len(files) >= count
     for file in files:
         record = read_run(found[file.stem], file)
         assert {entry['evaluation'] for entry in record['sets'].values()} == {found[file.stem].evaluation}

@@ -67,7 +67,7 @@ def split_labels(labels: Labels, folder: Path, dev_images: int, seed: int = 0) -
     content = labels.read()
     ids = sorted(image['id'] for image in content['images'])
     if not 0 < dev_images < len(ids):
-        raise UserError(f'dev_images is {dev_images}, but {labels.file} has {len(ids)} images to draw from')
+        raise UserError(f'{dev_images} images are to be drawn, but {labels.file} has {len(ids)} to draw from')
     dev = set(np.random.default_rng(seed).permutation(ids)[:dev_images].tolist())
     parts = []
     for name, wanted in (('train', False), ('dev', True)):

@@ -15,6 +15,7 @@ import torch
 import yaml
 from conftest import REPO
 from mmengine.config import Config
+from mmpose.registry import DATASETS
 
 from mmpose_tskd.apis import records as recording
 from mmpose_tskd.apis.budget import scale_epochs
@@ -24,7 +25,7 @@ from mmpose_tskd.errors import UserError
 from mmpose_tskd.evaluation.comparison import Comparison, _seed_shares
 from mmpose_tskd.lab.ablation import make_plan, plan, report, run_ablation, worker, write_configs, write_report
 from mmpose_tskd.lab.ablation.worker import is_trained, read_run
-from mmpose_tskd.lab.labels import Labels
+from mmpose_tskd.lab.labels import Labels, write_labels
 
 SMOKE = REPO / 'configs' / 'ablation' / 'synthetic_crowd_smoke.yaml'
 SCHEMES = ['baseline', 'scheme4', 'scheme6']
@@ -176,10 +177,7 @@ def test_the_committed_results_are_found_finished(yaml_file):
     teacher = plan._resolve(family, 'teacher', 0, {})
     found = {teacher.name: teacher}
     for seed in spec.seeds:
-        made = dict(teacher=teacher)
-        for scheme in plan._with_students(spec.schemes, list(spec.schemes)):
-            run = made[scheme] = plan._resolve(family, scheme, seed, made, spec.schemes[scheme])
-            found[run.name] = run
+        found.update({run.name: run for run in plan._resolve_seed(family, spec, seed, teacher).values()})
     files = list((REPO / spec.results / 'runs').glob('*.json'))
     assert len(files) >= count
     for file in files:
@@ -337,6 +335,15 @@ def test_mistakes_in_the_yaml_are_named(spec, tmp_path):
     make_plan(path, seeds=[0], schemes=['mine'])  # what is finished needs no teacher's checkpoint
     with pytest.raises(UserError, match='trains on occluded_views, which --write-configs does not make'):
         write_configs(spec(occluded_views=True), tmp_path / 'configs')
+    with pytest.raises(UserError, match='schemes.mine has "images" or "record", which --write-configs does not make'):
+        write_configs(spec(mine=dict(config='student', images=4)), tmp_path / 'configs')
+    for mine in (dict(config='stage1', record='teacher'), dict(config='student', record='teacher')):
+        with pytest.raises(UserError, match='schemes.mine.record is for stage 2, or for a student of which "images"'):
+            make_plan(spec(mine=mine))
+    with pytest.raises(UserError, match="schemes.mine.record is another scheme, not 'mine'"):
+        make_plan(spec(mine=dict(config='stage2', student='baseline', record='mine')))
+    with pytest.raises(UserError, match='schemes.mine.images is a whole number from 1 on, not 0'):
+        make_plan(spec(mine=dict(config='student', images=0)))
     with pytest.raises(UserError, match='schemes.mine starts from a student: name the scheme'):
         make_plan(spec(mine=dict(config='stage2')))
     with pytest.raises(UserError, match='schemes.mine of .* trains exactly what scheme4 trains'):
@@ -379,16 +386,43 @@ def by_scheme(results):
     return {(record['scheme'], record['seed']): record for record in records(results).values()}
 
 
-def test_a_scheme_from_a_record_runs_no_teacher_and_each_record_is_a_run_of_its_own(spec):
-    def scheme(file):
-        teacher = {'_delete_': True, 'type': 'RecordedTeacher', 'file': file}
-        options = {'model.teacher': teacher, 'model.teacher_checkpoint': None}
-        return dict(config='stage2', student='scheme4', options=options)
+FROM_RECORDS = dict(
+    few=dict(config='student', images=2),
+    few_teacher=dict(config='teacher', images=2),
+    few_record=dict(config='student', images=2, record='few_teacher'),
+    stage2_record=dict(config='stage2', student='baseline', record='teacher'),
+    stage2_record_flip=dict(config='stage2', student='baseline', record='teacher', record_flip_test=True),
+)
 
-    plan = make_plan(spec(one=scheme('one.json'), other=scheme('other.json')), seeds=[0], schemes=['one', 'other'])
-    one, other = (next(run for run in plan.runs.values() if run.scheme == name) for name in ('one', 'other'))
-    assert list(one.needs) == ['student'] and one.cfg.model.teacher.file == 'one.json'
-    assert one.hash != other.hash
+
+def test_poses_that_were_recorded_teach_in_place_of_a_network_or_of_labels(spec):
+    made = make_plan(spec(**FROM_RECORDS), seeds=[0, 1], schemes=list(FROM_RECORDS))
+    runs = {(made.runs[name].scheme, made.runs[name].seed): made.runs[name] for name in made.chosen}
+    assert ('few_teacher', 1) not in runs and len(runs) == 2 + 2 * 5  # the teachers are one for all
+    names = list(made.runs)
+    assert all(names.index(needed) < names.index(run.name) for run in runs.values() for needed in run.needs.values())
+
+    stage2, flipped = (runs[scheme, 1] for scheme in ('stage2_record', 'stage2_record_flip'))
+    assert stage2.needs == dict(record=runs['teacher', 0].name, student=runs['baseline', 1].name)
+    assert stage2.cfg.model.teacher == dict(type='RecordedTeacher', file='')
+    assert stage2.cfg.custom_hooks[-1] == dict(type='RecordedTeacherHook')
+    assert stage2.recording == (runs['teacher', 0].cfg, stage2.sets['train'], False) != flipped.recording
+    assert stage2.hash != flipped.hash
+
+    few, taught = runs['few', 1], runs['few_record', 1]
+    assert taught.needs == dict(record=runs['few_teacher', 0].name) and few.hash != runs['baseline', 1].hash
+    drawn, others = made.families[FAMILY].few[2]
+    ids = [{image['id'] for image in labels.read()['images']} for labels in (drawn, others, few.sets['train'])]
+    assert len(ids[0]) == 2 and ids[0] | ids[1] == ids[2] and not ids[0] & ids[1]
+    assert few.cfg.train_dataloader.dataset.ann_file == str(drawn.file.absolute())
+    dataset = taught.cfg.train_dataloader.dataset
+    assert dataset.pipeline == few.cfg.train_dataloader.dataset.pipeline and taught.recording.labels == others
+    record = Labels(others.file.with_name('record.json'), others.images)
+    plan.place_record(taught.cfg, record)
+    files = [part.ann_file for part in taught.cfg.train_dataloader.dataset.datasets]
+    assert files == [str(labels.file.absolute()) for labels in (drawn, record)]
+    write_labels(others.read(), record.file)
+    assert len(DATASETS.build(taught.cfg.train_dataloader.dataset)) == len(few.sets['train'].read()['annotations'])
 
 
 @pytest.fixture(scope='module')
@@ -787,12 +821,13 @@ def test_a_scheme_goes_on_from_the_weights_of_another(spec, tmp_path):
         make_plan(spec(longer=dict(config='student', start='longer')))
 
 
-def test_mmposes_own_distiller_and_runs_from_a_trained_student_are_measured_as_the_others(spec, tmp_path):
+def test_mmposes_own_distiller_runs_from_a_trained_student_and_from_a_record_are_measured_as_the_others(spec, tmp_path):
     hooks = [dict(type='SyncBuffersHook'), dict(type='ReliableRunHook'), dict(type='SafeSamplesHook')]
     dwpose = {'model.type': 'mmpose_tskd.lab.dwpose.DWPosePeer', 'custom_hooks': hooks}
     schemes = dict(
         dwpose=dict(config='stage1', options=dwpose),
         taught=dict(config='stage1', start='baseline', teacher_epoch=1),
+        recorded=dict(config='stage2', student='baseline', record='teacher', record_flip_test=True),
     )
     path = spec(draw=dict(num_train=48, num_val=4), **schemes)
     run(tmp_path, tmp_path / 'results', list(schemes), path, seeds=[0], keep_checkpoints=True)
@@ -804,6 +839,10 @@ def test_mmposes_own_distiller_and_runs_from_a_trained_student_are_measured_as_t
     assert found['taught', 0]['start']['start'] == found['baseline', 0]['weights']
     assert found['dwpose', 0]['start']['teacher'] == found['teacher', 0]['weights']
     assert found['taught', 0]['start']['teacher'] != found['teacher', 0]['weights']  # of its first epoch
+    assert found['recorded', 0]['start']['record'] == found['teacher', 0]['weights']
+    assert found['recorded', 0]['losses'].keys() == {'loss', 'loss_refine'}
+    (record,) = tmp_path.glob('runs/*_teacher_seed0_*/record_flip_*.json')
+    assert len(json.loads(record.read_text())['annotations']) > 48
     summary = json.loads((tmp_path / 'results.json').read_text())
     assert not any('its teacher had other weights' in warning for warning in summary['warnings'])
     (config,) = write_configs(path, tmp_path / 'configs', schemes=['taught'])[-1:]

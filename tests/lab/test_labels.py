@@ -50,7 +50,7 @@ def test_labels_come_with_their_own_boxes(labels):
 
 @pytest.mark.parametrize('images', [0, 9])
 def test_both_parts_hold_images(labels, tmp_path, images):
-    with pytest.raises(UserError, match=f'dev_images is {images}, but .* has 9 images'):
+    with pytest.raises(UserError, match=f'{images} images are to be drawn, but .* has 9'):
         split_labels(labels, tmp_path, images)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, 
 
 import yaml  # type: ignore[import-untyped]
 from mmengine.config import Config
+from mmpose.registry import DATASETS
 
 from ...apis.budget import scale_epochs
 from ...datasets import generate_synthetic_crowd
@@ -23,7 +24,8 @@ from ..occlusion import occlude
 TEACHER = 'teacher'
 ROLES = (TEACHER, 'student', 'stage1', 'stage2')
 START = 'start'
-BUILT_ON = ('student', START)
+RECORD_OF = 'record'
+BUILT_ON = ('student', START, RECORD_OF)
 LARGEST_YAML = 100_000  # values
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
 # What a run's hash is of: what is learned depends on it.
@@ -53,6 +55,7 @@ class Family(NamedTuple):
         sets: The labeled images to train and to measure on, by name.
         digest: Of the labels to train on.
         left_out: By set, the ids of images that count in no number, since a set before it has the same photograph.
+        few: By a number of images, as many of those to train on, and the others.
     """
 
     name: str
@@ -60,6 +63,21 @@ class Family(NamedTuple):
     sets: Dict[str, Labels]
     digest: str
     left_out: Dict[str, List[int]]
+    few: Dict[int, Tuple[Labels, Labels]] = {}
+
+
+class Recording(NamedTuple):
+    """A network that is asked once for poses to train on; the run's ``needs`` name it.
+
+    Args:
+        cfg: The network's.
+        labels: The images, and the instances by their boxes.
+        flip_test: Average its answers with those for the mirrored image.
+    """
+
+    cfg: Config
+    labels: Labels
+    flip_test: bool
 
 
 class Run(NamedTuple):
@@ -69,11 +87,14 @@ class Run(NamedTuple):
         name: Its folder's: ``'FAMILY_SCHEME_seedN_HASH'``.
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
-        needs: The names of these, by ``'teacher'``, ``'student'``, and ``'start'``, whose weights it starts from.
+        needs: The names of these, by ``'teacher'``, ``'student'``, ``'start'``, whose weights it starts from, and
+            ``'record'``, whose poses it learns from.
         hash: Of all that bears on what is learned: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labeled images to measure it on, by name.
         teacher_epoch: The epoch of whose checkpoint its teacher is; None is the last one.
+        images: How many of the training images have labels for it; None is all.
+        recording: Where it learns from a record of poses, how that is made.
     """
 
     name: str
@@ -86,6 +107,8 @@ class Run(NamedTuple):
     evaluation: str
     sets: Dict[str, Labels]
     teacher_epoch: Optional[int] = None
+    images: Optional[int] = None
+    recording: Optional[Recording] = None
 
 
 class Plan(NamedTuple):
@@ -137,8 +160,11 @@ def make_plan(
             ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``; and, where it is true,
             ``occluded_views``: train all on the occluded twins of the images. ``schemes``: for each ``config``, and,
             where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
-            ``options``, ``budget``, ``dev_only`` and ``teacher_epoch`` (that of the teacher's checkpoint, which only
-            ``--keep-checkpoints`` leaves, in place of its last). ``seeds``, ``teacher_seed`` (0 without it),
+            ``options``, ``budget``, ``dev_only``, ``teacher_epoch`` (that of the teacher's checkpoint, which only
+            ``--keep-checkpoints`` leaves, in place of its last), ``images`` (so many of the training images have
+            labels) and ``record`` (the scheme, or the teacher, whose poses of stage 2's images teach in place of a
+            live teacher, or whose poses of the other images are labels, too), with ``record_flip_test``. ``seeds``,
+            ``teacher_seed`` (0 without it),
             ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids
             of images that are of the same photograph. Those of dev that the training images have, and those of the
             test set that either has, count in no number.
@@ -157,7 +183,6 @@ def make_plan(
     folder, results_folder = Path(work_dir or spec.work_dir), Path(results or spec.results)
     wanted_seeds = list(spec.seeds if seeds is None else seeds)
     wanted_schemes = _with_students(spec.schemes, [name for name in chosen_schemes if name != TEACHER])
-    all_schemes = _with_students(spec.schemes, list(spec.schemes))
     runs: Dict[str, Run] = {}
     chosen: List[str] = []
     prepared: Dict[str, Family] = {}
@@ -170,15 +195,14 @@ def make_plan(
         runs[teacher.name] = teacher
         chosen_here: List[str] = []
         for seed in sorted({*wanted_seeds, *spec.seeds, *_finished_seeds(results_folder, name)}):
-            made: Dict[str, Run] = {TEACHER: teacher}
-            for scheme in all_schemes:
-                run = made[scheme] = _resolve(family, scheme, seed, made, spec.schemes[scheme])
-                runs[run.name] = run
-                if seed in wanted_seeds and scheme in wanted_schemes:
+            made = _resolve_seed(family, spec, seed, teacher)
+            for scheme, run in made.items():
+                runs.setdefault(run.name, run)
+                if seed in wanted_seeds and scheme in wanted_schemes and run.name not in chosen_here:
                     chosen_here.append(run.name)
             if budget == 1:  # with fewer epochs schemes that differ in these may well come to the same
                 _check_different(made)
-        if TEACHER in chosen_schemes or any(TEACHER in runs[name].needs for name in chosen_here):
+        if TEACHER in chosen_schemes or any(teacher.name in runs[name].needs.values() for name in chosen_here):
             chosen_here.insert(0, teacher.name)
         for run in (runs[name] for name in chosen_here):
             if not (results_folder / 'runs' / f'{run.name}.json').is_file():  # a finished one needs no teacher
@@ -255,6 +279,12 @@ def write_configs(
                 'itself'
             )
         configured = _configure(spec, name, budget)
+        special = [scheme for scheme in wanted if {'images', RECORD_OF} & set(spec.schemes[scheme])]
+        if special:
+            raise UserError(
+                f'schemes.{special[0]} has "images" or "record", which --write-configs does not make: run the ablation '
+                'itself, or see configs/recipes/records'
+            )
         taught = any(TEACHER in configured[scheme][1] for scheme in wanted)
         for scheme in ([TEACHER] if taught or TEACHER in chosen else []) + wanted:
             cfg, needs = configured[scheme]
@@ -277,7 +307,7 @@ def set_checkpoint(cfg: Config, role: str, checkpoint: str) -> None:
 
 def starts_from_others(run: Run) -> bool:
     """Whether its first weights are those of other runs, and not random."""
-    return bool(set(run.needs) & set(BUILT_ON)) or bool(run.cfg.model.get('init_from_teacher'))
+    return bool(set(run.needs) & {'student', START}) or bool(run.cfg.model.get('init_from_teacher'))
 
 
 def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Sequence[str] = ()) -> Config:
@@ -300,8 +330,18 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Se
                 f'{epoch!r}'
             )
         for role in BUILT_ON:
-            if scheme.get(role, name) not in spec.schemes or scheme.get(role) == name:
+            known = [other for other in spec.schemes if other != name] + ([TEACHER] if role == RECORD_OF else [])
+            if role in scheme and scheme[role] not in known:
                 raise UserError(f'{path}: schemes.{name}.{role} is another scheme, not {scheme[role]!r}')
+        images = scheme.get('images', 1)
+        if not isinstance(images, int) or images < 1:
+            raise UserError(f'{path}: schemes.{name}.images is a whole number from 1 on, not {images!r}')
+        fits = scheme.config == 'stage2' or (scheme.config == 'student' and 'images' in scheme)
+        if RECORD_OF in scheme and not fits:
+            raise UserError(
+                f'{path}: schemes.{name}.record is for stage 2, or for a student of which "images" have labels: the '
+                'others get the poses of the record'
+            )
         _check_chain(path, spec.schemes, name)
     roles = [role for role in ROLES if role in (TEACHER, *(scheme.config for scheme in spec.schemes.values()))]
     for name, family in spec.families.items():
@@ -389,7 +429,7 @@ def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
 
     def add(name: str) -> None:
         for role in BUILT_ON:
-            if role in schemes[name]:
+            if schemes[name].get(role, TEACHER) != TEACHER:
                 add(schemes[name][role])
         if name not in ordered:
             ordered.append(name)
@@ -427,7 +467,11 @@ def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -
         sets[f'{part}_occluded'] = occlude(sets[part], folder / f'{part}_occluded', links)
     if entry.get('occluded_views', False):
         sets['train'] = occlude(sets['train'], folder / 'train_occluded', links)
-    return Family(name, schemes, sets, sets['train'].digest(), left_out)
+    few = {}
+    for images in sorted({scheme.images for scheme in spec.schemes.values() if 'images' in scheme}):
+        others, drawn = split_labels(sets['train'], folder / f'{images}_images', images)
+        few[images] = drawn, others
+    return Family(name, schemes, sets, sets['train'].digest(), left_out, few)
 
 
 def _known_photographs(sets: Dict[str, Labels], groups: Sequence[Sequence[int]]) -> Dict[str, List[int]]:
@@ -465,7 +509,10 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
             cfg.merge_from_dict(copy.deepcopy(dict(options)))
         scale_epochs(cfg, budget * entry.get('budget', 1.0))
         needs = {}
-        if scheme != TEACHER and cfg.model.get('teacher') is not None and not _is_recorded(cfg.model.teacher):
+        if RECORD_OF in entry:
+            needs[RECORD_OF] = entry.record
+            _learn_from_record(cfg)
+        elif scheme != TEACHER and cfg.model.get('teacher') is not None:
             needs['teacher'] = TEACHER
             cfg.model.teacher = configured[TEACHER][0].model
         if scheme != TEACHER and 'student_checkpoint' in cfg.model:
@@ -480,25 +527,66 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
     return configured
 
 
+def _learn_from_record(cfg: Config) -> None:
+    """Puts a record in place of a live teacher, or, without one, beside the labels; see :func:`place_record`."""
+    if cfg.model.get('teacher') is not None:
+        cfg.model.teacher = dict(type='RecordedTeacher', file='')
+        cfg.model.teacher_checkpoint = None
+        cfg.custom_hooks = [*cfg.custom_hooks, dict(type='RecordedTeacherHook')]
+        return
+    labeled = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='CombinedDataset',
+        metainfo=DATASETS.get(labeled.type).METAINFO,
+        datasets=[dict(labeled, pipeline=[]), dict(labeled, pipeline=[])],
+        pipeline=labeled.pipeline,
+    )
+
+
+def place_record(cfg: Config, record: Labels) -> None:
+    """Names the file of a record of poses, see :attr:`Run.recording`."""
+    if cfg.train_dataloader.dataset.type == 'CombinedDataset':
+        record.into(cfg.train_dataloader.dataset.datasets[1])
+    else:
+        cfg.model.teacher.file = str(record.file.absolute())
+
+
+def _resolve_seed(family: Family, spec: Config, seed: int, teacher: Run) -> Dict[str, Run]:
+    """The runs of one seed by scheme, after those that they need; a teacher has its own seed, and is one for all."""
+    made = {TEACHER: teacher}
+    for scheme in _with_students(spec.schemes, list(spec.schemes)):
+        entry = spec.schemes[scheme]
+        made[scheme] = _resolve(family, scheme, teacher.seed if entry.config == TEACHER else seed, made, entry)
+    return made
+
+
 def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], entry: Optional[dict] = None) -> Run:
     """One run; ``made`` are the runs of its seed that it may build on, ``entry`` the YAML's of its scheme."""
     entry = entry or {}
     cfg, roles = family.schemes[scheme]
     cfg = copy.deepcopy(cfg)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
-    for name, part in (('train', 'train'), ('val', 'dev'), ('test', 'dev')):
-        family.sets[part].into(cfg[f'{name}_dataloader'].dataset)
+    images: Optional[int] = entry.get('images')
+    train = family.sets['train']
+    labeled, others = (train, train) if images is None else family.few.get(images, (train, train))
+    for name, labels in (('train', labeled), ('val', family.sets['dev']), ('test', family.sets['dev'])):
+        dataset = cfg[f'{name}_dataloader'].dataset
+        labels.into(dataset.datasets[0] if dataset.type == 'CombinedDataset' else dataset)
     for evaluator in cfg.val_evaluator:
         if 'ann_file' in evaluator:
             evaluator.ann_file = str(family.sets['dev'].file)
     needs = {role: made[needed] for role, needed in roles.items()}
     hashed = TRAINING + (('auto_scale_lr',) if cfg.get('auto_scale_lr', {}).get('enable') else ())
-    teacher = cfg.model.get('teacher')
+    recording = None
+    if RECORD_OF in needs:
+        asked = others if cfg.train_dataloader.dataset.type == 'CombinedDataset' else labeled
+        recording = Recording(needs[RECORD_OF].cfg, asked, entry.get('record_flip_test', False))
     digest = _hash(
         config=_described({key: cfg[key] for key in hashed if cfg.get(key) is not None}),
         needs={role: run.hash for role, run in needs.items()},
         labels=family.digest,
-        **(dict(record=_described(teacher)) if _is_recorded(teacher) else {}),
+        **(dict(images=images) if images is not None else {}),
+        **(dict(record_flip_test=recording.flip_test) if recording is not None else {}),
         **(dict(teacher_epoch=entry['teacher_epoch']) if 'teacher_epoch' in entry else {}),
     )
     tested = dict(dataset=cfg.test_dataloader.dataset, model=cfg.model.get('test_cfg'), metric=cfg.val_evaluator[0])
@@ -507,11 +595,8 @@ def _resolve(family: Family, scheme: str, seed: int, made: Dict[str, Run], entry
     measured = [part for part in family.sets if not (entry.get('dev_only', False) and part.startswith('test'))]
     sets = {part: family.sets[part] for part in measured}
     evaluation = _hash(**_described(tested))
-    return Run(name, family.name, scheme, seed, cfg, names, digest, evaluation, sets, entry.get('teacher_epoch'))
-
-
-def _is_recorded(teacher: Any) -> bool:
-    return isinstance(teacher, dict) and teacher.get('type') == 'RecordedTeacher'
+    epoch = entry.get('teacher_epoch')
+    return Run(name, family.name, scheme, seed, cfg, names, digest, evaluation, sets, epoch, images, recording)
 
 
 def _hash(**content: Any) -> str:

@@ -128,10 +128,11 @@ def _mismatches(runs: Dict[str, Records], plan: Plan) -> List[str]:
     warnings = []
     records = [record for by_seed in runs.values() for record in by_seed.values()]
     students = [record for record in records if record['scheme'] != TEACHER]
+    own_images = {run.scheme for run in plan.runs.values() if run.images is not None}
     given = {run.scheme for run in plan.runs.values() if starts_from_others(run)}
     for what, group, key in (
         ('first weights', [record for record in students if record['scheme'] not in given], 'weights'),
-        ('images in their order', students, 'batches'),
+        ('images in their order', [record for record in students if record['scheme'] not in own_images], 'batches'),
     ):
         for seed in sorted({record['seed'] for record in group}):
             if len({record['start'][key] for record in group if record['seed'] == seed}) > 1:

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from mmpose.evaluation.metrics import CocoMetric
 
 from ...apis.environment import machine, prefers_bfloat16, versions
+from ...apis.record_teacher import open_teacher, record_teacher
 from ...apis.records import read_record, write_record
 from ...apis.report import last_checkpoint, read_scalars
 from ...apis.train_time import TrainTimeHook
@@ -28,7 +29,8 @@ from ...engine.atomic_backend import AtomicLocalBackend
 from ...engine.hooks.utils import unwrapped_model
 from ...errors import UserError
 from ...evaluation import PersonRecordMetric
-from .plan import RECORD, TEACHER, Run, set_checkpoint
+from ..labels import Labels
+from .plan import RECORD, RECORD_OF, TEACHER, Run, place_record, set_checkpoint
 
 
 class Task(NamedTuple):
@@ -205,12 +207,30 @@ def _train(cfg: Config, run: Run, folder: Path) -> None:
         needed = str(last_checkpoint(folder.parent / name))
         if role == TEACHER and run.teacher_epoch is not None:
             needed = str(folder.parent / name / f'epoch_{run.teacher_epoch}.pth')
-        set_checkpoint(cfg, role, needed)
+        if role == RECORD_OF:
+            place_record(cfg, _ask(run, Path(needed)))
+        else:
+            set_checkpoint(cfg, role, needed)
         known[role] = weights_digest(load_weights(needed))
     options: Dict[str, Any] = {}
     if any(folder.glob('epoch_*.pth')):
         options = dict(load_from=str(last_checkpoint(folder)), resume=True)
     _runner(cfg, known, **options).train()
+
+
+def _ask(run: Run, checkpoint: Path) -> Labels:
+    """The record of poses that a run learns from, beside the checkpoint of the network that is asked."""
+    assert run.recording is not None
+    network, labels, flip_test = run.recording
+    folder = checkpoint.parent
+    file = folder / f'record{"_flip" if flip_test else ""}_{labels.digest()}.json'
+    with _alone(folder):
+        if not file.is_file():
+            config = folder / 'asked.py'
+            network.dump(config)
+            teacher = open_teacher(str(config), str(checkpoint), flip_test=flip_test)
+            record_teacher([teacher], str(labels.file), str(labels.images), str(file))
+    return Labels(file, labels.images)
 
 
 def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:

@@ -46,7 +46,7 @@ def _mmpose_scope():
 
 
 def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -> Path:
-    """COCO layout: each image shows one person as colored dots, one a joint."""
+    """COCO layout: each image shows one instance as colored dots, one a keypoint."""
     rng = np.random.default_rng(0)
     (folder / 'images').mkdir(parents=True)
     images, annotations = [], []
@@ -57,7 +57,7 @@ def write_toy_data(folder: Path, num_people: int = 6, num_keypoints: int = 17) -
             cv2.circle(image, (int(x), int(y)), 4, (255, 12 * k, 255 - 12 * k), -1)
         cv2.imwrite(str(folder / 'images' / f'{i}.png'), image)
         keypoints = np.concatenate([points, np.full((num_keypoints, 1), 2)], axis=1)
-        keypoints[0] = 0  # one joint has no label
+        keypoints[0] = 0  # one keypoint has no label
         images.append(dict(id=i, file_name=f'{i}.png', width=96, height=128, crowdIndex=0.0))
         annotations.append(
             dict(
@@ -219,7 +219,7 @@ def make_config(toy_data, tmp_path, teacher_checkpoint):
 
 @pytest.fixture
 def batch(make_config):
-    """A training batch of two people, and the function that preprocesses it for a model."""
+    """A training batch of two instances, and the function that preprocesses it for a model."""
     cfg = make_config('stage1_structure.py')
     data = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     return lambda model: model.data_preprocessor(data, True)

@@ -16,7 +16,7 @@ from mmpose_tskd.engine.hooks.utils import unwrapped_model
 
 @HOOKS.register_module()
 class ProbeHook(Hook):
-    """Keeps batch norm's statistics fixed, which each process would take from its own people, and notes the rest."""
+    """Keeps batch norm's statistics fixed, which each process would take from its own instances, and notes the rest."""
 
     priority = 'LOWEST'
 

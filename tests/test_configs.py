@@ -175,7 +175,7 @@ def test_ikds_ablation_holds_one_term_of_it_each():
 
 
 def test_the_small_family_trains_in_bfloat16_and_channels_last(tmp_path):
-    """CrowdPose's joints, the Gaussian codec, and the options that make it fast on a CPU."""
+    """CrowdPose's keypoints, the Gaussian codec, and the options that make it fast on a CPU."""
     data = write_toy_data(tmp_path / 'data', num_keypoints=14)
     teacher = Config.fromfile(REPO / 'configs/simcc/lspet/simcc_hrnet-w32-small_12e_lspet-128x96.py').model
     shrink_model(teacher, 12)

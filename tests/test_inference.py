@@ -1,4 +1,4 @@
-"""A stage-2 checkpoint with its plain config: key points on an image, with no teacher's file anywhere."""
+"""A stage-2 checkpoint with its plain config: keypoints on an image, with no teacher's file anywhere."""
 
 import cv2
 import numpy as np

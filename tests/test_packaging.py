@@ -118,5 +118,5 @@ def test_mim_trains_stage2_in_two_processes_from_an_empty_folder(environment, to
     result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     checkpoint = torch.load(folder / 'w/epoch_1.pth', weights_only=True)
-    assert checkpoint['meta']['iter'] == 2  # of six people by two processes, two each
+    assert checkpoint['meta']['iter'] == 2  # of six instances by two processes, two each
     assert any(name.startswith('head.blocks') for name in checkpoint['state_dict'])

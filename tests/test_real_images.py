@@ -66,7 +66,7 @@ def both_stages(folder, teacher_config, stage1, stage2, refined, data_options, m
     run(folder, 'train', REPO / 'configs' / stage2, '--work-dir', 'stage2', *data_options, teacher, student)
     checkpoint = folder / 'stage2' / 'epoch_1.pth'
     said = run(folder, 'test', REPO / 'configs' / refined, checkpoint, '--out', 'result.json', *data_options)
-    assert 'Boxes of the people: ground truth' in said
+    assert 'Boxes of the instances: ground truth' in said
     result = json.loads((folder / 'result.json').read_text())
     assert 0 <= result[metric] <= 1
     return result
@@ -104,7 +104,7 @@ def test_both_stages_on_crowdpose(tmp_path):
 
 @pytest.mark.skipif(not MPII.is_dir(), reason=f'needs images of MPII at {MPII}')
 def test_ikd_on_mpii(tmp_path):
-    """The heads' boxes, which are not among the samples, from each person's neck (8) and top of the head (9)."""
+    """The heads' boxes, which are not among the samples, from each instance's neck (8) and top of the head (9)."""
     joints = np.array([person['joints'] for person in json.loads((MPII / 'test_mpii.json').read_text())])
     savemat(tmp_path / 'heads.mat', dict(headboxes_src=joints[:, 8:10].transpose(1, 2, 0)))
     config = REPO / 'configs/ikd/mpii/ikd_td-hm_res50-to-res18-small_8xb64-210e_mpii-256x256.py'

@@ -40,7 +40,7 @@ def without_blurs(pipeline):
 
 
 def recipe(name, tmp_path):
-    """The config on four made-up people, one epoch of two steps."""
+    """The config on four made-up instances, one epoch of two steps."""
     cfg = Config.fromfile(REPO / 'configs/recipes' / name)
     head = cfg.model.head.get('base_head', cfg.model.head)
     data = write_toy_data(tmp_path / 'data', 4, head.out_channels)

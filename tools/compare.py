@@ -1,4 +1,4 @@
-"""Shows what several models say of the same labeled people: one page, and one image."""
+"""Shows what several models say of the same labeled instances: one page, and one image."""
 
 import argparse
 import warnings

@@ -1,4 +1,4 @@
-"""Finds the people in a folder of images without labels, for tools/record_teacher.py."""
+"""Finds the instances in a folder of images without labels, for tools/record_teacher.py."""
 
 import argparse
 import warnings
@@ -25,7 +25,7 @@ def main() -> None:
             raise UserError('--device cuda: torch finds no GPU here')
         device = 'cuda' if args.device != 'cpu' and torch.cuda.is_available() else 'cpu'
         content = detect_people(args.images, args.out, args.checkpoint, args.min_score, device)
-    print(f'{len(content["annotations"]):,} people in {len(content["images"]):,} images: {args.out}')
+    print(f'{len(content["annotations"]):,} instances in {len(content["images"]):,} images: {args.out}')
 
 
 if __name__ == '__main__':

@@ -24,15 +24,15 @@ def main() -> None:
         "student's family is trained first (default)",
     )
     parser.add_argument('--teacher-checkpoint', help='the weights of a config: a file, a URL, a work folder')
-    parser.add_argument('--teacher-metainfo', help="the teacher's joints, where it does not say them: CocoDataset, ...")
+    parser.add_argument('--teacher-metainfo', help="the teacher's keypoints, if it does not say them: CocoDataset, ...")
     parser.add_argument(
         '--student',
         default='tiny',
         help='tiny or small (for a CPU), mobilenetv2 or rtmpose-t (phones), resnet-18 or rtmpose-s (laptops), '
         'hrnet-w32 (servers), or a config (default: %(default)s)',
     )
-    parser.add_argument('--unlabelled', metavar='DIR', help='images without joints, which the teacher labels')
-    parser.add_argument('--boxes', metavar='FILE', help='the people in them, as tools/detect_people.py writes them')
+    parser.add_argument('--unlabelled', metavar='DIR', help='images without keypoints, which the teacher labels')
+    parser.add_argument('--boxes', metavar='FILE', help='the instances in them, as tools/detect_people.py writes them')
     parser.add_argument(
         '--losses',
         default='none',
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument('--budget', type=float, default=1.0, help='factor on the epochs of every run')
     parser.add_argument('--seed', type=int, default=0, help='of the training runs')
     parser.add_argument('--gpus', type=int, default=1, help='processes of a training, one a GPU')
-    parser.add_argument('--metainfo', help="a metainfo file or a data set's class, in place of the labels' joints")
+    parser.add_argument('--metainfo', help="a metainfo file or a data set's class, in place of the labels' keypoints")
     parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], help='auto: a GPU where one is')
     parser.add_argument('--dry-run', action='store_true', help='show configs, commands and an estimate of the time')
     args = parser.parse_args()

@@ -19,7 +19,7 @@ def main() -> None:
     what.add_argument('--record', help='a record of a teacher, of tools/record_teacher.py, likewise')
     parser.add_argument('--root', help="the data set's folder: data_root in the configs")
     parser.add_argument('--coco-root', help="COCO's folder: looks for images of COCO val in CrowdPose trainval")
-    parser.add_argument('--labels', help="labels in COCO format, to check; with --record, of the record's people")
+    parser.add_argument('--labels', help="labels in COCO format, to check; with --record, of the record's instances")
     parser.add_argument('--images', help='the folder of the images of --labels')
     parser.add_argument('--metainfo', default='CocoDataset', help="the labels' data set (default: %(default)s)")
     args = parser.parse_args()

@@ -19,16 +19,18 @@ def main() -> None:
         help='an MMPose config and its checkpoint; an ONNX file; hf:NAME_OR_FOLDER; or a config with '
         'teacher=dict(...). Give it again to join several',
     )
-    parser.add_argument('--labels', required=True, help='images and, without --boxes, people, in COCO format')
+    parser.add_argument('--labels', required=True, help='images and, without --boxes, instances, in COCO format')
     parser.add_argument('--images', required=True, help="the images' folder")
     parser.add_argument('--boxes', help="a detector's results instead of the labels' boxes")
     parser.add_argument('--box-score', type=float, default=0.3, help="that a detector's box must have (%(default)s)")
     parser.add_argument(
-        '--metainfo', action='append', help="a teacher's joints (CocoDataset, ...), if not its config's; one a teacher"
+        '--metainfo',
+        action='append',
+        help="a teacher's keypoints (CocoDataset, ...), if not its config's; once a teacher",
     )
     parser.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
     parser.add_argument(
-        '--min-confidence', type=float, default=0.3, help='a joint below it is no label (default: %(default)s)'
+        '--min-confidence', type=float, default=0.3, help='a keypoint below it is no label (default: %(default)s)'
     )
     parser.add_argument('--batch-size', type=int, default=64, help='default: %(default)s')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images (%(default)s)')

@@ -1,4 +1,4 @@
-"""What several models say of the same people, as one page to look at and as an image."""
+"""What several models say of the same instances, as one page to look at and as an image."""
 
 import base64
 import json
@@ -35,13 +35,13 @@ COLORS = dict(left='#1f77ff', right='#ff7f0e', middle='#2ca02c')
 
 
 class Said(NamedTuple):
-    """What a model says of one image's N people, in the image's pixels.
+    """What a model says of one image's N instances, in the image's pixels.
 
     Args:
         poses: Its progressive poses, N×K×2 each; a plain model has one, a refined one starts with P_init.
         scores: N×K, in [0, 1]; None where it gives none.
         bins: Distributions along x and y, N×K×Wx and N×K×Wy; None without SimCC.
-        crops: Where the bins lie: center and scale of each person's crop, N×2 each.
+        crops: Where the bins lie: center and scale of each instance's crop, N×2 each.
     """
 
     poses: Tuple[np.ndarray, ...]
@@ -51,7 +51,7 @@ class Said(NamedTuple):
 
 
 class _Cropper:
-    """Cuts people out as a config's test pipeline does, and brings key points back."""
+    """Cuts instances out as a config's test pipeline does, and brings keypoints back."""
 
     def __init__(self, input_size: Sequence[int], padding: float, use_udp: bool):
         self.size = np.array(input_size)
@@ -63,7 +63,7 @@ class _Cropper:
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     def cut(self, image: np.ndarray, boxes: np.ndarray) -> Tuple[Tensor, np.ndarray, np.ndarray]:
-        """BGR pixels N×3×H×W, and center and scale of each person's crop."""
+        """BGR pixels N×3×H×W, and center and scale of each instance's crop."""
         cut = [self.pipeline(dict(img=image, bbox=box[None], bbox_score=np.ones(1))) for box in boxes]
         crops = torch.stack([torch.from_numpy(np.ascontiguousarray(c['img'].transpose(2, 0, 1))) for c in cut])
         return crops, np.stack([c['input_center'] for c in cut]), np.stack([c['input_scale'] for c in cut])
@@ -132,7 +132,7 @@ class OnnxColumn:
 
 
 class ResultsColumn:
-    """A file of results in COCO format: ``image_id``, ``keypoints`` and ``score`` of each person found."""
+    """A file of results in COCO format: ``image_id``, ``keypoints`` and ``score`` of each instance found."""
 
     skeleton = None
 
@@ -150,13 +150,13 @@ class ResultsColumn:
             ) from error
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, image_id: int, truth: np.ndarray) -> Said:
-        """Of each person that is labeled, the nearest one found."""
+        """Of each instance that is labeled, the nearest one found."""
         found = np.array(self.by_image.get(image_id, []))
         if not len(found):
             nothing = np.full((*truth.shape[:2], 2), np.nan)
             return Said((nothing,))
         if found.shape[1] != truth.shape[1]:
-            raise UserError(f'{self.file} has {found.shape[1]} joints a person, the labels {truth.shape[1]}')
+            raise UserError(f'{self.file} has {found.shape[1]} keypoints an instance, the labels {truth.shape[1]}')
         labeled = truth[:, None, :, 2] > 0
         apart = np.linalg.norm(found[None, ..., :2] - truth[:, None, :, :2], axis=-1)
         nearest = (apart * labeled).sum(-1).argmin(1)
@@ -189,7 +189,7 @@ def compare_models(
     count: int = 24,
     image_ids: Optional[List[int]] = None,
 ) -> Path:
-    """Draws what models say of labeled people, from the labels' boxes, without a flip test.
+    """Draws what models say of labeled instances, from the labels' boxes, without a flip test.
 
     Args:
         models: By the name to show: a config and its checkpoint, or what :func:`open_column` takes.
@@ -204,12 +204,12 @@ def compare_models(
         The page.
 
     Raises:
-        UserError: A model or the labels cannot be read, or they differ in their joints.
+        UserError: A model or the labels cannot be read, or they differ in their keypoints.
     """
     columns = {name: open_column(source) for name, source in models.items()}
     skeleton = next((c.skeleton for c in columns.values() if c.skeleton is not None), None)
     if skeleton is None:
-        raise UserError('at least one model must be a config or an ONNX file, which knows the names of the joints')
+        raise UserError('at least one model must be a config or an ONNX file, which knows the names of the keypoints')
     coco = _read_labels(labels, skeleton.num_keypoints)
     chosen = image_ids or _choose_images(coco, count)
     rows = [_row(coco, Path(images), image_id, columns, skeleton) for image_id in chosen]
@@ -242,7 +242,7 @@ def _read_labels(labels: str, num_keypoints: int) -> COCO:
 
 
 def people_of(coco: COCO, image_id: int) -> List[dict]:
-    """The people of an image with key points."""
+    """The instances of an image with keypoints."""
     return [a for a in coco.loadAnns(coco.getAnnIds(image_id)) if any(v > 0 for v in a.get('keypoints', [])[2::3])]
 
 
@@ -250,13 +250,13 @@ def _choose_images(coco: COCO, count: int) -> List[int]:
     """Not picked by result."""
     labeled = [i for i in coco.getImgIds() if people_of(coco, i)]
     if not labeled:
-        raise UserError('the labels hold no person with key points')
+        raise UserError('the labels hold no instance with keypoints')
     labeled.sort(key=lambda i: (coco.imgs[i].get('crowdIndex', 0), i))
     return [labeled[int(i)] for i in np.linspace(0, len(labeled) - 1, min(count, len(labeled)))]
 
 
 def sides(skeleton: Skeleton) -> List[str]:
-    """``'left'``, ``'right'`` or ``'middle'`` for each joint."""
+    """``'left'``, ``'right'`` or ``'middle'`` for each keypoint."""
     found = []
     for joint, other in enumerate(skeleton.flip_indices):
         name = skeleton.names[joint].lower()
@@ -270,13 +270,13 @@ def sides(skeleton: Skeleton) -> List[str]:
 
 
 def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skeleton: Skeleton) -> Dict[str, Any]:
-    """One image: its people's labels, what each model says of them, and how far off it is."""
+    """One image: its instances' labels, what each model says of them, and how far off it is."""
     name = coco.imgs[image_id]['file_name']
     image = read_image(str(images / name))
     people = people_of(coco, image_id)
     truth = np.array([a['keypoints'] for a in people], dtype=np.float32).reshape(len(people), -1, 3)
     if truth.shape[1] != skeleton.num_keypoints:
-        raise UserError(f'the labels have {truth.shape[1]} joints, the models {skeleton.num_keypoints}')
+        raise UserError(f'the labels have {truth.shape[1]} keypoints, the models {skeleton.num_keypoints}')
     xywh = np.array([a['bbox'] for a in people], dtype=np.float32)
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     zoom = min(1.0, IMAGE_SIDE / max(image.shape[:2]))
@@ -370,7 +370,7 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
 
 
 def _draw_person(ax: Any, data: Dict[str, Any], points: np.ndarray, truth: np.ndarray, is_truth: bool) -> None:
-    """Joints colored by side, hidden ones hollow; of the truth, what is labeled."""
+    """Keypoints colored by side, hidden ones hollow; of the truth, what is labeled."""
     seen = truth[:, 2] > 0 if is_truth else np.isfinite(points[:, 0])
     colors = [data['colors'][side] for side in data['sides']]
     for first, second in data['links']:
@@ -383,7 +383,7 @@ def _draw_person(ax: Any, data: Dict[str, Any], points: np.ndarray, truth: np.nd
 
 
 def _draw_path(ax: Any, poses: np.ndarray) -> None:
-    """From P_init through the steps to the refined joints that moved by more than two pixels."""
+    """From P_init through the steps to the refined keypoints that moved by more than two pixels."""
     for path in poses.transpose(1, 0, 2):
         if np.linalg.norm(path[-1] - path[0]) > 2:
             ax.plot(*path.T, color='#e00', lw=0.8)

@@ -20,7 +20,7 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
     """Turns a checkpoint of the official SimCC (SimDR) code's HRNet into one of MMPose.
 
     The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone. The
-    config is found by the shapes, which tell HRNet's width, the input size and the number of joints, but not how the
+    config is found by the shapes, which tell HRNet's width, the input size and the number of keypoints, but not how the
     targets were made: HRNet-W48 at 256×192 in the official Gaussian form ("sa-simdr") fits the config of the
     label-smoothed form ("nmt") too, which is then taken, but is decoded right only by the other; give that as
     ``configs``.

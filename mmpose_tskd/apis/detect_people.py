@@ -25,11 +25,11 @@ def detect_people(
     min_score: float = 0.3,
     device: Union[str, torch.device] = 'cpu',
 ) -> Dict[str, Any]:
-    """Finds the people in a folder's images by torchvision's Faster R-CNN (ResNet-50 FPN v2, 46.7 box AP on COCO).
+    """Finds the instances in a folder's images by torchvision's Faster R-CNN (ResNet-50 FPN v2, 46.7 box AP on COCO).
 
     Args:
         images: The folder, with those in it.
-        out: The file to write, in COCO format: the images, and a box and a score for each person, without joints.
+        out: The file to write, in COCO format: the images, and a box and a score for each instance, without keypoints.
         checkpoint: Its weights, a file or a URL; None downloads torchvision's, trained on COCO.
         min_score: The score that a box must have.
         device: Where it runs.

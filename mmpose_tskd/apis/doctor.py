@@ -32,7 +32,7 @@ class ExpectedLabels(NamedTuple):
     ann_file: str
     images: str  # the folder of its images
     num_images: int
-    num_people: Optional[int] = None  # with key points, where the number is published
+    num_people: Optional[int] = None  # with keypoints, where the number is published
     num_keypoints: int = 17
     has_areas: bool = True
     boxes: Optional[str] = None  # a detector's results for its images
@@ -41,7 +41,7 @@ class ExpectedLabels(NamedTuple):
 
 COCO = 'cocodataset.org'
 CROWDPOSE = 'mmpose.readthedocs.io, "2D Body Keypoint Datasets", CrowdPose'
-DETECTIONS = 'the person detection results that the same page links for COCO'
+DETECTIONS = 'the instance detection results that the same page links for COCO'
 LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     'coco': [
         ExpectedLabels('annotations/person_keypoints_train2017.json', 'train2017', 118287, 149813, downloads=COCO),
@@ -75,7 +75,7 @@ LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     ],
 }
 SIDES = (('left', 'right'), (r'(?<![a-z])l(?![a-z])', 'r'), ('^l(?=[a-z])', 'r'))  # in names, as patterns
-TWINS = 0.95  # IoU of boxes that are one person's, labeled twice
+TWINS = 0.95  # IoU of boxes that are of one instance, labeled twice
 ORIENTATION = 0x112  # of EXIF
 MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
 
@@ -110,15 +110,15 @@ def examine(data: str, root: str, coco_root: Optional[str] = None) -> List[Findi
 
 
 def examine_labels(file: str, images: str) -> List[Finding]:
-    """Checks labels in COCO format, of any joints, and their images.
+    """Checks labels in COCO format, of any keypoints, and their images.
 
     Args:
         file: The labels.
         images: The folder of the images.
 
     Returns:
-        What was found, good and bad. What is unlikely (joints that may be swapped, people who are labeled twice) is a
-        warning.
+        What was found, good and bad. What is unlikely (keypoints that may be swapped, instances that are labeled twice)
+        is a warning.
     """
     name = Path(file).name
     try:
@@ -128,18 +128,18 @@ def examine_labels(file: str, images: str) -> List[Finding]:
         people = [one for one in content['annotations'] if one.get('category_id') == category['id']]
         boxless = [one['id'] for one in people if one.get('keypoints') and 'bbox' not in one]
         if boxless:
-            message = f'{len(boxless):,} annotations have joints and no bbox (id {boxless[0]}): boxes are needed'
+            message = f'{len(boxless):,} annotations have keypoints and no bbox (id {boxless[0]}): boxes are needed'
             return [Finding('error', name, message)]
         report = read_labels(file, len(joints))[1]
     except UserError as error:
         return [Finding('error', name, str(error))]
     listed = {image['id']: image for image in content['images']}
     if not report.used:
-        return [Finding('error', name, f'nobody has a labeled joint in an image: {report.counts()}')]
+        return [Finding('error', name, f'nobody has a labeled keypoint in an image: {report.counts()}')]
     folder = Path(images)
     expected = ExpectedLabels(name, folder.name, len(listed), len(report.used), len(joints))
     findings = [
-        Finding('ok', name, f'{len(listed):,} images, {report.counts()}, {len(joints)} joints'),
+        Finding('ok', name, f'{len(listed):,} images, {report.counts()}, {len(joints)} keypoints'),
         _check_sizes(expected, report.used, listed),
         *_check_sides(name, joints, report.used),
         _check_twins(name, report.used, listed),
@@ -149,10 +149,10 @@ def examine_labels(file: str, images: str) -> List[Finding]:
 
 
 def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
-    """The category of a COCO file whose instances have joints.
+    """The category of a COCO file whose instances have keypoints.
 
     Raises:
-        UserError: There is none, or more than one, or its joints have no names.
+        UserError: There is none, or more than one, or its keypoints have no names.
     """
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
@@ -160,25 +160,25 @@ def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
         raise UserError(f'{file} is not in COCO format, which has lists of images, annotations and categories')
     labeled = {one.get('category_id') for one in content['annotations'] if any(one.get('keypoints') or ())}
     if not labeled:
-        raise UserError(f'{file} has no joints: none of its {len(content["annotations"]):,} annotations has keypoints')
+        raise UserError(f'{file} has no keypoints in any of its {len(content["annotations"]):,} annotations')
     found = [category for category in content['categories'] if category.get('id') in labeled]
     if len(found) != 1:
         told = ', '.join(str(category.get('name', category.get('id'))) for category in found) or 'none that is listed'
         raise UserError(
-            f'{file} has joints of {len(found)} categories ({told}), and a student learns those of one: take the '
+            f'{file} has keypoints of {len(found)} categories ({told}), and a student learns those of one: take the '
             'others out'
         )
     names = found[0].get('keypoints') or []
     if not names or not all(isinstance(one, str) and one.isprintable() for one in names) or len({*names}) < len(names):
         raise UserError(
-            f'{file}: the category {found[0].get("name", found[0]["id"])} has to list the names of its joints, each '
+            f'{file}: the category {found[0].get("name", found[0]["id"])} has to list the names of its keypoints, each '
             'once and in printable letters, under "keypoints"'
         )
     return found[0]
 
 
 def mirror_pairs(names: Sequence[str]) -> List[Tuple[int, int]]:
-    """The joints, left and right, whose names differ in that alone, by their places: left_eye and right_eye."""
+    """The keypoints, left and right, whose names differ in that alone, by their places: left_eye and right_eye."""
     places = {name.lower(): place for place, name in enumerate(names)}
     pairs = []
     for name, place in places.items():
@@ -235,7 +235,7 @@ def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) 
     counted = f'{num_images:,} images, {report.counts()}'
     expected = f'{labels.num_images:,} images'
     if labels.num_people is not None:
-        expected += f', {labels.num_people:,} people'
+        expected += f', {labels.num_people:,} instances'
     if num_images != labels.num_images or labels.num_people not in (None, len(report.used)):
         return Finding(
             'warning', labels.ann_file, f'{counted}; the published set has {expected}: a part, or another version'
@@ -244,7 +244,7 @@ def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) 
 
 
 def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """CrowdPose's original labels have width and height swapped: joints lie outside, and inside when swapped back."""
+    """CrowdPose's original labels have width and height swapped: keypoints lie outside, and inside once swapped."""
     outside, swapped = 0, 0
     for person in people:
         image, joints = images[person['image_id']], np.reshape(person['keypoints'], (-1, 3))
@@ -257,22 +257,22 @@ def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, d
         return Finding(
             'error',
             labels.ann_file,
-            f'width and height of the images are swapped ({swapped:,} people fit only so), as in the original '
+            f'width and height of the images are swapped ({swapped:,} instances fit only so), as in the original '
             f'CrowdPose labels; take the corrected mmpose_crowdpose_*.json from {labels.downloads}',
         )
     if outside:
-        return Finding('warning', labels.ann_file, f'{outside:,} people have joints outside of their image')
+        return Finding('warning', labels.ann_file, f'{outside:,} instances have keypoints outside of their image')
     return None
 
 
 def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[Finding]:
-    """Pairs that lie the other way round than most others of the same person, as where left and right are exchanged."""
+    """Pairs that lie the other way round than most others of their instance, as where left and right are exchanged."""
     pairs = mirror_pairs(joints)
     paired = {joint for pair in pairs for joint in pair}
     alone = [one for k, one in enumerate(joints) if k not in paired and re.search('left|right', one.lower())]
     findings = []
     if alone:
-        message = f'{", ".join(alone)} has no joint of the other side: it will be mirrored to itself'
+        message = f'{", ".join(alone)} has no keypoint of the other side: it will be mirrored to itself'
         findings.append(Finding('warning', name, message))
     if len(pairs) < 3 or not people:
         return findings
@@ -288,15 +288,15 @@ def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[F
                 Finding(
                     'warning',
                     name,
-                    f'{joints[k]} and {joints[other]} lie the other way round than the other pairs of a person in '
-                    f'{1 - agrees[place]:.0%} of {compared[place]:,} people: are the two exchanged?',
+                    f'{joints[k]} and {joints[other]} lie the other way round than the other pairs of an instance in '
+                    f'{1 - agrees[place]:.0%} of {compared[place]:,} instances: are the two exchanged?',
                 )
             )
     return findings
 
 
 def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """People who are labeled twice, and images that are listed twice."""
+    """Instances that are labeled twice, and images that are listed twice."""
     by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
     for person in people:
         by_image[person['image_id']].append(np.array(person['bbox'], float))
@@ -308,7 +308,7 @@ def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Opti
         area = (end - start).prod(-1)
         twins += int((np.triu(shared / (area[:, None] + area - shared), 1) > TWINS).sum())
     files = len(images) - len({image['file_name'] for image in images.values()})
-    told = [f'{twins:,} people labeled twice (the same box)'] * bool(twins)
+    told = [f'{twins:,} instances labeled twice (the same box)'] * bool(twins)
     told += [f'{files:,} images listed twice'] * bool(files)
     return Finding('warning', name, '; '.join(told)) if told else None
 
@@ -354,7 +354,7 @@ def _check_boxes(folder: Path, labels: ExpectedLabels, content: Dict[str, list])
         return boxes
     people = sum(box['category_id'] == 1 for box in boxes)
     without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
-    return Finding('ok', name, f'{people:,} boxes of people; {without:,} images without one')
+    return Finding('ok', name, f'{people:,} boxes of instances; {without:,} images without one')
 
 
 def _examine_mpii(folder: Path) -> List[Finding]:
@@ -366,7 +366,7 @@ def _examine_mpii(folder: Path) -> List[Finding]:
             continue
         people = loaded[0]['images']
         level = 'ok' if len(people) == count else 'warning'
-        findings.append(Finding(level, name, f'{len(people):,} people; the published set has {count:,}'))
+        findings.append(Finding(level, name, f'{len(people):,} instances; the published set has {count:,}'))
         there = {path.name for path in (folder / 'images').glob('*')}
         missing = sorted({person['file_name'] for person in people} - there)
         if missing:

@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to a file that runs where people run poses."""
+"""From a config and a checkpoint to an ONNX file."""
 
 import copy
 import functools
@@ -32,7 +32,7 @@ from ..poses import Skeleton, load_skeleton
 from .complexity import plain_student
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
-CHECKED, CALIBRATED = 64, 128  # people
+CHECKED, CALIBRATED = 64, 128  # instances
 LEFT_OUT = (0.0, 0.1, 0.25, 0.5)  # shares of the convolutions that int8 leaves in fp32, tried in this order
 
 
@@ -43,7 +43,7 @@ class Exported(NamedTuple):
         file: The file, or mmdeploy's folder.
         size_mb: Of the ONNX file, in 10^6 bytes.
         random: How it agrees with PyTorch on random images.
-        real: The same on people of the config's test set; None without that.
+        real: The same on instances of the config's test set; None without that.
         metrics: The test metrics of PyTorch and of the file, where they were asked for.
         latency_ms: Of one image in ONNX Runtime with one thread.
         left_in_fp32: Convolutions that int8 has left out.
@@ -59,7 +59,7 @@ class Exported(NamedTuple):
 
 
 class Estimator(NamedTuple):
-    """A trained pose estimator: its config, its plain model on the CPU, its joints, and the digest of its weights."""
+    """A trained pose estimator: its config, its plain model on the CPU, its keypoints, and its weights' digest."""
 
     cfg: Config
     model: Any
@@ -104,12 +104,12 @@ def export_onnx(
     Args:
         config, checkpoint: The estimator; a checkpoint may be a run's work folder.
         out: The file to write, for mmdeploy the folder.
-        form: ``'coords'``: key points N×K×2 in input pixels and confidences N×K. ``'rtmlib'``: what its class
+        form: ``'coords'``: keypoints N×K×2 in input pixels and confidences N×K. ``'rtmlib'``: what its class
             ``RTMPose`` reads. ``'mmdeploy'``: a folder for its SDK.
         flip_test: Average over the image and its mirror image inside, at twice the cost.
         pixels: With ``'coords'``, take BGR pixels N×3×H×W, uint8, and normalize them inside.
         precision: ``'fp32'``; ``'fp16'``: backbone and neck in half precision; ``'int8'``: the convolutions in 8 bits,
-            calibrated on people of the config's training set.
+            calibrated on instances of the config's training set.
         max_drop: Evaluate on the config's test set, and refuse a file whose metric is lower than PyTorch's by more,
             in points of 100. int8 leaves out more and more of the worst convolutions before it gives up. None does
             not evaluate.
@@ -151,7 +151,7 @@ def export_onnx(
     if labels_of(cfg, 'test') is not None:
         real = compare(session, reference, kind, crops_of(cfg, 'test', CHECKED))
         if precision == 'fp32':
-            check(real, kind.tolerance, 'people of the test set')
+            check(real, kind.tolerance, 'instances of the test set')
     metrics: Dict[str, Dict[str, float]] = {}
     if max_drop is not None:
         after = evaluate(cfg, model, _onnx_predict(session, reference))
@@ -272,7 +272,7 @@ def _quantize(
     """The content of the file in 8 bits, and the convolutions that were left out for it."""
     if labels_of(estimator.cfg, 'train') is None:
         raise UserError(
-            '--precision int8 is calibrated on people of the training set, whose labels are not there: '
+            '--precision int8 is calibrated on instances of the training set, whose labels are not there: '
             'name them with --cfg-options train_dataloader.dataset.data_root=... train_dataloader.dataset.ann_file=...'
         )
     session = OnnxSession(to_bytes(proto, metadata))
@@ -316,7 +316,7 @@ def latency_ms(file: str) -> float:
 def print_exported(exported: Exported, metric: str = 'coco/AP') -> None:
     """Prints what was written and how it was checked."""
     print(f'{exported.file}: {exported.size_mb:.1f} MB, {exported.latency_ms:.1f} ms for one image on one thread')
-    for what, agreement in (('random images', exported.random), ('people of the test set', exported.real)):
+    for what, agreement in (('random images', exported.random), ('instances of the test set', exported.real)):
         if agreement is not None:
             print(
                 f'differs from PyTorch by up to {agreement.pixels:.2g} input pixels and {agreement.score:.1g} of '

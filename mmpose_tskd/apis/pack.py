@@ -83,7 +83,7 @@ def pack(
             head=plain.model.head.type,
             backbone=plain.model.backbone.type,
             keypoints=', '.join(estimator.skeleton.names),
-            size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs a person',
+            size='' if size is None else f'{size.params_m:.3f} M parameters, {size.gmacs:.3f} GMACs an instance',
             data=plain.test_dataloader.dataset.get('ann_file') or plain.test_dataloader.dataset.type,
             command=command,
             versions=', '.join(f'{key} {value}' for key, value in versions().items()),
@@ -167,7 +167,7 @@ def _plain_config(cfg: Config) -> Config:
 
 
 def _dataset_meta(plain: Config) -> Dict[str, Any]:
-    """The joints as MMPose looks for them in a checkpoint, in plain values."""
+    """The keypoints as MMPose looks for them in a checkpoint, in plain values."""
     meta = dataset_meta_from_config(plain, 'test') or {}
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in meta.items()}
 
@@ -190,7 +190,7 @@ def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, 
     """The model card, in Markdown; what only its maker knows is to be filled in."""
     lines = [f'# {facts["name"]}', '']
     lines += [f'A top-down pose estimator: {facts["backbone"]} with {facts["head"]}. {facts["size"]}', '']
-    lines += [f'Key points: {facts["keypoints"]}.', '', '## To be filled in', '']
+    lines += [f'Keypoints: {facts["keypoints"]}.', '', '## To be filled in', '']
     lines += [
         f'- Training data, their license and what they allow (tested on {facts["data"]}):',
         '- License of these weights:',
@@ -208,12 +208,12 @@ def _card(facts: Dict[str, Any], metrics: Dict[str, float], exported: Dict[str, 
     lines += [f'| {name} | {path.stat().st_size:,} | `{_sha256(path)}` |' for name, path in files]
     lines += ['', '## Checked as they were exported', '']
     lines += [
-        '| format | differs from PyTorch by up to | on | milliseconds a person, one thread |',
+        '| format | differs from PyTorch by up to | on | milliseconds an instance, one thread |',
         '|---|---|---|---|',
     ]
     for form, outcome in exported.items():
         agreement, what = (
-            (outcome.real, 'people of the test set') if outcome.real else (outcome.random, 'random images')
+            (outcome.real, 'instances of the test set') if outcome.real else (outcome.random, 'random images')
         )
         assert agreement is not None
         lines.append(

@@ -23,24 +23,24 @@ BINS = 10
 def examine_record(
     file: str, labels: Optional[str] = None, metainfo: Union[str, dict, None] = 'CocoDataset'
 ) -> Dict[str, Any]:
-    """Counts a record's joints by confidence, and compares them with labels.
+    """Counts a record's keypoints by confidence, and compares them with labels.
 
-    A joint is right where its OKS with the label is at least 0.5 (the object keypoint similarity of COCO, of this joint
-    alone). The calibration error is the mean over the joints of the difference between a bin's confidence and its
-    share of right joints (ECE): 0 where 70 % of the joints of confidence 0.7 are right.
+    A keypoint is right where its OKS with the label is at least 0.5 (the object keypoint similarity of COCO, of this
+    keypoint alone). The calibration error is the mean over the keypoints of the difference between a bin's confidence
+    and its share of right keypoints (ECE): 0 where 70 % of the keypoints of confidence 0.7 are right.
 
     Args:
         file: The record.
-        labels: Labels for its images, in COCO format. The joints are compared by the annotations' ids, so the record
+        labels: Labels for its images, in COCO format. The keypoints are compared by the annotations' ids, so the record
             must be of the labels' boxes.
-        metainfo: Whose names and sigmas the labels' joints have.
+        metainfo: Whose names and sigmas the labels' keypoints have.
 
     Returns:
         ``instances``, ``joints`` in each of ten bins of confidence; with labels ``right``, each bin's share of right
-        joints (None for none), ``compared`` in each, ``calibration_error`` and ``ap``.
+        keypoints (None for none), ``compared`` in each, ``calibration_error`` and ``ap``.
 
     Raises:
-        UserError: A file cannot be read, or they have no annotation or no joint in common.
+        UserError: A file cannot be read, or they have no annotation or no keypoint in common.
     """
     record = load_record(file)
     confidence = record.keypoints[..., 2]
@@ -62,7 +62,7 @@ def print_record(result: Dict[str, Any]) -> None:
             row += ['' if right is None else f'{right:.0%}', f'{result["compared"][place]:,}']
         table.add_row(*row)
     console = Console()
-    console.print(f'{result["instances"]:,} people')
+    console.print(f'{result["instances"]:,} instances')
     console.print(table)
     if labeled:
         console.print(f'AP {100 * result["ap"]:.1f}, calibration error {result["calibration_error"]:.3f}')
@@ -82,7 +82,7 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
     columns = list(range(skeleton.num_keypoints)) if joints is None else joints.tolist()
     if max(columns) < 0:
         raise UserError(
-            f"{record.file} and {metainfo} have no joint in common: name the labels' data set by --metainfo"
+            f"{record.file} and {metainfo} have no keypoint in common: name the labels' data set by --metainfo"
         )
     if not Path(labels).is_file():
         raise UserError(f'there is no {labels}')

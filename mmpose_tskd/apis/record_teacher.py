@@ -29,7 +29,7 @@ from ..poses.record import clip_boxes
 from .environment import versions
 
 PART = 2048  # instances to a file of a recording that is not finished
-REACH = 0.1  # of the box's longer side: how far two teachers' joints may lie apart and be one place
+REACH = 0.1  # of the box's longer side: how far two teachers' keypoints may lie apart and be one place
 
 
 class People(NamedTuple):
@@ -61,18 +61,18 @@ def open_teacher(
     flip_test: bool = False,
     device: Union[str, torch.device] = 'cpu',
 ) -> LiveTeacher:
-    """A teacher that answers for itself, in its own input size and its own joints.
+    """A teacher that answers for itself, in its own input size and its own keypoints.
 
     Args:
         source: The config of an MMPose network, or ``'mmpose::path'``; an ONNX file; ``'hf:NAME_OR_FOLDER'``; or a
-            config that has ``teacher=dict(type=...)``, and ``metainfo`` where its joints are not those given here.
+            config that has ``teacher=dict(type=...)``, and ``metainfo`` where its keypoints are not those given here.
         checkpoint: The weights of an MMPose network.
-        metainfo: Its joints, a dataset class's name or a metainfo dict; those of the config's data set if None.
+        metainfo: Its keypoints, a dataset class's name or a metainfo dict; those of the config's data set if None.
         flip_test: Average its answers with those for the mirrored image.
         device: Where it is to run.
 
     Raises:
-        UserError: A file is missing or does not fit, or nothing says which joints it has.
+        UserError: A file is missing or does not fit, or nothing says which keypoints it has.
     """
     init_default_scope('mmpose')
     teacher: Union[str, dict] = source
@@ -91,10 +91,10 @@ def open_teacher(
     built.make(found)
     own = built.skeleton
     if own is None:
-        raise UserError(f'nothing says which joints {source} has: give --metainfo, such as CocoDataset')
+        raise UserError(f'nothing says which keypoints {source} has: give --metainfo, such as CocoDataset')
     if own.num_keypoints != built.num_keypoints:
         raise UserError(
-            f'{source} has {built.num_keypoints} joints, and its metainfo {own.num_keypoints}: give --metainfo'
+            f'{source} has {built.num_keypoints} keypoints, and its metainfo {own.num_keypoints}: give --metainfo'
         )
     built.match(own, built.num_keypoints)
     built.load(found)
@@ -113,23 +113,23 @@ def record_teacher(
     batch_size: int = 64,
     num_workers: int = 0,
 ) -> Dict[str, Any]:
-    """Writes down what teachers say of every person of a label file.
+    """Writes down what teachers say of every instance of a label file.
 
-    Each sees the person's box as it is, with MMPose's margin of a quarter, at its own input size. A stopped recording
+    Each sees the instance's box as it is, with MMPose's margin of a quarter, at its own input size. A stopped recording
     goes on where it was, by the same call.
 
     Args:
         teachers: As :func:`open_teacher` gives them. Of several, the answers are joined (:func:`join_keypoints`) in the
-            joints of the first.
-        labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all people
-            but crowds and those who are labeled as without a visible joint.
+            keypoints of the first.
+        labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all instances
+            but crowds and those who are labeled as without a visible keypoint.
         images: The folder of the images.
-        out: The file to write: in COCO format, a joint's visibility its confidence, but at least 0.5, below which
+        out: The file to write: in COCO format, a keypoint's visibility its confidence, but at least 0.5, below which
             MMPose takes no label, and ``keypoint_scores`` the confidence.
-        boxes: A detector's results for the images instead, in COCO's format; the people are numbered anew.
+        boxes: A detector's results for the images instead, in COCO's format; the instances are numbered anew.
         box_score: The score that a detector's box must have.
-        min_confidence: The confidence in [0, 1] below which a joint is no label (visibility 0).
-        batch_size: People at a time.
+        min_confidence: The confidence in [0, 1] below which a keypoint is no label (visibility 0).
+        batch_size: Instances at a time.
         num_workers: Processes that read images.
 
     Returns:
@@ -150,7 +150,7 @@ def record_teacher(
             )
             for teacher in teachers
         ],
-        dataset=_skeleton(teachers[0]).dataset,  # whose joints' names these are
+        dataset=_skeleton(teachers[0]).dataset,  # whose keypoints' names these are
         labels=Path(labels).name,
         boxes=None if boxes is None else Path(boxes).name,
         labels_sha256=people.digest,
@@ -233,13 +233,13 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
     if unknown is not None:
         raise UserError(f'{boxes or labels} names the image {unknown}, which {labels} does not list')
     order = {image: place for place, image in enumerate(images)}
-    found.sort(key=lambda one: order[one['image_id']])  # an image's people follow one another
+    found.sort(key=lambda one: order[one['image_id']])  # an image's instances follow one another
     numbers = np.array([one['bbox'][:4] for one in found], np.float64).reshape(-1, 4)
     their_images = [images[one['image_id']] for one in found]
     corners = clip_boxes(numbers, [(image['width'], image['height']) for image in their_images])
     kept = np.flatnonzero((corners[:, 2:] > corners[:, :2]).all(1))
     if not len(kept):
-        raise UserError(f'{boxes or labels} has no box of a person to record')
+        raise UserError(f'{boxes or labels} has no box of an instance to record')
     used = {found[place]['image_id'] for place in kept}
     return People(
         {name: image for name, image in images.items() if name in used},

@@ -20,7 +20,7 @@ def _are_places(values: Any, joints: int) -> bool:
     return isinstance(values, list) and all(isinstance(one, int) and 0 <= one < joints for one in values)
 
 
-# what each entry of a file's metadata has to be, beside the number of joints
+# what each entry of a file's metadata has to be, beside the number of keypoints
 METADATA: Dict[str, Callable[[Any, int], bool]] = dict(
     keypoints=lambda names, joints: joints > 0 and all(isinstance(name, str) for name in names),
     format=lambda name, _: name in ('coords', 'rtmlib', 'mmdeploy'),

@@ -45,7 +45,7 @@ class LabelReport(NamedTuple):
     def counts(self) -> str:
         """How many annotations serve, and why others do not."""
         left_out = f'; left out: {_describe(self.unused)}' if self.unused else ''
-        return f'{len(self.used):,} people with key points{left_out}'
+        return f'{len(self.used):,} instances with keypoints{left_out}'
 
     def refuse_faults(self, file: str) -> None:
         """Raises UserError where there are faults."""
@@ -188,7 +188,7 @@ def _box_faults(box: dict, images: Set[int]) -> Iterator[str]:
 
 def _from_mpii(file: str, people: Any) -> Dict[str, list]:
     if not isinstance(people, list) or not all(isinstance(p, dict) and set(MPII_KEYS) <= set(p) for p in people):
-        raise UserError(f'cannot read the labels in {file}: it is no list of people with {", ".join(MPII_KEYS)}')
+        raise UserError(f'cannot read the labels in {file}: it is no list of instances with {", ".join(MPII_KEYS)}')
     content: Dict[str, list] = dict(images=[], annotations=[], categories=[dict(id=1)])
     for number, person in enumerate(people):
         (x, y), radius = person['center'], 100 * person['scale']
@@ -274,7 +274,7 @@ def _image_faults(image: dict, images: Dict[int, dict], are_sized: bool) -> Iter
 
 
 def _common_faults(person: dict, seen: Set[Any]) -> Iterator[str]:
-    """Those that do not depend on how a data set reads boxes and key points."""
+    """Those that do not depend on how a data set reads boxes and keypoints."""
     if not _is_whole(_id(person)) and not isinstance(_id(person), str):
         yield 'no id'
         return
@@ -298,16 +298,16 @@ def _faults(person: dict, seen: Set[Any], num_keypoints: int) -> Iterator[str]:
     if joints is None:
         yield 'a coordinate that is no number'
     elif joints.size != 3 * num_keypoints and (joints.size or person.get('num_keypoints', 1)):
-        yield f'not {num_keypoints} key points'
+        yield f'not {num_keypoints} keypoints'
     elif ((joints[2::3] < 0) | (joints[2::3] > 2)).any():
         yield 'a visibility that is not 0, 1 or 2'
     elif box is not None and box.size == 4 and (box[2:] > 0).all():
         if _is_far(joints.reshape(-1, 3), box):
-            yield 'a joint far from its box'
+            yield 'a keypoint far from its box'
 
 
 def _is_far(joints: np.ndarray, box: np.ndarray) -> bool:
-    """Whether a labeled joint of K×3 is far from a box (x, y, width, height)."""
+    """Whether a labeled keypoint of K×3 is far from a box (x, y, width, height)."""
     labeled = joints[joints[:, 2] > 0, :2]
     return bool((np.abs(labeled - (box[:2] + box[2:] / 2)) > FAR * max(*box[2:], SMALL_BOX)).any())
 
@@ -315,12 +315,12 @@ def _is_far(joints: np.ndarray, box: np.ndarray) -> bool:
 def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
     """Why MMPose leaves an instance without faults out, or why it teaches nothing."""
     if 'bbox' not in person or 'keypoints' not in person:
-        return 'no box or no key points'
+        return 'no box or no keypoints'
     if person.get('iscrowd'):
         return 'iscrowd'
     joints = np.asarray(person['keypoints']).reshape(-1, 3)
     if not person.get('num_keypoints', 1) or not (joints[:, 2] > 0).any() or joints[:, :2].max() <= 0:
-        return 'no labeled joint'
+        return 'no labeled keypoint'
     image = images.get(person['image_id'])
     if image is None:
         return 'an image_id that the file does not list'
@@ -362,7 +362,7 @@ def _examine_parsed(file: str, kind: Any, options: Dict[str, Any], by_area: bool
             elif reader._is_valid_instance(info):
                 report.used.append(info)
             else:
-                report.unused['a crowd, without a labeled joint, or without a box in the image'].append(info['id'])
+                report.unused['a crowd, without a labeled keypoint, or without a box in the image'].append(info['id'])
     except Exception as error:  # whatever a data set's own code says of a label
         where = '' if now[0] is None else f', in the annotation {now[0]}'
         raise UserError(
@@ -378,7 +378,7 @@ def _parsed_fault(info: dict, num_keypoints: int) -> Optional[str]:
         for key, size in (('keypoints', 2), ('keypoints_visible', 1), ('bbox', 4))
     )
     if len(joints) != num_keypoints or len(visible) != num_keypoints:
-        return f'not {num_keypoints} key points'
+        return f'not {num_keypoints} keypoints'
     if not (np.isfinite(joints).all() and np.isfinite(visible).all()):
         return 'a coordinate that is no number'
     if not np.isfinite(box).all():
@@ -387,7 +387,7 @@ def _parsed_fault(info: dict, num_keypoints: int) -> Optional[str]:
         return 'a visibility that is not 0, 1 or 2'
     whole = np.concatenate([box[0, :2], box[0, 2:] - box[0, :2]])
     if (whole[2:] > 0).all() and _is_far(np.concatenate([joints, visible], axis=1), whole):
-        return 'a joint far from its box'
+        return 'a keypoint far from its box'
     return None
 
 
@@ -402,15 +402,16 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         by_area: Whether results on it are scored by the instances' areas.
 
     Returns:
-        For the log: a line for each file with its number of people, and of those that MMPose leaves out or that teach
+        For the log: a line for each file with its number of instances, and of those that MMPose leaves out or that
+            teach
         nothing.
 
     Raises:
         UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
             finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
-            no area where that is needed, a joint more than ten box sizes away from its box, another number of joints
-            than the data set's metainfo, or nobody with a labeled joint; or ``bbox_file`` is no JSON file, whose
-            loading could run code, or has an image that the labels do not list, or no number where one belongs.
+            no area where that is needed, a keypoint more than ten box sizes away from its box, another number of
+            keypoints than the data set's metainfo, or nobody with a labeled keypoint; or ``bbox_file`` is no JSON file,
+            whose loading could run code, or has an image that the labels do not list, or no number where one belongs.
     """
     parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if parts:
@@ -441,7 +442,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         needed = ('images', 'categories') if boxes else COCO_LISTS[:2]
         people, counts = _count(file, stamp, num_keypoints, by_area, in_mpii, needed)
     if not boxes and not people:
-        raise UserError(f'{file} has no person with a labeled joint in an image: {counts}')
+        raise UserError(f'{file} has no instance with a labeled keypoint in an image: {counts}')
     return [f'{file}: {counts}', *lines]
 
 

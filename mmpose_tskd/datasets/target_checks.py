@@ -31,7 +31,7 @@ CODEC_OPTIONS = (
 
 
 def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequence[dict]] = ()) -> None:
-    """Compares a data set's joints and its pipelines with a top-down model's head.
+    """Compares a data set's keypoints and its pipelines with a top-down model's head.
 
     A changed ``codec`` has to be written again wherever a base config uses it, and a place is easily forgotten.
 
@@ -41,7 +41,7 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
         later: Configs of the pipelines that take the place of its own in the course of the training.
 
     Raises:
-        UserError: The data set has another number of joints than the head, or a pipeline crops images to another
+        UserError: The data set has another number of keypoints than the head, or a pipeline crops images to another
             size, encodes other targets than the head's codec, or does not pack what the head learns from.
     """
     head = getattr(model, 'head', None)
@@ -77,7 +77,7 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
         if num_keypoints != reader.num_keypoints:
             raise UserError(
                 f'model.head.out_channels is {reader.num_keypoints}, but the data set '
-                f'({dataset.metainfo["dataset_name"]}) has {num_keypoints} joints'
+                f'({dataset.metainfo["dataset_name"]}) has {num_keypoints} keypoints'
             )
 
 

@@ -17,15 +17,15 @@ SCORE_TOLERANCE = 0.01
 class Agreement(NamedTuple):
     """The largest differences between a file and PyTorch."""
 
-    pixels: float  # of a key point's x or y, input pixels
+    pixels: float  # of a keypoint's x or y, input pixels
     score: float  # of a confidence
     people: int  # that were compared
 
 
 def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: Tensor, batch: int = 16) -> Agreement:
-    """Compares what a file says of people with what PyTorch does.
+    """Compares what a file says of instances with what PyTorch does.
 
-    PyTorch gives each joint three places, two with pixels brighter and darker by a ten-thousandth, and the
+    PyTorch gives each keypoint three places, two with pixels brighter and darker by a ten-thousandth, and the
     nearest one counts: where two bins are as high but for rounding, a runtime may say either.
 
     Args:
@@ -33,7 +33,7 @@ def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: T
         reference: The network, in fp32, given pixels.
         form: The file's.
         crops: BGR pixels, N×3×H×W, uint8.
-        batch: How many people at a time.
+        batch: How many instances at a time.
     """
     pixels, score = [], []
     for people in crops.split(batch):
@@ -55,7 +55,7 @@ def check(agreement: Agreement, tolerance: float, what: str) -> None:
     """
     if not (agreement.pixels <= tolerance and agreement.score <= SCORE_TOLERANCE):
         raise UserError(
-            f'the exported file is not kept: on {agreement.people} {what} its key points differ from those of PyTorch '
+            f'the exported file is not kept: on {agreement.people} {what} its keypoints differ from those of PyTorch '
             f'by up to {agreement.pixels:.3g} input pixels (allowed: {tolerance}), its confidences by up to '
             f'{agreement.score:.2g} (allowed: {SCORE_TOLERANCE})'
         )

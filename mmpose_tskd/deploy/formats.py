@@ -13,7 +13,7 @@ from .network import Normalization
 RTMLIB = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=False)
 RTMLIB_BINS = 2.0  # bins a pixel, fixed in rtmlib
 Answer = Tuple[Tensor, Tensor]
-Pose = Tuple[np.ndarray, np.ndarray]  # key points N×K×2 and confidences N×K
+Pose = Tuple[np.ndarray, np.ndarray]  # keypoints N×K×2 and confidences N×K
 
 
 class Format(NamedTuple):
@@ -22,11 +22,11 @@ class Format(NamedTuple):
     Args:
         outputs: The names of its two outputs.
         answer: What it says of a batch.
-        decode: How the runtime reads that: key points N×K×2 and confidences N×K.
-        expected: The key points that it should come to, N×K×2; NaN where it can come to none.
+        decode: How the runtime reads that: keypoints N×K×2 and confidences N×K.
+        expected: The keypoints that it should come to, N×K×2; NaN where it can come to none.
         tolerance: By how many input pixels it may differ from them.
         given: How the runtime normalizes images; None where it can be told.
-        decoded: Its key points are what the codec's ``decode`` returns, which is not input pixels for UDP.
+        decoded: Its keypoints are what the codec's ``decode`` returns, which is not input pixels for UDP.
     """
 
     outputs: Tuple[str, str]
@@ -55,7 +55,7 @@ def _decoded(outputs: PoseOutputs) -> Tensor:
 
 
 def _within_bins(outputs: PoseOutputs) -> Tensor:
-    """Bins reach to half a pixel from the far border: a joint beyond them is read at the border.
+    """Bins reach to half a pixel from the far border: a keypoint beyond them is read at the border.
 
     One of confidence 0 has no highest bin, and no place (NaN); rtmlib says -1.
     """
@@ -66,17 +66,17 @@ def _within_bins(outputs: PoseOutputs) -> Tensor:
 
 
 def say_coords(outputs: PoseOutputs) -> Answer:
-    """Key points N×K×2, input pixels, and confidences N×K."""
+    """Keypoints N×K×2, input pixels, and confidences N×K."""
     return _peaks(outputs), outputs.confidence
 
 
 def say_decoded(outputs: PoseOutputs) -> Answer:
-    """Key points N×K×2 as the codec decodes them, and confidences N×K."""
+    """Keypoints N×K×2 as the codec decodes them, and confidences N×K."""
     return _decoded(outputs), outputs.confidence
 
 
 def say_simcc(outputs: PoseOutputs, sigma: float = 4.0) -> Answer:
-    """Two vectors of bins whose highest one is the key point's and as high as its confidence.
+    """Two vectors of bins whose highest one is the keypoint's and as high as its confidence.
 
     With b the bin next to the coordinate, ``confidence · exp(-(j - b)² / 2σ²)``. Reading them back is off by half a bin
     at most.

@@ -27,7 +27,7 @@ def write_folder(
     Args:
         folder: To write to.
         content: The model, of the format ``'mmdeploy'``.
-        cfg: The estimator's config, whose test pipeline says how people are cropped.
+        cfg: The estimator's config, whose test pipeline says how instances are cropped.
         given: How the model wants images normalized.
         input_size: (W, H).
         precision: The model's, for the record.

@@ -1,4 +1,4 @@
-"""The network that is exported: images to key points and confidences, with everything between inside."""
+"""The network that is exported: images to keypoints and confidences, with everything between inside."""
 
 import copy
 from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
@@ -91,7 +91,7 @@ class PoseNetwork(nn.Module):
         model: A :class:`TopdownPoseEstimator` on the CPU whose head a reader knows; a copy of it is kept.
         answer: What to say of a batch's :class:`PoseOutputs`; two tensors.
         given: How the images that it is given are normalized; by default as the model wants them.
-        flip_indices: The joint on the other side of the body, for each joint: averages over image and mirror image.
+        flip_indices: For each keypoint the one on the other side of the body: averages over image and mirror image.
         half: Keep backbone and neck in half precision. The head and a refiner stay in fp32, in which the highest bins
             of a wide peak differ.
 

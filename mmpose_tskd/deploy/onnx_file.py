@@ -129,7 +129,7 @@ class OnnxSession:
         shapes = [np.shape(value) for value in values if getattr(value, 'dtype', None) in (np.float32, np.float16)]
         if len(values) != 2 or [shape[:2] for shape in shapes] != [people] * 2 or not self.form.fits(*shapes):
             raise UserError(
-                f'{self.name} puts out {shapes}, which is not what its metadata say: {people[1]} joints in the format '
-                f'{self.metadata["format"]}'
+                f'{self.name} puts out {shapes}, which is not what its metadata say: {people[1]} keypoints in the '
+                f'format {self.metadata["format"]}'
             )
         return tuple(values)

@@ -1,4 +1,4 @@
-"""The people of a config's data sets as a network is given them, and metrics of what is said of them."""
+"""The instances of a config's data sets as a network is given them, and metrics of what is said of them."""
 
 import copy
 from pathlib import Path
@@ -17,14 +17,14 @@ Predict = Callable[[Tensor], Tuple[np.ndarray, np.ndarray]]
 
 
 def _dataset(cfg: Config, split: str) -> Any:
-    """A split's people as the test pipeline crops them, not read yet."""
+    """A split's instances as the test pipeline crops them, not read yet."""
     options = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
     options.update(pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True, lazy_init=True)
     return DATASETS.build(options)
 
 
 def crop_options(cfg: Config) -> Dict[str, Any]:
-    """How the test pipeline cuts a person out: the padding of the box, and whether as UDP does."""
+    """How the test pipeline cuts an instance out: the padding of the box, and whether as UDP does."""
     steps = {step['type']: step for step in cfg.test_dataloader.dataset.pipeline}
     return dict(
         padding=steps.get('GetBBoxCenterScale', {}).get('padding', 1.25),
@@ -39,7 +39,7 @@ def labels_of(cfg: Config, split: str) -> Optional[Path]:
 
 
 def crops_of(cfg: Config, split: str, count: int) -> Tensor:
-    """People from all over a split, as the test pipeline crops them: BGR pixels N×3×H×W, uint8, at most ``count``."""
+    """At most ``count`` instances from all over a split, as the test pipeline crops them: BGR N×3×H×W, uint8."""
     dataset = _dataset(cfg, split)
     dataset.full_init()
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
@@ -51,8 +51,8 @@ def evaluate(cfg: Config, model: Any, predict: Predict) -> Dict[str, float]:
 
     Args:
         cfg: The config.
-        model: The estimator that it builds; brings key points back to the image.
-        predict: Crops (BGR pixels N×3×H×W, uint8) to key points as its codec decodes them, N×K×2, and scores, N×K.
+        model: The estimator that it builds; brings keypoints back to the image.
+        predict: Crops (BGR pixels N×3×H×W, uint8) to keypoints as its codec decodes them, N×K×2, and scores, N×K.
     """
     loader = Runner.build_dataloader(dict(cfg.test_dataloader, num_workers=0, persistent_workers=False))
     evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))

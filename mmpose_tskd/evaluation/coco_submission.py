@@ -43,5 +43,5 @@ class CocoTestDevSubmission(CocoMetric):
         archive = path.with_suffix('.zip')
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as file:
             file.write(path, path.name)
-        print_log(f'{len(people)} people in {path}; for the server: {archive}', 'current')
+        print_log(f'{len(people)} instances in {path}; for the server: {archive}', 'current')
         return str(path)

@@ -20,8 +20,8 @@ class CrowdPoseMetric(FastCocoMetric):
     """CrowdPose's evaluation: AP and AR, and AP of easy, medium and hard images.
 
     As MMPose's ``CocoMetric`` with ``iou_type='keypoints_crowd'``: the area in OKS is 0.53 times the box's, at most 20
-    people an image, and an image is easy below a crowd index of 0.2, medium below 0.8, and hard above. AR .5 is the
-    recall at OKS 0.50. A subset without people is n/a, and left out of the result; ``CocoMetric`` says -1.
+    instances an image, and an image is easy below a crowd index of 0.2, medium below 0.8, and hard above. AR .5 is the
+    recall at OKS 0.50. A subset without instances is n/a, and left out of the result; ``CocoMetric`` says -1.
 
     Args:
         ann_file: The labels, with ``crowdIndex`` for each image.

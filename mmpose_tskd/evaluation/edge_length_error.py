@@ -14,8 +14,8 @@ class EdgeLengthError(BaseMetric):
             \frac{|\,\|\hat p_{ni} - \hat p_{nj}\| - \|p_{ni} - p_{nj}\|\,|}{\max(w_n, h_n)}
 
     over the limbs V (``skeleton_links`` of the dataset's metainfo) of which both ends are labeled, in percent of the
-    longer side of the person's box. 0 is best. Boxes of a detector (``bbox_file``) come without labels, as limbs of no
-    length; these are left out.
+    longer side of the instance's box. 0 is best. Boxes of a detector (``bbox_file``) come without labels, as limbs of
+    no length; these are left out.
 
     Args:
         collect_device: As in MMEngine's metrics.
@@ -28,14 +28,14 @@ class EdgeLengthError(BaseMetric):
         super().__init__(collect_device, prefix)
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Stores per person the limbs' errors (E) and which of them are labeled at both ends (E)."""
+        """Stores per instance the limbs' errors (E) and which of them are labeled at both ends (E)."""
         links = np.array(self.dataset_meta['skeleton_links'], dtype=int).reshape(-1, 2)
         for sample in data_samples:
             truth = sample['gt_instances']
             expected = self._lengths(truth['keypoints'], links)
             predicted = self._lengths(sample['pred_instances']['keypoints'], links)
             visible = np.asarray(truth['keypoints_visible'])
-            visible = visible[..., 0] if visible.ndim == 3 else visible  # beside a joint's weight in the loss
+            visible = visible[..., 0] if visible.ndim == 3 else visible  # beside a keypoint's weight in the loss
             labeled = (visible[:, links].min(axis=-1) > 0) & (expected > 0)
             x0, y0, x1, y1 = np.asarray(truth['bboxes']).T
             size = np.maximum(x1 - x0, y1 - y0)[:, None]

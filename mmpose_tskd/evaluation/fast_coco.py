@@ -1,4 +1,4 @@
-"""COCO's evaluation of key points by hotcoco, with the numbers of xtcocotools."""
+"""COCO's evaluation of keypoints by hotcoco, with the numbers of xtcocotools."""
 
 from typing import List, Sequence, Tuple, Union
 
@@ -8,7 +8,7 @@ from xtcocotools.coco import COCO
 COCO_NAMES = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 CROWD_NAMES = ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)')
 PARTS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')  # of COCO-WholeBody's labels
-BODY = 17  # the first joints of its whole body
+BODY = 17  # the first keypoints of its whole body
 EASY, MEDIUM = 0.2, 0.8  # the crowd indices that CrowdPose's subsets end at
 
 
@@ -17,8 +17,8 @@ def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndar
 
     Args:
         coco: The labels.
-        people: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, except for
-            whole bodies, where known ``bbox`` (x, y, w, h).
+        instances: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, except
+            for whole bodies, where known ``bbox`` (x, y, w, h).
         kind: xtcocotools' ``iouType``.
         sigmas: K, of OKS.
         use_area: Read the labels' areas; else 0.53 times the box's.
@@ -84,7 +84,7 @@ def _labels(coco: COCO, kind: str, num_keypoints: int, use_area: bool) -> dict:
 
 
 def _detections(people: Sequence[dict], kind: str) -> List[dict]:
-    """As hotcoco reads them; as xtcocotools does, without those of which no joint has a score."""
+    """As hotcoco reads them; as xtcocotools does, without those of which no keypoint has a score."""
     if not people:
         return []
     points = np.array([person['keypoints'] for person in people], dtype=float)
@@ -109,10 +109,10 @@ def _detections(people: Sequence[dict], kind: str) -> List[dict]:
 
 
 def oks_nms(people: List[dict], thr: float, sigmas: np.ndarray) -> List[int]:
-    """MMPose's ``oks_nms``, all pairs of an image's people at once.
+    """MMPose's ``oks_nms``, all pairs of an image's instances at once.
 
     Args:
-        people: Of one image, with ``keypoints`` (K×3), ``area`` and ``score``.
+        instances: Of one image, with ``keypoints`` (K×3), ``area`` and ``score``.
         thr: OKS above which the lower score goes.
         sigmas: K, of OKS.
 

@@ -70,8 +70,8 @@ def _subsets(coco: COCO) -> List[List[int]]:
 def draw_case(kind: str, seed: int) -> Tuple[COCO, List[dict], str, np.ndarray, bool]:
     """Labels and detections at random, with what makes an evaluation hard, as arguments of :func:`evaluate_fast`.
 
-    Crowds, people of whom no joint is seen, a label with id 0, detections without scores, equal scores, images
-    without people or detections, two categories, more detections than count; for CrowdPose, subsets without images.
+    Crowds, instances of which no keypoint is seen, a label with id 0, detections without scores, equal scores, images
+    without instances or detections, two categories, more detections than count; for CrowdPose, subsets without images.
     """
     rng = np.random.default_rng(seed)
     counts = (17, 6, 68, 21, 21) if kind == 'keypoints_wholebody' else (14 if kind == 'keypoints_crowd' else 17,)

@@ -8,17 +8,17 @@ from xtcocotools.coco import COCO
 from .crowdpose_metric import drop_unmeasured
 from .fast_coco_metric import FastCocoMetric
 
-HIDDEN, SEEN = 1, 2  # COCO's visibility of labeled joints
+HIDDEN, SEEN = 1, 2  # COCO's visibility of labeled keypoints
 
 
 def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
-    """The same labels, with those joints alone that are wanted.
+    """The same labels, with those keypoints alone that are wanted.
 
-    A person without one has no labeled joint left: the COCO evaluation ignores it, and what was detected there.
+    An instance without one has no labeled keypoint left: the COCO evaluation ignores it, and what was detected there.
 
     Args:
         coco: The labels.
-        wanted: From a person's K visibilities (0 no label, 1 hidden, 2 seen) to which joints to keep (K, bool).
+        wanted: From an instance's K visibilities (0 no label, 1 hidden, 2 seen) to which keypoints to keep (K, bool).
     """
     kept = COCO()
     kept.dataset = copy.deepcopy(coco.dataset)
@@ -33,10 +33,10 @@ def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
 
 @METRICS.register_module()
 class HiddenJointCocoMetric(FastCocoMetric):
-    """COCO's AP and AR over the hidden joints alone: those with v = 1 in the labels, behind a person or a thing.
+    """COCO's AP and AR over the hidden keypoints alone: those with v = 1 in the labels, behind an instance or a thing.
 
-    OKS (COCO's) is the mean over a person's hidden joints; people who have none are ignored. Where no joint of the set
-    is hidden there is no such number, and none is reported.
+    OKS (COCO's) is the mean over an instance's hidden keypoints; instances that have none are ignored. Where no
+    keypoint of the set is hidden there is no such number, and none is reported.
 
     Args:
         kwargs: Of :class:`FastCocoMetric`; ``prefix`` is ``'coco_hidden'`` by default.

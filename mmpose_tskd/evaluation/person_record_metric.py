@@ -13,24 +13,25 @@ from ..errors import UserError
 from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
-SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of a person's labeled joints that are hidden: the limits of the groups
+SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of an instance's labeled keypoints that are hidden: the limits of the groups
 
 
 @METRICS.register_module()
 class PersonRecordMetric(CocoMetric):
-    """AP, AR and PCK of all, of seen and of hidden joints, with what it takes to work them out for resampled people.
+    """AP, AR and PCK of all, of seen and of hidden keypoints, with what it takes to work them out for resampled
+    instances.
 
     It writes a JSON of
 
-    - ``metrics``: AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those joints alone; None
-      where the set has no such joints;
-    - ``matches`` (see :class:`Matches`) and ``correct`` (per image the number of seen joints that are right, of seen
-      joints, and the same of hidden ones), for confidence intervals;
+    - ``metrics``: AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those keypoints alone; None
+      where the set has no such keypoints;
+    - ``matches`` (see :class:`Matches`) and ``correct`` (per image the number of seen keypoints that are right, of seen
+      keypoints, and the same of hidden ones), for confidence intervals;
     - ``joints``: for each, PCK and the mean error in percent of the longer side of the box;
-    - ``hidden_shares``: people and their AP by the share of their labeled joints that is hidden.
+    - ``hidden_shares``: instances and their AP by the share of their labeled keypoints that is hidden.
 
-    A joint is right in PCK within ``pck_thr`` times the longer side of the person's box. PCK is the share of all
-    labeled joints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of joints.
+    A keypoint is right in PCK within ``pck_thr`` times the longer side of the instance's box. PCK is the share of all
+    labeled keypoints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of keypoints.
 
     Args:
         ann_file: The labels.
@@ -39,7 +40,7 @@ class PersonRecordMetric(CocoMetric):
         kwargs: Of MMPose's ``CocoMetric``.
 
     Raises:
-        UserError: The people are not those of the labels, but boxes of a detector.
+        UserError: The instances are not those of the labels, but boxes of a detector.
     """
 
     coco: COCO
@@ -59,14 +60,14 @@ class PersonRecordMetric(CocoMetric):
         return {name: value for name, value in self.record['metrics'].items() if value is not None}
 
     def _measure_joints(self, predictions: Sequence[dict]) -> None:
-        """PCK and errors, of the person that each prediction was made for."""
+        """PCK and errors, of the instance that each prediction was made for."""
         rows = {image_id: row for row, image_id in enumerate(sorted(self.coco.imgs))}
         errors, visibility, owners = [], [], []
         for prediction in predictions:
             person = self.coco.anns.get(prediction['id'], {})
             if person.get('image_id') != prediction['img_id']:
                 raise UserError(
-                    f'PersonRecordMetric compares people with their labels, but number {prediction["id"]} in image '
+                    f'PersonRecordMetric compares instances with their labels, but number {prediction["id"]} in image '
                     f'{prediction["img_id"]} has none: set test_dataloader.dataset.bbox_file=None'
                 )
             truth = np.array(person['keypoints'], dtype=float).reshape(-1, 3)
@@ -109,7 +110,7 @@ class PersonRecordMetric(CocoMetric):
         return []
 
     def _measure_share(self, detections: COCO, low: float, high: float) -> dict:
-        """AP over the people of whose labeled joints a share in (low, high] is hidden."""
+        """AP over the instances of whose labeled keypoints a share in (low, high] is hidden."""
 
         def wanted(v: np.ndarray) -> np.ndarray:
             share = (v == HIDDEN).sum() / max(1, (v > 0).sum())

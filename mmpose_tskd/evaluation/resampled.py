@@ -14,9 +14,9 @@ class Matches(NamedTuple):
 
     Args:
         images: D, the row of each detection's image among the sorted image ids.
-        found: D×10, bool: matched to a person, by OKS threshold.
+        found: D×10, bool: matched to an instance, by OKS threshold.
         ignored: D×10, bool: matched to somebody who does not count.
-        positives: How many people there are to find, by image.
+        positives: How many instances there are to find, by image.
     """
 
     images: np.ndarray

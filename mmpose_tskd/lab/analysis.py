@@ -1,4 +1,4 @@
-"""What drives a distiller, and what a refiner changes: gradients of the loss terms, and errors of joints it moved."""
+"""What drives a distiller, and what a refiner changes: gradients of the loss terms, errors of moved keypoints."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +121,7 @@ def analyze_refinement(
 ) -> Dict[str, Any]:
     """Compares a refiner's poses with the one that it was given, on the config's test set and with its flip test.
 
-    The people are those of the labels, whatever boxes the config tests with.
+    The instances are those of the labels, whatever boxes the config tests with.
 
     Args:
         config: Of a model whose head is :class:`IGPGCNHead`, plain or a distiller; of a distiller, its teacher is
@@ -132,9 +132,9 @@ def analyze_refinement(
         device: ``'cpu'``, ``'cuda'``, or ``'auto'``: a GPU where one is.
 
     Returns:
-        What the file holds: ``rows``, by group of labeled joints: how many (``joints``); the mean error, in input
+        What the file holds: ``rows``, by group of labeled keypoints: how many (``joints``); the mean error, in input
         pixels, of P_init (``initial``), of each progressive pose (``step1`` ...) and of the ``teacher``, as it teaches,
-        where there is one; and which share of the joints the last pose brings ``nearer`` to the label, or takes
+        where there is one; and which share of the keypoints the last pose brings ``nearer`` to the label, or takes
         ``farther`` from it, by more than half a pixel. And what it was measured with.
 
     Raises:
@@ -227,7 +227,7 @@ def _gradient(term: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 
 def _joint_errors(model: Any, teacher: Any, batch: Any) -> Dict[str, np.ndarray]:
-    """What is known of each joint of a batch, each in an array over all joints of all people."""
+    """What is known of each keypoint of a batch, each in an array over all keypoints of all instances."""
     data = model.data_preprocessor(batch, training=False)
     inputs, samples = data['inputs'], data['data_samples']
     reader = RefinerReader(model.head, model.head.base_reader)

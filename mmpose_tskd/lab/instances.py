@@ -75,7 +75,7 @@ def draw_instances(
 
 
 def _instances(coco: COCO, folder: Path, columns: Sequence[Any]) -> List[_Instance]:
-    """All that have eight labeled joints or more."""
+    """All that have eight labeled keypoints or more."""
     found = []
     for image_id in coco.getImgIds():
         people = people_of(coco, image_id)

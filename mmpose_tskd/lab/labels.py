@@ -38,7 +38,7 @@ class Labels(NamedTuple):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def into(self, dataset: Any) -> None:
-        """Puts the set, with its people's own boxes, in place of that of a dataset's config."""
+        """Puts the set, with its instances' own boxes, in place of that of a dataset's config."""
         dataset.ann_file = str(self.file.absolute())
         dataset.data_prefix = dict(img=str(self.images.absolute()))
         dataset.pop('bbox_file', None)

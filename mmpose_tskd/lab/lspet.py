@@ -12,12 +12,12 @@ from ..errors import UserError
 from ..poses import load_skeleton
 from .labels import Labels, write_labels
 
-# For each of CrowdPose's 14 joints, its place in the archive's order: right ankle, knee and hip, left hip, knee and
+# For each of CrowdPose's 14 keypoints, its place in the archive's order: right ankle, knee and hip, left hip, knee and
 # ankle, right wrist, elbow and shoulder, left shoulder, elbow and wrist, neck, top of the head.
 FROM_LSPET = (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0, 13, 12)
 SHOULDERS, HIPS, HEAD, NECK = [0, 1], [6, 7], [12], [13]
-MARGIN = 0.12  # of the joints' extent, on each side of the box
-LEAST = 6  # labeled joints of a person
+MARGIN = 0.12  # of the keypoints' extent, on each side of the box
+LEAST = 6  # labeled keypoints of an instance
 CROP, SIZE = 1.5, 200  # of an upright image: times the box, and its longer side in pixels at most
 
 
@@ -35,17 +35,17 @@ def convert_lspet(
 ) -> Dict[str, Labels]:
     """Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011), from its archive to COCO's format.
 
-    Joints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labeled joint has v = 2, another 0. A
-    person's box is the extent of the joints and 12 % of it on each side, within the image; ``area`` is 0.53 times the
-    box. People with fewer than 6 labeled joints are left out.
+    Keypoints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labeled keypoint has v = 2, another
+    0. A instance's box is the extent of the keypoints and 12 % of it on each side, within the image; ``area`` is 0.53
+    times the box. Instances with fewer than 6 labeled keypoints are left out.
 
     Args:
         archive: The folder that holds ``images/`` and ``joints.mat``.
         out: ``images/`` and ``annotations/lspet_{train,val}.json`` are written there.
-        upright: Turn each image about its person until the hips lie below the neck (where it has no label, the
+        upright: Turn each image about its instance until the hips lie below the neck (where it has no label, the
             shoulders, else the head), cut it to 1.5 times the box and shrink it to 200 pixels; the corners that come
-            in are gray. A person without hips is not turned. Else images and labels stay as they are.
-        num_val: People set apart for validation.
+            in are gray. An instance without hips is not turned. Else images and labels stay as they are.
+        num_val: Instances set apart for validation.
         seed: Of their draw.
 
     Returns:
@@ -58,7 +58,7 @@ def convert_lspet(
     people = _read_joints(archive / 'joints.mat')
     numbers = [i for i, joints in enumerate(people, start=1) if (joints[:, 2] > 0).sum() >= LEAST]
     if not 0 < num_val < len(numbers):
-        raise UserError(f'--num-val is {num_val}, but {len(numbers)} people have {LEAST} or more labeled joints')
+        raise UserError(f'--num-val is {num_val}, but {len(numbers)} instances have {LEAST} or more labeled keypoints')
     val = set(np.random.default_rng(seed).permutation(numbers)[:num_val].tolist())
     info = dict(
         description='LSPET', source='Johnson and Everingham, CVPR 2011', upright=upright, seed=seed, num_val=num_val
@@ -105,7 +105,7 @@ def _read_joints(path: Path) -> np.ndarray:
         raise UserError(f'{path} is not a MATLAB file that can be read ({error}): get the archive again') from error
     joints = content.get('joints')
     if joints is None or joints.ndim != 3 or joints.shape[:2] != (14, 3):
-        found = 'no "joints"' if joints is None else f'"joints" of {joints.shape}'
+        found = 'no "keypoints"' if joints is None else f'"keypoints" of {joints.shape}'
         raise UserError(f'{path} holds {found}, where LSPET has 14×3×10000')
     joints = joints.transpose(2, 0, 1)[:, FROM_LSPET].astype(float)
     joints[..., :2] -= 1  # MATLAB counts from 1
@@ -122,7 +122,7 @@ def _middle(joints: np.ndarray, *choices: List[int]) -> Optional[np.ndarray]:
 
 
 def _extent(joints: np.ndarray) -> np.ndarray:
-    """x0, y0, x1, y1 of the labeled joints with the margin."""
+    """x0, y0, x1, y1 of the labeled keypoints with the margin."""
     points = joints[joints[:, 2] > 0, :2]
     low, high = points.min(axis=0), points.max(axis=0)
     return np.concatenate([low - MARGIN * (high - low), high + MARGIN * (high - low)])

@@ -9,7 +9,7 @@ from ..datasets.synthetic_crowd.scene import random_color, random_texture
 from .labels import Labels, write_labels
 
 VERSION = 1  # of what is pasted; a twin written by another version is made anew
-MOST = 0.7  # of an image's labeled joints
+MOST = 0.7  # of an image's labeled keypoints
 TRIES = 40
 THICKNESS = 0.12  # of a limb, as part of the longer side of its owner's box
 Link = Tuple[int, int]
@@ -75,7 +75,7 @@ def _thing(rng: np.random.Generator, size: float) -> Tuple[np.ndarray, np.ndarra
 
 
 def _covered(joints: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """K, bool: the labeled joints at whose pixel the mask lies."""
+    """K, bool: the labeled keypoints at whose pixel the mask lies."""
     h, w = mask.shape
     x, y = np.round(joints[:, 0]).astype(int), np.round(joints[:, 1]).astype(int)
     inside = (joints[:, 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
@@ -115,7 +115,7 @@ def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> 
         top, left = max(y, 0), max(x, 0)
         bottom, right = min(y + height, image.shape[0]), min(x + width, image.shape[1])
         if bottom <= top or right <= left:
-            continue  # the joint is labeled outside of the image
+            continue  # the keypoint is labeled outside of the image
         part = (slice(top - y, bottom - y), slice(left - x, right - x))
         place = (slice(top, bottom), slice(left, right))
         more = pasted.copy()
@@ -129,17 +129,17 @@ def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> 
 
 
 def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) -> Labels:
-    """Makes a set's occluded twin: the same people, with others and things pasted over some of their joints.
+    """Makes a set's occluded twin: the same people, with others and things pasted over some of their keypoints.
 
-    In each image joints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
+    In each image keypoints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
     other, half of the time by the limbs and trunk of a person from another image of the set, else by a bar, a box or
-    a disc. The labels stay as they are, but for covered joints, which become hidden (v = 1). Each image's draw
+    a disc. The labels stay as they are, but for covered keypoints, which become hidden (v = 1). Each image's draw
     depends on the seed and its id alone. What is there already, from the same labels and seed, is left as it is.
 
     Args:
         labels: The set.
         folder: ``images/*.png`` and ``labels.json`` are written there.
-        links: The limbs, pairs of joint indices, by which people are cut out.
+        links: The limbs, pairs of keypoint indices, by which people are cut out.
         seed: Of the draws.
 
     Returns:

@@ -13,11 +13,13 @@ from .outputs import PoseOutputs
 
 
 class CombinedReader(HeatmapReader):
-    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: of a joint a disc, and from each pixel the way to it.
+    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: of a keypoint a disc, and from each pixel the way to
+    it.
 
-    The three maps of a joint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel in which the
-    blurred disc is highest and the way from there, as the codec has it; ``coords`` the mean of what the pixels around
-    that one say, each by its height in the disc, which is exact for the target too and has a gradient in all of them.
+    The three maps of a keypoint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel in which
+    the blurred disc is highest and the way from there, as the codec has it; ``coords`` the mean of what the pixels
+    around that one say, each by its height in the disc, which is exact for the target too and has a gradient in all of
+    them.
     """
 
     def __init__(self, head: BaseHead):
@@ -48,7 +50,7 @@ class CombinedReader(HeatmapReader):
         return replace(outputs, heatmaps=(outputs.require_heatmaps().float() + _stacked(flipped)) / 2)
 
     def _read(self, outputs: PoseOutputs) -> Tuple[Tensor, Tensor, Tensor]:
-        """The discs N×K×h×w, where each pixel says that the joint is, N×K×2×h×w in pixels, and the highest, N×K."""
+        """The discs N×K×h×w, where each pixel says that the keypoint is, N×K×2×h×w in pixels, and the highest, N×K."""
         maps = outputs.require_heatmaps().float().unflatten(2, (3, -1))
         disc, ways = maps[:, :, 0], maps[:, :, 1:]
         return disc, _grid(disc) + self.radius * ways, self._blurred(disc).flatten(2).argmax(-1)

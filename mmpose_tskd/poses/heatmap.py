@@ -76,7 +76,7 @@ class HeatmapReader(HeadReader):
 
     @property
     def shifts_flipped(self) -> bool:
-        """Whether a joint in the mirrored image is drawn one pixel right of its counterpart: MSRA rounds it."""
+        """Whether a keypoint in the mirrored image is drawn one pixel right of its counterpart: MSRA rounds it."""
         return isinstance(self.codec, MSRAHeatmap)
 
     def _heights(self, outputs: PoseOutputs) -> Tensor:

@@ -51,18 +51,18 @@ class KeypointReader:
 
 
 def join_keypoints(keypoints: Tensor, reach: Tensor) -> Tensor:
-    """Several answers on the same people as one.
+    """Several answers on the same instances as one.
 
-    Of each joint, the place is the mean, weighted by the scores, of the most confident answer and of those that lie
+    Of each keypoint, the place is the mean, weighted by the scores, of the most confident answer and of those that lie
     within ``reach`` of it. The score is the mean of theirs, those that lie elsewhere counted as 0. A negative score is
-    that of an answer without this joint, which has no part in it.
+    that of an answer without this keypoint, which has no part in it.
 
     Args:
         keypoints: T×N×K×3: x, y and score of T answers.
         reach: N, in the unit of x and y.
 
     Returns:
-        N×K×3; the score is -1 for a joint that is in no answer.
+        N×K×3; the score is -1 for a keypoint that is in no answer.
     """
     xy, score = keypoints[..., :2], keypoints[..., 2]
     best = score.argmax(0)[None, ..., None].expand(1, *xy.shape[1:])

@@ -9,15 +9,15 @@ from torch import Tensor
 from ..errors import UserError
 
 NO_COORDS = (
-    'the batches hold no key points in input pixels: write dict(type="PackPoseInputs", pack_transformed=True) at the '
+    'the batches hold no keypoints in input pixels: write dict(type="PackPoseInputs", pack_transformed=True) at the '
     'end of each training pipeline'
 )
 
 
 def visible_joints(data_samples: Sequence) -> np.ndarray:
-    """N×K, bool: whether a joint has a label (visible or hidden).
+    """N×K, bool: whether a keypoint has a label (visible or hidden).
 
-    Unlike ``keypoint_weights`` it holds for joints that lie outside the crop, too.
+    Unlike ``keypoint_weights`` it holds for keypoints that lie outside the crop, too.
     """
     visible = np.concatenate([s.gt_instances.keypoints_visible for s in data_samples])
     return (visible[..., 0] if visible.ndim == 3 else visible) > 0  # (N, K, 2): visibility and weight
@@ -29,7 +29,7 @@ def labeled_joints(data_samples: Sequence, device: torch.device) -> Tensor:
 
 
 def keypoint_weights(data_samples: Sequence) -> Tensor:
-    """N×K: the weights that the codec gives the labeled joints; of a codec for each level (MSPN), the last one's."""
+    """N×K: the weights that the codec gives the labeled keypoints; of a codec for each level (MSPN), the last one's."""
     weights = [s.gt_instance_labels.keypoint_weights for s in data_samples]
     return torch.cat([weight[-1] if weight.ndim == 3 else weight for weight in weights])
 

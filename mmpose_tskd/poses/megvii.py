@@ -10,7 +10,7 @@ from .outputs import PoseOutputs
 class MegviiReader(HeatmapReader):
     """Reads heads with :class:`MegviiHeatmap` (MSPN, RSN); of their stages and units the last counts.
 
-    A joint is drawn, 255 high, onto the pixel that it lies in, so the pixel's middle stands for it (within a
+    A keypoint is drawn, 255 high, onto the pixel that it lies in, so the pixel's middle stands for it (within a
     kernel of the border the codec folds the Gaussian back, whose top is then up to two pixels off). ``peaks`` is the
     highest pixel of the blurred map, half a pixel further, and a quarter towards its higher neighbors (MMPose does not
     move what lies at the border), and a score is the map's height plus a half, as the codec has them.

@@ -23,7 +23,7 @@ class PoseReader(Protocol):
 
     input_size: Tuple[int, int]
     best_score: float  # the score of the head's own target, so that the scores of all heads compare
-    least_score: float  # and that of a joint that it does not find at all
+    least_score: float  # and that of a keypoint that it does not find at all
     codec: Optional[BaseKeypointCodec]  # of a head that encodes poses
 
     def coords(self, outputs: 'PoseOutputs') -> Tensor: ...
@@ -45,7 +45,7 @@ class PoseOutputs:
         heatmaps: Heatmaps, N×K×h×w.
         keypoints: A pose of which nothing else is known, N×K×3: x and y in input pixels, and the score in [0, 1].
         refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
-        weights: Of a teacher: how much each joint teaches, N×K or 1×K. None counts every joint as 1.
+        weights: Of a teacher: how much each keypoint teaches, N×K or 1×K. None counts every keypoint as 1.
     """
 
     feats: Tuple[Tensor, ...]
@@ -95,10 +95,10 @@ class PoseOutputs:
         return _required(self.keypoints, 'coordinates are asked of a network whose head puts out none')
 
     def select_joints(self, indices: Tensor) -> 'PoseOutputs':
-        """The outputs of other joints, or the same in another order.
+        """The outputs of other keypoints, or the same in another order.
 
         Args:
-            indices: The joints to take, int64.
+            indices: The keypoints to take, int64.
         """
         return replace(
             self,

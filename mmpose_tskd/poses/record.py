@@ -21,7 +21,7 @@ class PoseRecord(NamedTuple):
         file: Where it was read from.
         digest: The SHA-256 of the file, in hexadecimal digits.
         info: What it was recorded with.
-        skeleton: The K joints, without limbs.
+        skeleton: The K keypoints, without limbs.
         keys: N keys.
         files: N, the images' files as the labels name them.
         boxes: N×4, fp32, the corners (x, y) twice, in pixels of the image, within the image.
@@ -73,7 +73,7 @@ def load_record(file: str) -> PoseRecord:
             'tools/record_teacher.py, which gives each annotation keypoint_scores'
         ) from error
     if not isinstance(names, list) or len({*map(str, names)}) < len(names):
-        raise UserError(f'{file} has two joints of one name, or no list of them: record it again')
+        raise UserError(f'{file} has two keypoints of one name, or no list of them: record it again')
     if not keys:
         raise UserError(f'{file} has a pose of nobody: record it again')
     if not (np.isfinite(keypoints).all() and np.isfinite(boxes).all()):

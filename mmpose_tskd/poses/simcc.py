@@ -26,7 +26,7 @@ def simcc_peaks(prob_x: Tensor, prob_y: Tensor, split_ratio: float) -> Tensor:
 
 
 def simcc_scores(prob_x: Tensor, prob_y: Tensor, smoothing_type: str) -> Tensor:
-    """Confidence of each key point by the official SimCC code's two rules.
+    """Confidence of each keypoint by the official SimCC code's two rules.
 
     Args:
         prob_x: N×K×Wx, probabilities.
@@ -76,9 +76,9 @@ class SimCCReader(HeadReader):
     """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
 
     A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
-    answers, when perfect, with that distribution, whose mean lies between the joint and the image's center. The floor
-    is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within 3σ of
-    the border, which is cut off there: at σ = 4 bins a joint on the border reads as 1.4 pixels inside):
+    answers, when perfect, with that distribution, whose mean lies between the keypoint and the image's center. The
+    floor is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within
+    3σ of the border, which is cut off there: at σ = 4 bins a keypoint on the border reads as 1.4 pixels inside):
     ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
 
     Args:
@@ -98,7 +98,7 @@ class SimCCReader(HeadReader):
         center = np.array([[self.input_size]], dtype=np.float32) / 2
         target = codec.encode(center)
         prob_x, prob_y = (self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy')
-        # A smoothed label's 0.9 is not what a sure network stops at: cut off there, people it is sure of would tie.
+        # A smoothed label's 0.9 is not what a sure network stops at: cut off there, instances it is sure of would tie.
         smoothed = self.smoothing_type == 'standard'
         self.best_score = 1.0 if smoothed else float(simcc_scores(prob_x, prob_y, self.smoothing_type))
         softened = [prob ** (1 / temperature) for prob in (prob_x, prob_y)]

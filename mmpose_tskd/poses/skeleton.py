@@ -1,4 +1,4 @@
-"""The joints and limbs of a dataset, read from its metainfo, and how those of two are matched."""
+"""The keypoints and limbs of a dataset, read from its metainfo, and how those of two are matched."""
 
 import re
 import warnings
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from ..errors import UserError
 
-NUMBERED = re.compile(r'(kpt|kp|key_?point|joint|landmark|point|pt|node)?[-_ ]?\d+', re.IGNORECASE)  # says no place
+NUMBERED = re.compile(r'(kpt|kp|key_?point|keypoint|landmark|point|pt|node)?[-_ ]?\d+', re.IGNORECASE)  # says no place
 
 
 class Skeleton(NamedTuple):
-    """K joints and E limbs.
+    """K keypoints and E limbs.
 
     Args:
-        names: The K joints' names.
-        links: The E limbs, pairs of joint indices; none for most faces.
-        sigmas: The K joints' OKS sigmas; none where the metainfo has none.
-        flip_indices: The joint that each becomes in the mirrored image.
+        names: The K keypoints' names.
+        links: The E limbs, pairs of keypoint indices; none for most faces.
+        sigmas: The K keypoints' OKS sigmas; none where the metainfo has none.
+        flip_indices: The keypoint that each becomes in the mirrored image.
         dataset: The name of the data set.
     """
 
@@ -40,19 +40,19 @@ class Skeleton(NamedTuple):
         """2×E, int64: the two ends of each limb.
 
         Raises:
-            UserError: There is no limb, or one is there twice or does not join two joints.
+            UserError: There is no limb, or one is there twice or does not join two keypoints.
         """
         where = f'the metainfo of {self.dataset}'
         if not self.links:
             raise UserError(f'{where} has no skeleton links: write them into skeleton_info')
         if any(len(link) != 2 for link in self.links):
-            raise UserError(f'{where} has a link that does not join two joints: in skeleton_info, link=(name, name)')
+            raise UserError(f'{where} has a link that does not join two keypoints: in skeleton_info, link=(name, name)')
         seen = set()
         for first, second in self.links:
             if first == second or frozenset((first, second)) in seen:
                 raise UserError(
-                    f'{where} links {self.names[first]} and {self.names[second]} twice, or a joint to itself: remove '
-                    'that link'
+                    f'{where} links {self.names[first]} and {self.names[second]} twice, or a keypoint to itself: '
+                    'remove that link'
                 )
             seen.add(frozenset((first, second)))
         return torch.tensor(self.links, dtype=torch.long).T.contiguous()
@@ -69,7 +69,7 @@ class Skeleton(NamedTuple):
         return matrix
 
     def unmirrored(self) -> List[str]:
-        """The joints that an image mirrored twice does not give back: a mistake in the metainfo's swaps."""
+        """The keypoints that an image mirrored twice does not give back: a mistake in the metainfo's swaps."""
         flip = self.flip_indices
         return [name for k, name in enumerate(self.names) if flip[flip[k]] != k]
 
@@ -81,12 +81,12 @@ class Skeleton(NamedTuple):
             key: The config key of this one, for the message.
 
         Raises:
-            UserError: Their joints, limbs or mirror pairs differ.
+            UserError: Their keypoints, limbs or mirror pairs differ.
         """
-        advice = f'the training data are {other.dataset}: leave {key} out, or name the same joints'
+        advice = f'the training data are {other.dataset}: leave {key} out, or name the same keypoints'
         if self.names != other.names:
             both = [f'{a} and {b}' for a, b in zip(self.names, other.names) if a != b] or ['another number of them']
-            raise UserError(f'{key} ({self.dataset}) has other joints than the data, such as {both[0]}; {advice}')
+            raise UserError(f'{key} ({self.dataset}) has other keypoints than the data, such as {both[0]}; {advice}')
         if {frozenset(link) for link in self.links} != {frozenset(link) for link in other.links}:
             raise UserError(f'{key} ({self.dataset}) has other limbs (skeleton_info) than the data; {advice}')
         if self.flip_indices != other.flip_indices:
@@ -96,8 +96,8 @@ class Skeleton(NamedTuple):
 def load_skeleton(metainfo: Union[str, dict], key: str = 'metainfo') -> Skeleton:
     """The skeleton that a dataset's metainfo describes.
 
-    A skeleton in several parts, or with joints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is taken
-    as it is, and so is one without limbs.
+    A skeleton in several parts, or with keypoints that no limb reaches (the face of ``'CocoWholeBodyDataset'``), is
+    taken as it is, and so is one without limbs.
 
     Args:
         metainfo: A dataset class registered in MMPose (``'CocoDataset'``, ``'CrowdPoseDataset'``, ...), or a metainfo
@@ -106,8 +106,8 @@ def load_skeleton(metainfo: Union[str, dict], key: str = 'metainfo') -> Skeleton
         key: The config key that it stands in, for messages.
 
     Raises:
-        UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its joints one by
-            one, or has a link or a swap to a joint that it has not.
+        UserError: The dataset is unknown, or the metainfo is incomplete, does not number and name its keypoints one by
+            one, or has a link or a swap to a keypoint that it has not.
     """
     where = f'{key}={metainfo!r}' if isinstance(metainfo, str) else key
     raw: Any = metainfo
@@ -123,10 +123,10 @@ def load_skeleton(metainfo: Union[str, dict], key: str = 'metainfo') -> Skeleton
     # MMPose numbers flip_indices in the order of keypoint_info
     if list(parsed['keypoint_id2name']) != list(range(parsed['num_keypoints'])):
         ids = list(parsed['keypoint_id2name'])
-        raise UserError(f'{where} numbers its joints {ids}: the keys of keypoint_info must be 0 to K-1, in this order')
+        raise UserError(f'{where} numbers its keypoints {ids}: the keys of keypoint_info must be 0 to K-1, in order')
     names = tuple(parsed['keypoint_id2name'].values())
     if len(set(names)) != len(names):
-        raise UserError(f'{where} names two joints alike, of {names}: every keypoint_info needs a name of its own')
+        raise UserError(f'{where} names two keypoints alike, of {names}: every keypoint_info needs a name of its own')
     return Skeleton(
         names,
         tuple(tuple(link) for link in parsed['skeleton_links']),
@@ -147,14 +147,14 @@ def _parse(raw: Any, where: str) -> dict:
             'sigmas, or from_file'
         ) from error
     except KeyError as error:
-        raise UserError(f'{where} names the joint {error} in a link or as a swap, but has no such joint') from error
+        raise UserError(f'{where} names {error} in a link or as a swap, but has no such keypoint') from error
 
 
 def training_skeleton(num_keypoints: int, given: Optional[Skeleton], key: str) -> Optional[Skeleton]:
-    """The joints of a network in training: those of the data, as the Runner's ``RuntimeInfoHook`` tells.
+    """The keypoints of a network in training: those of the data, as the Runner's ``RuntimeInfoHook`` tells.
 
     Args:
-        num_keypoints: How many joints the network has.
+        num_keypoints: How many keypoints the network has.
         given: Those that the config names, which count where the pipeline converts the data's (``KeypointConverter``),
             and have to be the data's elsewhere.
         key: Their config key, for messages.
@@ -163,7 +163,7 @@ def training_skeleton(num_keypoints: int, given: Optional[Skeleton], key: str) -
         None outside of a Runner, where the config names none.
 
     Raises:
-        UserError: The data's joints are others.
+        UserError: The data's keypoints are others.
     """
     metainfo = MessageHub.get_current_instance().get_info('dataset_meta')
     found = None if metainfo is None else load_skeleton(metainfo)
@@ -174,14 +174,14 @@ def training_skeleton(num_keypoints: int, given: Optional[Skeleton], key: str) -
             given.require_same(found, key)
     elif given is None:
         raise UserError(
-            f'the training data ({found.dataset}) have {found.num_keypoints} key points, the student {num_keypoints}: '
+            f'the training data ({found.dataset}) have {found.num_keypoints} keypoints, the student {num_keypoints}: '
             f'where the pipeline converts them (KeypointConverter), set {key} to what it makes of them'
         )
     return given or found
 
 
 def config_skeleton(config: dict) -> Optional[Skeleton]:
-    """The joints of the data set that a whole config names; None where it names none, as a model's alone."""
+    """The keypoints of the data set that a whole config names; None where it names none, as a model's alone."""
     for split in ('train', 'val', 'test'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
         while dataset is not None:
@@ -195,12 +195,12 @@ def config_skeleton(config: dict) -> Optional[Skeleton]:
 
 
 def match_joints(wanted: Skeleton, given: Skeleton) -> Optional[Tensor]:
-    """The joint of ``given`` with the name of each joint of ``wanted``.
+    """The keypoint of ``given`` with the name of each keypoint of ``wanted``.
 
     A name that is but a number (``kpt-0``) says the same place within one data set alone.
 
     Returns:
-        K indices, -1 where there is none; None where both have the same joints in the same order.
+        K indices, -1 where there is none; None where both have the same keypoints in the same order.
     """
     same_data = wanted.dataset == given.dataset
     indices = {name: k for k, name in enumerate(given.names) if same_data or not NUMBERED.fullmatch(name)}

@@ -44,7 +44,7 @@ def options(crowd, tmp_path):
 
 @pytest.fixture
 def own(tmp_path):
-    """Animals of six joints of their own, in boxes that lie, in images of several folders."""
+    """Animals of six keypoints of their own, in boxes that lie, in images of several folders."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for i in range(1, 71):
@@ -83,7 +83,7 @@ def test_names_in_labels_are_not_run_by_the_config_that_they_come_into(name, tmp
 def test_a_joint_that_cannot_be_printed_is_refused(name, own):
     content = change(own)
     content['categories'][1]['keypoints'][0] = name
-    with pytest.raises(UserError, match='has to list the names of its joints, each once and in printable letters'):
+    with pytest.raises(UserError, match='has to list the names of its keypoints, each once and in printable letters'):
         keypoint_category(content, str(own))
 
 
@@ -306,10 +306,10 @@ def no_skeleton(file):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (without_joints, 'own.json has no joints: none of its 70 annotations has keypoints'),
-        (two_classes, r'has joints of 2 categories \(ball, cat\), and a student learns those of one'),
-        (without_boxes, r'1 annotations have joints and no bbox \(id 6\): boxes are needed'),
-        (few_people, 'people to train on and .* to test on are too few: label 50 at least'),
+        (without_joints, 'own.json has no keypoints: none of its 70 annotations has keypoints'),
+        (two_classes, r'has keypoints of 2 categories \(ball, cat\), and a student learns those of one'),
+        (without_boxes, r'1 annotations have keypoints and no bbox \(id 6\): boxes are needed'),
+        (few_people, 'instances to train on and .* to test on are too few: label 50 at least'),
         (image_missing, r'1 images of own.json are missing, such as video1/1.png'),
         (image_damaged, r'video1/1.png: cannot be read'),
         (no_skeleton, 'the refiner needs limbs, and the category of the labels has no "skeleton"'),
@@ -329,7 +329,7 @@ def test_bad_labels_are_named_at_the_start(spoil, message, own, tmp_path):
         (dict(epochs=(1, 2)), '--epochs takes three numbers'),
         (dict(losses='all'), '--losses is one of none, features, pose, bins, paper'),
         (dict(unlabelled='images'), r'--unlabelled images needs --boxes.*\n.*tools/detect_people.py images'),
-        (dict(boxes='boxes.json'), '--boxes are those of the people in --unlabelled images'),
+        (dict(boxes='boxes.json'), '--boxes are those of the instances in --unlabelled images'),
         (dict(labels=['a', 'b', 'c']), '--labels takes the training set, and the validation set'),
         (dict(labels='gone.json'), 'gone.json does not exist'),
         (dict(images='gone'), 'images/: missing|gone/: missing'),
@@ -358,7 +358,7 @@ def test_what_is_trained_on_is_not_tested_on(options, crowd):
 
 @pytest.fixture
 def coco_teacher(tmp_path):
-    """A teacher of COCO's joints with random weights, as a config and a checkpoint."""
+    """A teacher of COCO's keypoints with random weights, as a config and a checkpoint."""
     file = REPO / PRESETS['tiny'].teacher.replace('simcc/', 'configs/simcc/', 1)
     torch.save(dict(state_dict=MODELS.build(Config.fromfile(file).model).state_dict()), tmp_path / 'teacher.pth')
     return dict(teacher=str(file), teacher_checkpoint=str(tmp_path / 'teacher.pth'))
@@ -377,7 +377,7 @@ def test_a_teacher_with_other_joints_teaches_those_of_the_same_name(own, coco_te
         'The teacher does not know tail, left_paw, right_paw, which the labels alone teach' in capsys.readouterr().out
     )
     stage1 = Config.fromfile(out / 'configs' / 'stage1.py')
-    assert stage1.train_cfg.max_epochs == 4  # as many steps as 8 epochs of half as many people
+    assert stage1.train_cfg.max_epochs == 4  # as many steps as 8 epochs of half as many instances
     assert stage1.model.type == 'TopdownPoseEstimator'  # its images stand, the student's lie
     assert Config.fromfile(out / 'configs' / 'stage2.py').model.task_loss
 

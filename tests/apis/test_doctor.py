@@ -80,7 +80,7 @@ def test_a_whole_set_passes(coco, capsys, monkeypatch):
     assert {f.level for f in findings} == {'ok'}
     assert print_findings(findings)
     printed = ' '.join(capsys.readouterr().out.split())
-    assert '3 images, 6 people with key points' in printed and '2 boxes of people; 1 images without one' in printed
+    assert '3 images, 6 instances with keypoints' in printed and '2 boxes of instances; 1 images without one' in printed
 
 
 TRAIN, VAL = 'annotations/person_keypoints_train2017.json', 'annotations/person_keypoints_val2017.json'
@@ -114,20 +114,20 @@ def swap(content):
         (lambda r: (r / TRAIN).unlink(), TRAIN, 'does not exist.* comes from'),
         (lambda r: (r / TRAIN).write_text((r / TRAIN).read_text()[:99]), TRAIN, 'is damaged.* get it again'),
         (lambda r: (r / TRAIN).write_text('{"images": []}'), TRAIN, 'has lists of annotations, categories'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 people.*published set has 3 images, 6'),
-        (lambda r: edit(r / VAL, swap), VAL, 'width and height of the images are swapped .6 people'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'].pop()), VAL, '5 instances.*published set has 3 images, 6'),
+        (lambda r: edit(r / VAL, swap), VAL, 'width and height of the images are swapped .6 instances'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(id=1101)), VAL, 'an id used twice .id 1101'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(image_id=9)),
             VAL,
-            '3 images, 5 people with key points; left out: 1 with an image_id that',
+            '3 images, 5 instances with keypoints; left out: 1 with an image_id that',
         ),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 key points'),
-        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 key points'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1, 1, 2])), VAL, 'not 17 keypoints'),
+        (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(keypoints=[1] * 34)), VAL, 'not 17 keypoints'),
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[1, 1, 0, 5])),
             VAL,
-            '5 people.*1 with a box without area',
+            '5 instances.*1 with a box without area',
         ),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(bbox=[])), VAL, 'not four numbers'),
         (lambda r: edit(r / VAL, lambda c: c['annotations'][0].update(area=0)), VAL, 'no area, by which'),
@@ -147,7 +147,7 @@ def swap(content):
         (
             lambda r: edit(r / VAL, lambda c: c['annotations'][0]['keypoints'].__setitem__(0, 99)),
             VAL,
-            '1 people have joints outside',
+            '1 instances have keypoints outside',
         ),
         (lambda r: (r / 'val2017/12.jpg').unlink(), 'val2017/', '1 images of .* are missing, such as 12.jpg'),
         (lambda r: (r / 'val2017/12.jpg').write_bytes(b'x'), 'val2017/12.jpg', 'cannot be read'),
@@ -219,7 +219,7 @@ def test_mpii(tmp_path, monkeypatch):
     write(tmp_path / 'annotations/mpii_gt_val.mat', 'x')
     assert not problems(tmp_path, 'mpii')
     write(tmp_path / 'annotations/mpii_train.json', [dict(image='1.jpg')])
-    assert 'it is no list of people with' in problems(tmp_path, 'mpii')[0].message
+    assert 'it is no list of instances with' in problems(tmp_path, 'mpii')[0].message
     write(tmp_path / 'annotations/mpii_train.json', [dict(person, joints_vis=[1] * 15 + [-1])])
     assert 'a visibility that is not 0, 1 or 2 (id 0)' in problems(tmp_path, 'mpii')[0].message
 
@@ -232,7 +232,7 @@ def test_a_wrong_folder_or_set_is_named(tmp_path):
 
 
 def own_labels(folder, people=12):
-    """People of three pairs of joints, the left ones on the left of the image, with an image each."""
+    """Instances of three pairs of keypoints, the left ones on the left of the image, with an image each."""
     names = ['left_eye', 'right_eye', 'left_hip', 'right_hip', 'left_foot', 'right_foot', 'tail']
     rng = np.random.default_rng(0)
     images, annotations = [], []
@@ -266,11 +266,11 @@ def lose_an_eye(content):
 @pytest.mark.parametrize(
     'change, level, message',
     [
-        (lambda content: None, 'ok', '12 images, 12 people with key points, 7 joints'),
-        (exchange_feet, 'warning', 'left_foot and right_foot lie the other way round .* in 100% of 12 people'),
-        (label_twice, 'warning', r'1 people labeled twice \(the same box\)'),
-        (unlabel, 'ok', '11 people with key points; left out: 1 with no labeled joint'),
-        (lose_an_eye, 'warning', 'left_eye has no joint of the other side'),
+        (lambda content: None, 'ok', '12 images, 12 instances with keypoints, 7 keypoints'),
+        (exchange_feet, 'warning', 'left_foot and right_foot lie the other way round .* in 100% of 12 instances'),
+        (label_twice, 'warning', r'1 instances labeled twice \(the same box\)'),
+        (unlabel, 'ok', '11 instances with keypoints; left out: 1 with no labeled keypoint'),
+        (lose_an_eye, 'warning', 'left_eye has no keypoint of the other side'),
         (
             lambda content: content['images'].append(dict(content['images'][0], id=98)),
             'warning',

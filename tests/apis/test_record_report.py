@@ -17,7 +17,7 @@ NAMES = list(load_skeleton('CocoDataset').names)
 
 @pytest.fixture
 def record(toy_data, tmp_path):
-    """The labels as a record, of which every second joint is sure; ``moved`` pixels to the right where it is not."""
+    """The labels as a record, of which every second keypoint is sure; ``moved`` pixels to the right where it is not."""
 
     def make(moved=0.0):
         content = json.loads((toy_data / 'labels.json').read_text())

@@ -106,7 +106,7 @@ def test_the_size_of_a_batch_changes_nothing(ask):
 
 
 def say(confidences):
-    """Answers of the middle of the image, with these confidences for each person's joints."""
+    """Answers of the middle of the image, with these confidences for each instance's keypoints."""
     return lambda teachers, batch, device: np.tile(
         np.column_stack([np.full((17, 2), 48.0), confidences]).astype(np.float32), (len(batch[0][0]), 1, 1)
     )
@@ -145,7 +145,7 @@ def test_a_stopped_recording_goes_on_where_it_was(ask, teacher, monkeypatch):
         assert np.allclose(own['keypoints'], other['keypoints'], atol=1e-3)
 
 
-@pytest.mark.parametrize('damage', ['half', 'pickle', 'fewer people', 'other numbers'])
+@pytest.mark.parametrize('damage', ['half', 'pickle', 'fewer instances', 'other numbers'])
 def test_a_part_that_is_not_as_it_was_written_is_recorded_again(ask, monkeypatch, damage, tmp_path):
     whole = ask(name='whole.json')
     monkeypatch.setattr(recording, 'PART', 2)
@@ -161,7 +161,7 @@ def test_a_part_that_is_not_as_it_was_written_is_recorded_again(ask, monkeypatch
         np.save(first, np.array([{}], object), allow_pickle=True)
     else:
         answers = np.load(first)
-        np.save(first, answers[:1] if damage == 'fewer people' else answers.astype(int))
+        np.save(first, answers[:1] if damage == 'fewer instances' else answers.astype(int))
     for own, other in zip(whole['annotations'], ask()['annotations']):
         assert np.allclose(own['keypoints'], other['keypoints'], atol=1e-3)
 
@@ -222,7 +222,7 @@ def test_another_teacher_does_not_go_on_with_the_parts_of_the_first(ask, teacher
 
 
 def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
-    """For images without labels: the good boxes of people, numbered anew, in the order of the images."""
+    """For images without labels: the good boxes of instances, numbered anew, in the order of the images."""
     images = json.loads((toy_data / 'labels.json').read_text())['images']
     (tmp_path / 'images.json').write_text(json.dumps(dict(images=images)))
     boxes = [
@@ -247,7 +247,7 @@ def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
         ('{', 'is damaged, or no JSON'),
         ('[]', 'lists of images, too'),
         ('{"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1], "image_id": 7}]}', 'names the image 7'),
-        ('{"images": []}', 'has no box of a person'),
+        ('{"images": []}', 'has no box of an instance'),
     ],
 )
 def test_a_file_that_lists_nobody_is_named(tmp_path, content, message):
@@ -258,9 +258,9 @@ def test_a_file_that_lists_nobody_is_named(tmp_path, content, message):
 
 def test_joints_that_nothing_names_are_asked_for(tmp_path, teacher_checkpoint):
     Config(dict(model=toy_teacher())).dump(str(tmp_path / 'bare.py'))
-    with pytest.raises(UserError, match='nothing says which joints .* give --metainfo'):
+    with pytest.raises(UserError, match='nothing says which keypoints .* give --metainfo'):
         open_teacher(str(tmp_path / 'bare.py'), teacher_checkpoint)
-    with pytest.raises(UserError, match='has 17 joints, and its metainfo 14'):
+    with pytest.raises(UserError, match='has 17 keypoints, and its metainfo 14'):
         open_teacher(str(tmp_path / 'bare.py'), teacher_checkpoint, 'CrowdPoseDataset')
 
 
@@ -276,7 +276,7 @@ def test_several_answers_are_joined_by_confidence():
     )
     joined = join_keypoints(poses, torch.tensor([5.0]))[0]
     assert joined[0].tolist() == pytest.approx([11, 10, 0.45])  # they agree
-    assert joined[1].tolist() == pytest.approx([0, 0, 0.5])  # one knows the joint
+    assert joined[1].tolist() == pytest.approx([0, 0, 0.5])  # one knows the keypoint
     assert joined[2].tolist() == pytest.approx([50, 50, 0.45])  # they do not agree
     assert joined[3, 2] == -1  # nobody knows it
     assert torch.allclose(join_keypoints(poses.flip(0), torch.tensor([5.0]))[0, :3], joined[:3])
@@ -293,7 +293,7 @@ def test_a_teacher_twice_is_that_teacher(ask, teacher):
 
 
 def test_a_record_is_a_label_file_of_a_stock_config(ask, make_config, tmp_path, monkeypatch):
-    """Joined to labels; a joint's weight is its confidence, at least a half."""
+    """Joined to labels; a keypoint's weight is its confidence, at least a half."""
     monkeypatch.setattr(recording, '_answer', say(np.linspace(0, 1, 17)))
     ask()
     cfg = make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py')

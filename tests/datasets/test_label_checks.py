@@ -58,7 +58,7 @@ def test_the_labels_behind_a_detectors_boxes_may_lack_people(tmp_path):
     del content['annotations']
     (folder / 'labels.json').write_text(json.dumps(content))
     dataset = ConfigDict(coco(folder, test_mode=True, bbox_file=str(folder / 'boxes.json')))
-    assert check_labels(dataset)[0] == f'{folder}/labels.json: 0 people with key points'
+    assert check_labels(dataset)[0] == f'{folder}/labels.json: 0 instances with keypoints'
     assert len(DATASETS.build(dataset)) == 1
     del dataset.bbox_file
     with pytest.raises(UserError, match='cannot read the labels in .*lists of annotations'):
@@ -89,18 +89,18 @@ def art(person):
 
 
 NAN = float('nan')
-# Data sets that read labels in their own way: what a person has in them, faults in one, and what is said.
+# Data sets that read labels in their own way: what an instance has in them, faults in one, and what is said.
 PARSED = {
     'CocoWholeBodyDataset': (
         whole_body,
         {
-            'a joint that is NaN': (lambda p: p['face_kpts'].__setitem__(3, NAN), 'a coordinate that is no number'),
+            'a keypoint that is NaN': (lambda p: p['face_kpts'].__setitem__(3, NAN), 'a coordinate that is no number'),
             'a hand that is missing': (lambda p: p.pop('lefthand_kpts'), "in the annotation 3 .KeyError: 'lefthand_kp"),
-            'a joint too few': (lambda p: p.update(foot_kpts=[1, 1, 2] * 5), 'not 133 key points'),
-            'joints that are text': (lambda p: p.update(foot_kpts='x' * 18), 'in the annotation 3'),
+            'a keypoint too few': (lambda p: p.update(foot_kpts=[1, 1, 2] * 5), 'not 133 keypoints'),
+            'keypoints that are text': (lambda p: p.update(foot_kpts='x' * 18), 'in the annotation 3'),
             'a box with NaN': (lambda p: p.update(bbox=[1, NAN, 5, 5]), 'a box that is not four numbers'),
             'a box of three numbers': (lambda p: p.update(bbox=[1, 5, 5]), 'in the annotation 3'),
-            'a joint far away': (lambda p: p['face_kpts'].__setitem__(3, 30000), 'a joint far from its box'),
+            'a keypoint far away': (lambda p: p['face_kpts'].__setitem__(3, 30000), 'a keypoint far from its box'),
             'iscrowd as text': (lambda p: p.update(iscrowd='0'), 'an iscrowd that is neither 0 nor 1'),
             'an id used twice': (lambda p: p.update(id=1), 'an id used twice'),
         },
@@ -119,11 +119,11 @@ PARSED = {
     ),
     'HumanArt21Dataset': (
         art,
-        {'no 21 joints': (lambda p: p.pop('keypoints_21'), "in the annotation 3 .KeyError: 'keypoints_21'")},
+        {'no 21 keypoints': (lambda p: p.pop('keypoints_21'), "in the annotation 3 .KeyError: 'keypoints_21'")},
     ),
     'CocoWholeBodyHandDataset': (
         hands,
-        {'a joint that is NaN': (lambda p: p['lefthand_kpts'].__setitem__(3, NAN), 'a coordinate that is no number')},
+        {'a NaN': (lambda p: p['lefthand_kpts'].__setitem__(3, NAN), 'a coordinate that is no number')},
     ),
 }
 
@@ -139,7 +139,7 @@ def test_labels_that_a_data_set_reads_in_its_own_way(kind, tmp_path):
     path.write_text(json.dumps(content))
     dataset = ConfigDict(coco(folder), type=kind)
     people = 12 if kind == 'CocoWholeBodyHandDataset' else 6
-    assert check_labels(dataset) == [f'{path}: {people} people with key points']
+    assert check_labels(dataset) == [f'{path}: {people} instances with keypoints']
     assert len(DATASETS.build(dataset)) == people
     for number, (change, message) in enumerate(faults.values()):
         spoilt = json.loads(json.dumps(content))
@@ -197,10 +197,11 @@ def test_a_file_is_read_again_when_it_has_changed(tmp_path, monkeypatch):
     read = mock.Mock(side_effect=label_checks.get_text)
     monkeypatch.setattr(label_checks, 'get_text', read)
     for calls in (1, 1):
-        assert check_labels(dataset) == [f'{folder}/labels.json: 6 people with key points']
+        assert check_labels(dataset) == [f'{folder}/labels.json: 6 instances with keypoints']
         assert read.call_count == calls
     content = json.loads((folder / 'labels.json').read_text())
     content['annotations'][0]['iscrowd'] = 1
     (folder / 'labels.json').write_text(json.dumps(content))
     os.utime(folder / 'labels.json', (1, 1))
-    assert check_labels(dataset) == [f'{folder}/labels.json: 5 people with key points; left out: 1 with iscrowd (id 1)']
+    said = f'{folder}/labels.json: 5 instances with keypoints; left out: 1 with iscrowd (id 1)'
+    assert check_labels(dataset) == [said]

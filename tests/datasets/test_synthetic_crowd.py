@@ -104,7 +104,7 @@ def test_crowd_index_by_hand():
         return Person(keypoints, (x0, 0, 10, 10), 50.0)
 
     alone = crowd_index([person(0, 0), person(100, 0)])
-    # 2 of the first one's joints lie in the second one's box, which holds 4 of its own; nobody's in the first one's
+    # 2 of the first one's keypoints lie in the second one's box, which holds 4 of its own; nobody's in the first one's
     assert alone == 0 and crowd_index([person(0, 2), person(10, 0)]) == pytest.approx((0 + 2 / 4) / 2)
 
 

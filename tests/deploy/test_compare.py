@@ -1,4 +1,4 @@
-"""A page that shows what several models say of the same people."""
+"""A page that shows what several models say of the same instances."""
 # ruff: noqa: F811
 
 import json
@@ -28,7 +28,7 @@ def data_of(page):
 
 @pytest.fixture
 def hidden_data(toy_data, tmp_path):
-    """The toy labels, of which the images' people hide one joint more from image to image."""
+    """The toy labels, of which the images' instances hide one keypoint more from image to image."""
     labels = json.loads((toy_data / 'labels.json').read_text())
     for number, person in enumerate(labels['annotations']):
         for k in range(1, 1 + number):
@@ -150,7 +150,7 @@ def test_a_browser_draws_sorts_and_filters(save_estimator, hidden_data, tmp_path
     shown = open_page('sort=hidden&joint=0,0,5')
     assert re.findall(r'data-id="(\d+)"', shown) == ['6', '5', '4', '3', '2', '1']
     assert shown.count('class="bins"') == 2 and shown.count('class="graph"') == 1
-    assert shown.count('class="joint hidden"') == 2 * sum(range(6))  # in the truth and in the model's column
+    assert shown.count('class="keypoint hidden"') == 2 * sum(range(6))  # in the truth and in the model's column
     assert 'class="path"' in shown
     filtered = open_page('sort=hidden&hidden=20&rising=1')
     assert re.findall(r'data-id="(\d+)"', filtered) == ['5', '6'] and '2 of 6 images' in filtered

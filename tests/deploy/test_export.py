@@ -34,7 +34,7 @@ KINDS = ['simcc', 'official simcc', 'rtmcc', 'msra', 'udp']
 
 
 def said_by(model, crops):
-    """Key points in input pixels, and confidences, of BGR pixels N×3×H×W."""
+    """Keypoints in input pixels, and confidences, of BGR pixels N×3×H×W."""
     with torch.no_grad():
         feats = model.extract_feat(model.data_preprocessor(dict(inputs=list(crops), data_samples=[]), False)['inputs'])
         outputs = build_reader(model.head)(feats, model.head(feats))
@@ -63,7 +63,7 @@ def test_every_estimator_agrees_at_any_batch(kind, refined, save_estimator, trac
 
 @pytest.mark.parametrize('kind, form, worst', [('udp', 'coords', 1e-2), ('official simcc', 'rtmlib', 0.3)])
 def test_a_file_teaches_as_its_network_does(kind, form, worst, save_estimator, tracing, toy_data, tmp_path):
-    """It says itself which joints it has, and how it takes its images: rtmlib feeds other colors than MMPose."""
+    """It says itself which keypoints it has, and how it takes its images: rtmlib feeds other colors than MMPose."""
     saved = save_estimator(kind)
     file = export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'pose.onnx'), form=form).file
     assert open_teacher(file).skeleton.names == open_teacher(saved.config, saved.checkpoint).skeleton.names
@@ -292,7 +292,7 @@ def test_a_file_that_differs_is_refused_with_the_figure(save_estimator, tracing,
     monkeypatch.setattr(
         network.ConstantGraphConv, 'forward', lambda self, x: self.own * (x @ self.weight[0]) + self.bias
     )
-    message = r'not kept: on 4 random images its key points differ from those of PyTorch by up to [\d.e+]+ input pixels'
+    message = r'not kept: on 4 random images its keypoints differ from those of PyTorch by up to [\d.e+]+ input pixels'
     monkeypatch.setattr(network.PoseNetwork, 'read', _with_the_real_graph(network.PoseNetwork.read, saved.model))
     with pytest.raises(UserError, match=message):
         export_onnx(saved.config, saved.checkpoint, str(tmp_path / 'p.onnx'))
@@ -333,7 +333,7 @@ def test_a_single_wrong_joint_of_the_last_batch_is_noticed(wrong, save_estimator
 def test_the_figure_counts_pixels_and_confidences():
     check(Agreement(0.04, 0.001, 4), 0.05, 'people')
     for wrong in (Agreement(0.06, 0.001, 4), Agreement(0.04, 0.02, 4), Agreement(float('nan'), 0.0, 4)):
-        with pytest.raises(UserError, match='not kept: on 4 people'):
+        with pytest.raises(UserError, match='not kept: on 4 instances'):
             check(wrong, 0.05, 'people')
 
 
@@ -385,7 +385,7 @@ def test_the_tool_says_how_the_file_was_checked(save_estimator, tracing, tmp_pat
 
     run()
     printed = capsys.readouterr().out
-    assert f'{out}: ' in printed and 'on 6 people of the test set' in printed
+    assert f'{out}: ' in printed and 'on 6 instances of the test set' in printed
     run('--cfg-options', 'test_dataloader.dataset.ann_file=gone.json')
     assert 'not checked on real images' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='error: --input uint8 is for --format coords'):

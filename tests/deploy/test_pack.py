@@ -56,7 +56,7 @@ def test_a_pack_holds_the_same_weights_in_every_form_and_says_what_it_is(run, tr
     assert '| coco/AP | 0.2500 |' in card and 'python tools/pack.py run' in card and 'License of these weights:' in card
     for path in files:
         assert path.name == 'README.md' or str(path.relative_to(out)) in card
-    assert card.count('people of the test set') == 3 and 'input pixels' in card
+    assert card.count('instances of the test set') == 3 and 'input pixels' in card
 
 
 def test_a_pack_that_was_killed_is_made_anew_by_the_same_call(run, tracing, tmp_path, monkeypatch):

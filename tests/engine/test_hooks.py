@@ -166,11 +166,11 @@ def test_each_result_names_its_boxes(bbox_file, expected):
     runner = SimpleNamespace(val_dataloader=loader, test_dataloader=loader, logger=SimpleNamespace(info=lines.append))
     BoxSourceHook().after_val_epoch(runner)
     BoxSourceHook().after_test_epoch(runner)
-    assert lines == [f'Boxes of the people: {expected}'] * 2
+    assert lines == [f'Boxes of the instances: {expected}'] * 2
     other = SimpleNamespace(bbox_file=None, ann_file='other.json')
     loader.dataset = SimpleNamespace(dataset=SimpleNamespace(datasets=[dataset, other], ann_file=''))
     BoxSourceHook().after_val_epoch(runner)
-    assert lines[2] == f'Boxes of the people: {expected}; ground truth, other.json'
+    assert lines[2] == f'Boxes of the instances: {expected}; ground truth, other.json'
 
 
 def test_the_teachers_own_metrics_stand_beside_the_students(make_config):

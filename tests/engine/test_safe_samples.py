@@ -168,7 +168,7 @@ def test_people_who_are_left_out_are_counted_in_the_log(make_config, tmp_path):
     runner = train(cfg)
     assert runner.iter == 2
     (log,) = Path(cfg.work_dir).glob('*/*.log')
-    counted = '2 people with key points; left out: 3 with no labeled joint (id 1, ...); 1 with iscrowd (id 4)'
+    counted = '2 instances with keypoints; left out: 3 with no labeled keypoint (id 1, ...); 1 with iscrowd (id 4)'
     assert log.read_text().count(f'{data / "labels.json"}: {counted}') == 1
 
 

@@ -25,7 +25,7 @@ def metainfo(dataset='CrowdPoseDataset'):
 
 
 def predictions(labels, rng, spread=0.05):
-    """The truth, moved by a random share of the box, more for one person than for another."""
+    """The truth, moved by a random share of the box, more for one instance than for another."""
     samples = []
     for annotation in labels['annotations']:
         truth = np.array(annotation['keypoints'], dtype=float).reshape(-1, 3)
@@ -61,7 +61,7 @@ def run_metric(metric, samples, meta):
 
 
 def similarity(points, person, sigmas):
-    """OKS with area 0.53 times the box; a person without labels is met anywhere in a box of three times the size."""
+    """OKS with area 0.53 times the box; an instance without labels is met anywhere in a box of three times the size."""
     keypoints = np.array(person['keypoints'], dtype=float).reshape(-1, 3)
     labeled = keypoints[:, 2] > 0
     x, y, w, h = person['bbox']
@@ -75,7 +75,7 @@ def similarity(points, person, sigmas):
 
 def average_precision(labels, samples, sigmas, image_ids):
     """AP and AR over OKS .50:.05:.95, and AR at .50, for the images given: greedy matching by score within an image,
-    precision made monotonous and read at 101 recalls. Crowds, and people of whom no joint is seen, do not count."""
+    precision made monotonous and read at 101 recalls. Crowds and instances without a seen keypoint do not count."""
     truth, detected = {}, {}
     for annotation in labels['annotations']:
         truth.setdefault(annotation['image_id'], []).append(annotation)
@@ -191,7 +191,7 @@ def test_labels_without_a_crowd_index_are_refused(tmp_path):
 
 
 def test_the_submission_is_what_the_server_takes(tmp_path):
-    """No labels, as in test-dev's file; one JSON in a ZIP, 51 numbers a person and no further fields."""
+    """No labels, as in test-dev's file; one JSON in a ZIP, 51 numbers an instance and no further fields."""
     info = tmp_path / 'image_info_test-dev2017.json'
     info.write_text(json.dumps(dict(images=[dict(id=7, file_name='7.jpg')], categories=[dict(id=1, name='person')])))
     metric = CocoTestDevSubmission(str(info), name='net', out_dir=str(tmp_path / 'out'), keypoint_score_thr=0.01)

@@ -47,7 +47,7 @@ def test_random_cases_agree(kind):
         slow = evaluate_slowly(*case)
         assert np.abs(np.subtract(evaluate_fast(*case), slow)).max() < 1e-9, seed
         measured.update(np.round(slow, 6))
-    assert len(measured) > 100 and (-1 in measured) == (kind == 'keypoints_crowd')  # of subsets without people
+    assert len(measured) > 100 and (-1 in measured) == (kind == 'keypoints_crowd')  # of subsets without instances
 
 
 def measure(metric_class, folder, dtype=np.float64, **options):

@@ -16,7 +16,7 @@ def meta():
 
 
 def write_labels(path, keypoints):
-    """One person an image, N×17×3."""
+    """One instance an image, N×17×3."""
     images = [dict(id=i, width=200, height=200, file_name=f'{i}.png', crowdIndex=0.5) for i in range(len(keypoints))]
     annotations = [
         dict(
@@ -60,7 +60,7 @@ def samples(keypoints, truth):
 def truth():
     rng = np.random.default_rng(0)
     keypoints = np.concatenate([rng.uniform(20, 130, (6, 17, 2)), np.full((6, 17, 1), 2.0)], axis=-1)
-    keypoints[:3, 9:11, 2] = 1  # the wrists of three people are hidden
+    keypoints[:3, 9:11, 2] = 1  # the wrists of three instances are hidden
     keypoints[:, 0] = 0
     return keypoints
 
@@ -122,7 +122,7 @@ def test_edge_error_by_hand(meta, truth):
 
 
 def test_edge_error_of_detected_boxes_is_no_number(meta, truth):
-    """MMPose gives them joints that are all at 0 and all visible."""
+    """MMPose gives them keypoints that are all at 0 and all visible."""
     dummies = np.zeros_like(truth)
     dummies[..., 2] = 1
     assert evaluate(EdgeLengthError(), meta, truth, dummies) == {}

@@ -21,7 +21,7 @@ def meta():
 
 
 def crowd(num_images, seed=0, copies=None):
-    """Labels of one to four people an image, hidden joints among them, and predictions more and less far off.
+    """Labels of one to four instances an image, hidden keypoints among them, and predictions more and less far off.
 
     ``copies`` has how often each image comes; its copies are images of their own.
     """
@@ -123,7 +123,7 @@ def test_ap_by_hidden_share_looks_at_those_people_alone(tmp_path, meta):
         share[person['id']] = (v == 1).sum() / (v > 0).sum()
     for (
         sample
-    ) in samples:  # those with many hidden joints are found exactly, for the others all joints lie in one place
+    ) in samples:  # those with many hidden keypoints are found exactly, for the others all keypoints lie in one place
         truth = np.array(labels['annotations'][sample['id'] - 1]['keypoints']).reshape(17, 3)[:, :2]
         sample['pred_instances']['keypoints'] = (truth if share[sample['id']] > 0.4 else 0 * truth + 75)[None]
     groups = record(tmp_path, meta, labels, samples)['hidden_shares']

@@ -627,7 +627,7 @@ def test_what_fails_is_named_and_the_rest_is_done(spec, tmp_path, capfd):
 
 
 def record_of(right, hidden_right=None, num_found=None):
-    """A record of images with one person of ten seen joints each; OKS passes the first ``num_found`` thresholds."""
+    """Images with one instance of ten seen keypoints each; OKS passes the first ``num_found`` thresholds."""
     right = np.asarray(right)
     people = len(right)
     found = np.full(people, 1023) if num_found is None else (1 << np.asarray(num_found)) - 1
@@ -648,7 +648,7 @@ def test_equal_rows_differ_by_nothing_and_better_ones_by_what_they_are_better():
     means = [10 * right.mean() for right in base.values()]
     assert stats['baseline']['PCK']['mean'] == pytest.approx(np.mean(means), abs=1e-3)
     assert stats['baseline']['PCK']['std'] == pytest.approx(np.std(means, ddof=1), abs=1e-3)
-    for row, delta in (('same', 0), ('better', 10)):  # one joint in ten more for everybody: no spread, as it is paired
+    for row, delta in (('same', 0), ('better', 10)):  # one keypoint of ten more in each: no spread, as it is paired
         entry = stats[row]['PCK']
         assert (entry['n'], entry['delta'], entry['ci_low'], entry['ci_high']) == pytest.approx(
             (3, delta, delta, delta)

@@ -123,7 +123,7 @@ def test_inference_of_a_student_and_of_its_refined_form(config_file, run_tool):
 
 @pytest.mark.parametrize('own_data', [True, False])
 def test_data_by_transform_and_by_loader(config_file, own_data):
-    with pytest.raises(UserError, match='2 people are too few to time batches of 2 of them: give --people 6'):
+    with pytest.raises(UserError, match='2 instances are too few to time batches of 2 of them: give --people 6'):
         benchmark.benchmark_data(config_file('stage1_structure.py'), own_data, people=2)
     result = benchmark.benchmark_data(config_file('stage1_structure.py'), own_data, people=6, workers=(0, 1))
     assert list(result['transforms_ms'])[0] == 'LoadImage' and list(result['transforms_ms'])[-1] == 'PackPoseInputs'

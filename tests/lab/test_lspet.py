@@ -24,7 +24,7 @@ def color(k):
 
 @pytest.fixture
 def archive(tmp_path):
-    """Four people as dots, a color each joint: standing, lying, without neck, and with five labels alone."""
+    """Four instances as dots, a color each keypoint: standing, lying, without neck, and with five labels alone."""
     folder = tmp_path / 'archive'
     (folder / 'images').mkdir(parents=True)
     joints = np.zeros((14, 3, 4))
@@ -112,13 +112,13 @@ def test_another_conversion_is_not_written_over(archive, tmp_path):
 
 
 def test_mistakes_are_named(archive, tmp_path):
-    with pytest.raises(UserError, match='--num-val is 3, but 3 people have 6 or more'):
+    with pytest.raises(UserError, match='--num-val is 3, but 3 instances have 6 or more'):
         convert_lspet(archive, tmp_path / 'out', num_val=3)
     (archive / 'images' / 'im00002.jpg').write_bytes(b'')
     with pytest.raises(UserError, match='im00002.jpg is missing or is no image'):
         convert_lspet(archive, tmp_path / 'out', num_val=1)
     savemat(archive / 'joints.mat', dict(joints=np.zeros((3, 14, 4))))
-    with pytest.raises(UserError, match=r'"joints" of \(3, 14, 4\), where LSPET has 14×3×10000'):
+    with pytest.raises(UserError, match=r'"keypoints" of \(3, 14, 4\), where LSPET has 14×3×10000'):
         convert_lspet(archive, tmp_path / 'out')
     (archive / 'joints.mat').write_bytes(b'no matrix')
     with pytest.raises(UserError, match='joints.mat is not a MATLAB file'):

@@ -11,7 +11,7 @@ from mmpose_tskd.lab.occlusion import occlude
 from mmpose_tskd.poses import load_skeleton
 
 
-@pytest.fixture(scope='module', params=['one person an image', 'crowd'])
+@pytest.fixture(scope='module', params=['one instance an image', 'crowd'])
 def labels(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     if request.param == 'crowd':

@@ -1,4 +1,4 @@
-"""The graph and the limbs are those of the metainfo, whatever the number of joints."""
+"""The graph and the limbs are those of the metainfo, whatever the number of keypoints."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ FROZEN = ('backbone', 'head.base_head')
 
 
 def distiller(skeleton, folder, **options):
-    """The config of a SimCC estimator with IGP-GCN that a teacher of the same joints teaches by the paper's losses."""
+    """The config of a SimCC estimator with IGP-GCN that a teacher of its keypoints teaches by the paper's losses."""
     losses = dict(
         loss_teacher=dict(type='ProgressivePoseLoss'),
         loss_structure=dict(type='StructureLoss'),
@@ -30,7 +30,7 @@ def distiller(skeleton, folder, **options):
 
 
 def graphs(model):
-    """Each graph convolution's K×K: True where one joint's features reach another."""
+    """Each graph convolution's K×K: True where one keypoint's features reach another."""
     layers = [layer for layer in model.modules() if isinstance(layer, SemGraphConv)]
     return [layer.attention() > 0 for layer in layers]
 
@@ -61,7 +61,7 @@ def test_graph_and_limbs_are_those_of_the_dataset(dataset, num_keypoints, num_li
 
 
 def test_a_skeleton_of_ones_own_from_training_to_the_flip_test(tmp_path):
-    """Five joints, by a metainfo dict in a config that was written to a file and read again."""
+    """Five keypoints, by a metainfo dict in a config that was written to a file and read again."""
     options = dict(frozen=FROZEN, task_loss=False, teacher_flip_test=True)
     Config(dict(model=distiller(HAND, tmp_path, **options))).dump(tmp_path / 'config.py')
     model = build(Config.fromfile(tmp_path / 'config.py').model)
@@ -74,7 +74,7 @@ def test_a_skeleton_of_ones_own_from_training_to_the_flip_test(tmp_path):
 
 
 def test_a_skeleton_in_parts_is_refined_part_by_part(tmp_path):
-    """Two limbs apart, and a joint that no limb reaches."""
+    """Two limbs apart, and a keypoint that no limb reaches."""
     limbs = {0: dict(link=('wrist', 'thumb'), id=0), 1: dict(link=('index', 'middle'), id=1)}
     model = build(distiller(dict(HAND, skeleton_info=limbs), tmp_path))
     expected = torch.eye(5, dtype=torch.bool)

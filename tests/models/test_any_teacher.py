@@ -1,4 +1,4 @@
-"""Teachers and students of other heads, sizes, colors and joints than one another."""
+"""Teachers and students of other heads, sizes, colors and keypoints than one another."""
 
 import copy
 from types import SimpleNamespace
@@ -95,7 +95,7 @@ def distiller(tmp_path):
         torch.manual_seed(0)
         taught = MODELS.build(teacher)
         taught.init_weights()
-        for weight in taught.head.parameters():  # answers that differ from joint to joint and place to place
+        for weight in taught.head.parameters():  # answers that differ from keypoint to keypoint and place to place
             torch.nn.init.normal_(weight, std=0.3)
         torch.save(taught.state_dict(), tmp_path / 'teacher.pth')
         losses = losses or dict(loss_pose=dict(type='PoseL1Loss'), loss_structure=dict(type='StructureLoss'))
@@ -408,7 +408,7 @@ def test_a_teacher_of_another_size_and_colors_teaches(distiller):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-# Joints
+# Keypoints
 
 
 def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(distiller):
@@ -441,7 +441,7 @@ def test_a_coco_teacher_teaches_a_crowdpose_student_the_joints_that_both_name(di
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(), 'teacher has 17 key points, the student 14: .* set model.teacher_metainfo'),
+        (dict(), 'teacher has 17 keypoints, the student 14: .* set model.teacher_metainfo'),
         (dict(metainfo=None, teacher_metainfo='CocoDataset'), 'the student 14: .* set model.metainfo'),
         (dict(teacher_metainfo='MpiiDataset'), 'mpii, the data set of model.teacher, has 16 .* the teacher 17'),
         (dict(teacher_metainfo='CocoDataset', metainfo='MpiiDataset'), 'model.metainfo has 16 .* student 14'),
@@ -458,14 +458,14 @@ def test_joints_that_cannot_be_matched_are_named(distiller, options, message):
 
 def test_a_flip_test_needs_to_know_the_mirror_pairs(distiller):
     student, losses = estimator(SIMCC, 'OfficialSimCCHead'), dict(loss_pose=dict(type='PoseL1Loss'))
-    with pytest.raises(UserError, match='teacher_flip_test needs to know which joints mirror which'):
+    with pytest.raises(UserError, match='teacher_flip_test needs to know which keypoints mirror which'):
         distiller(student, estimator(MSRA), losses, metainfo=None, teacher_flip_test=True)
 
 
 @pytest.mark.parametrize(
     'kind, reason',
     [
-        ('BottomupPoseEstimator', 'finds all people in a whole image'),
+        ('BottomupPoseEstimator', 'finds all instances in a whole image'),
         ('PoseLifter', 'lifts 2-D poses to 3-D'),
     ],
 )
@@ -490,7 +490,7 @@ def test_a_codec_that_only_looks_like_a_known_one_is_named():
 
 
 def test_a_teachers_scores_are_evaluated_on_the_scale_of_the_students(distiller):
-    """A Gaussian SimCC head answers with 0.1 at best, and a threshold for heatmaps would drop all its joints."""
+    """A Gaussian SimCC head answers with 0.1 at best, and a threshold for heatmaps would drop all its keypoints."""
     model = distiller(estimator(MSRA), estimator(SIMCC, 'OfficialSimCCHead'))
     inputs, samples = labeled_batch(MSRA)
     for sample in samples:

@@ -80,7 +80,7 @@ def test_stage1_terms_are_those_of_the_formulas(stage1, batch):
     assert losses['loss_feat'].item() == pytest.approx(
         5e-5 * (feat - teacher.feats[-1]).square().sum().item() / 2, rel=1e-5
     )
-    offset = (student.coords - teacher.coords)[:, 1:].abs().sum().item() / 2  # the first joint has no label anywhere
+    offset = (student.coords - teacher.coords)[:, 1:].abs().sum().item() / 2  # the first keypoint has no label anywhere
     assert losses['loss_pose'].item() == pytest.approx(0.1 * offset, rel=1e-4)
     limbs = load_skeleton('CocoDataset').edges()
     limbs = limbs[:, (limbs != 0).all(0)]
@@ -370,7 +370,7 @@ def set_model(**changes):
     [
         (set_model(teacher_checkpoint=None), 'teacher_checkpoint is not set'),
         (set_model(teacher='no/such/config.py'), 'model.teacher: there is no config no/such/config.py'),
-        (set_model(metainfo='CrowdPoseDataset'), 'model.metainfo has 14 key points, the student 17'),
+        (set_model(metainfo='CrowdPoseDataset'), 'model.metainfo has 14 keypoints, the student 17'),
         (set_model(teacher__head__decoder__input_size=(96, 128)), r'sees images of \(96, 128\) .* one shape'),
         (set_model(teacher__backbone__extra__stage2__num_channels=[16, 32]), 'does not fit teacher'),
         (set_model(teacher=None), 'distill_losses needs a model.teacher'),
@@ -396,7 +396,7 @@ def test_a_teacher_that_finds_nothing_is_reported_once(stage1, batch):
     MMLogger.get_current_instance().addHandler(handler)
     model = build(stage1)
     inputs = batch(model)
-    for _ in range(17):  # of two people each
+    for _ in range(17):  # of two instances each
         model.loss(**inputs)
     MMLogger.get_current_instance().removeHandler(handler)
     assert len([r for r in records if 'knows little of these data' in r]) == 1

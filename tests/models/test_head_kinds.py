@@ -149,7 +149,7 @@ def batch(codec, num_people=2):
 
 
 def spread(model):
-    """Gives it weights whose answers differ from joint to joint."""
+    """Gives it weights whose answers differ from keypoint to keypoint."""
     model.init_weights()
     for weight in model.head.parameters():
         if weight.requires_grad:

@@ -68,7 +68,7 @@ on_every_backbone = pytest.mark.parametrize('backbone', BACKBONES)
 
 
 def refined(backbone='resnet', head='msra', skeleton='CocoDataset', **options):
-    """The config of an estimator with IGP-GCN, for the joints of a metainfo."""
+    """The config of an estimator with IGP-GCN, for the keypoints of a metainfo."""
     backbone_cfg, channels, indices = copy.deepcopy(BACKBONES[backbone])
     model = estimator(*HEADS[head], num_keypoints=load_skeleton(skeleton).num_keypoints, backbone=backbone_cfg)
     base = model['head']
@@ -91,7 +91,7 @@ def refined(backbone='resnet', head='msra', skeleton='CocoDataset', **options):
 
 
 def build(cfg, trained=True):
-    """Initialized; ``trained``: its refiner moves joints. Its answers differ from joint to joint and place to place."""
+    """Initialized; ``trained``: its refiner moves keypoints. Its answers differ between keypoints and places."""
     model = MODELS.build(cfg)
     model.init_weights()
     for weight in model.head.base_head.parameters():
@@ -191,7 +191,7 @@ def test_an_estimator_learns_from_labels_and_teacher_at_once(head, teacher):
 
 
 def images(flip_indices=FLIP):
-    """Images, and samples as the test pipeline hands them over; the person's box is the image."""
+    """Images, and samples as the test pipeline hands them over; the instance's box is the image."""
     inputs, samples = labeled_batch(MSRA)
     for sample in samples:
         half = np.array(SIZE) / 2
@@ -247,7 +247,7 @@ def test_an_untrained_refiner_predicts_what_the_plain_estimator_does(backbone, h
     assert scores == pytest.approx(outputs.confidence.numpy(), abs=1e-6)  # MMPose's heads have scales of their own
     assert coords == pytest.approx(outputs.reader.decoded(outputs.peaks).numpy(), abs=1e-3)
     if head != 'udp':  # MMPose's expansion of an untrained map, nearly all below the value that it clips, is singular
-        # Joints that are not found MMPose puts into the corner, and those on a heatmap's first two columns it leaves.
+        # MMPose puts keypoints that are not found into the corner, and leaves those on a heatmap's first two columns.
         compared = (scores > 0) & (coords > 8).all(-1)
         assert compared.mean() > 0.3 and coords[compared] == pytest.approx(expected[compared], abs=1e-3)
 

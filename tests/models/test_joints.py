@@ -1,4 +1,4 @@
-"""Whose joints these are: the data sets of student and teacher say it, and nothing is taken for granted."""
+"""Whose keypoints these are: the data sets of student and teacher say it, and nothing is taken for granted."""
 
 import copy
 import logging
@@ -61,7 +61,7 @@ def distiller(folder, dataset=None, count=17, losses=None, students=None, **opti
 
 
 def test_a_teacher_of_as_many_joints_is_matched_by_the_names_of_its_data_set(tmp_path, said):
-    """PoseTrack18 and COCO have 17 joints each, of which 15 are the same, in part at other places."""
+    """PoseTrack18 and COCO have 17 keypoints each, of which 15 are the same, in part at other places."""
     tell('CocoDataset')
     model = distiller(tmp_path, 'PoseTrack18Dataset')
     inputs, samples = labeled_batch(SIMCC)
@@ -75,13 +75,13 @@ def test_a_teacher_of_as_many_joints_is_matched_by_the_names_of_its_data_set(tmp
             assert torch.allclose(outputs.coords[:, k], own[:, posetrack.names.index(name)]), name
         else:
             assert outputs.weights[0, k] == 0 and name in ('left_eye', 'right_eye')
-    assert any('teaches 15 of 17 joints of coco' in record and 'left_eye' in record for record in said)
+    assert any('teaches 15 of 17 keypoints of coco' in record and 'left_eye' in record for record in said)
 
 
 def test_joints_without_a_name_in_common_are_refused(tmp_path):
     tell('CocoDataset')
     model = distiller(tmp_path, 'AP10KDataset')
-    with pytest.raises(UserError, match=r"\(ap10k\) and of the student \(coco\) have no joint's name in common"):
+    with pytest.raises(UserError, match=r"\(ap10k\) and of the student \(coco\) have no keypoint's name in common"):
         model.loss(*labeled_batch(SIMCC))
 
 
@@ -115,7 +115,7 @@ def test_limbs_are_those_of_the_data_and_without_data_are_asked_for(tmp_path):
 
 def test_joints_that_the_pipeline_converts_are_asked_for(tmp_path):
     tell('CrowdPoseDataset')
-    with pytest.raises(UserError, match=r'\(crowdpose\) have 14 key points, the student 17: .* set model.metainfo'):
+    with pytest.raises(UserError, match=r'\(crowdpose\) have 14 keypoints, the student 17: .* set model.metainfo'):
         distiller(tmp_path).loss(*labeled_batch(SIMCC))
     assert distiller(tmp_path, metainfo='CocoDataset').loss(*labeled_batch(SIMCC))['loss_pose'] > 0
 
@@ -123,7 +123,7 @@ def test_joints_that_the_pipeline_converts_are_asked_for(tmp_path):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(type='AP10KDataset'), r'model.metainfo \(coco\) has other joints than the data, such as nose and L_Eye'),
+        (dict(type='AP10KDataset'), r'model.metainfo \(coco\) has other keypoints than the data, such as nose and L_E'),
         (dict(links=[('nose', 'left_hip')]), r'model.metainfo \(coco\) has other limbs'),
         (dict(swap=True), r'model.metainfo \(coco\) has other mirror pairs'),
     ],
@@ -156,7 +156,7 @@ def from_coco():
 def test_the_graph_of_a_refiner_is_held_against_the_datas(make_config):
     cfg = make_config('tskd/coco/simcc_hrnet-w32-igpgcn_coco-256x192.py', **{'model.head.metainfo': 'CocoDataset'})
     cfg.train_dataloader.dataset.type = 'AP10KDataset'
-    with pytest.raises(UserError, match=r'model.head.metainfo \(coco\) has other joints than the data'):
+    with pytest.raises(UserError, match=r'model.head.metainfo \(coco\) has other keypoints than the data'):
         train(cfg)
 
 
@@ -193,9 +193,9 @@ def test_a_refiner_takes_the_graph_of_its_data_and_a_checkpoint_has_it():
 @pytest.mark.parametrize(
     'data, message',
     [
-        (None, 'connects 17 joints by their limbs, and neither a Runner nor .* set model.head.metainfo'),
-        ('CrowdPoseDataset', r'\(crowdpose\) have 14 key points, the student 17: .* set model.head.metainfo'),
-        ('COFWDataset', 'have 29 key points'),
+        (None, 'connects 17 keypoints by their limbs, and neither a Runner nor .* set model.head.metainfo'),
+        ('CrowdPoseDataset', r'\(crowdpose\) have 14 keypoints, the student 17: .* set model.head.metainfo'),
+        ('COFWDataset', 'have 29 keypoints'),
     ],
 )
 def test_a_refiner_asks_for_joints_that_its_data_do_not_say(data, message):
@@ -226,7 +226,7 @@ def test_a_mirror_that_does_not_lead_back_is_said_once(tmp_path, said):
     assert len([record for record in said if 'deepfashion2 mirrors' in record]) == 1
 
 
-# Joints that nobody was trained on
+# Keypoints that nobody was trained on
 
 
 def sample(visible, category):
@@ -239,7 +239,7 @@ def test_a_joint_teaches_only_where_its_category_has_it():
     categories = LabeledCategories()
     first = categories([sample([1, 0, 0], 1), sample([0, 1, 1], 2)], torch.device('cpu'))
     assert first.tolist() == [[1, 0, 0], [0, 1, 1]]
-    # of category 1 the second joint is known by now, and of an instance without it, too
+    # of category 1 the second keypoint is known by now, and of an instance without it, too
     assert categories([sample([0, 2, 0], 1), sample([1, 0, 0], 1)], torch.device('cpu')).tolist() == [[1, 1, 0]] * 2
     other = LabeledCategories()
     other.load_state_dict(categories.state_dict())
@@ -248,7 +248,7 @@ def test_a_joint_teaches_only_where_its_category_has_it():
 
 @pytest.mark.parametrize('kind', ['PoseL1Loss', 'StructureLoss'])
 def test_what_a_teacher_says_of_joints_outside_of_the_category_is_not_followed(kind, tmp_path, monkeypatch):
-    """Of 17 joints the labels of this category have five; the teacher's others are noise."""
+    """Of 17 keypoints the labels of this category have five; the teacher's others are noise."""
     tell('CocoDataset')
     model = distiller(tmp_path, 'CocoDataset', losses=dict(loss_other=dict(type=kind))).eval()
     inputs, samples = labeled_batch(SIMCC)
@@ -281,7 +281,7 @@ def check(labels, poses, mask=None, names=None, **options):
 
 @pytest.fixture
 def people():
-    """40 people of four joints, apart from one another, in an image of 200 pixels."""
+    """40 instances of four keypoints, apart from one another, in an image of 200 pixels."""
     places = torch.tensor([[40.0, 40.0], [160.0, 40.0], [40.0, 160.0], [160.0, 160.0]])
     return places + 20 * torch.randn(40, 4, 2)
 
@@ -289,19 +289,19 @@ def people():
 def test_a_permutation_shows_joint_by_joint(people):
     poses = (people + 3 * torch.randn_like(people))[:, [0, 2, 1, 3]]
     text = check(people, poses, names=('nose', 'hand', 'foot', 'knee'))
-    assert '2 of 4 labeled joints' in text and 'nose' not in text
-    assert 'hand (off by' in text and 'its joint foot is nearer' in text and 'its joint hand is nearer' in text
+    assert '2 of 4 labeled keypoints' in text and 'nose' not in text
+    assert 'hand (off by' in text and 'its keypoint foot is nearer' in text and 'its keypoint hand is nearer' in text
 
 
 def test_a_teacher_is_judged_by_what_one_could_guess(people):
     assert check(people, people + 8 * torch.randn_like(people)) is None
     mean = people.mean(0, keepdim=True) + torch.zeros_like(people)
-    assert '4 of 4 labeled joints' in check(people, mean + 6 * torch.randn_like(people))  # nobody's pose in particular
+    assert '4 of 4 labeled keypoints' in check(people, mean + 6 * torch.randn_like(people))  # no pose at all
 
 
 def test_joints_with_few_labels_are_not_judged_and_few_people_waited_for(people):
     wrong = people + 60
     mask = torch.ones(40, 4, dtype=torch.bool)
     mask[7:, 1:] = False
-    assert '1 of 1 labeled joints' in check(people, wrong, mask)
+    assert '1 of 1 labeled keypoints' in check(people, wrong, mask)
     assert check(people[:31], wrong[:31]) is None

@@ -10,7 +10,7 @@ CHAIN = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
 def test_attention_is_a_softmax_over_a_joints_edges():
     conv = SemGraphConv(2, 2, CHAIN)
     assert torch.allclose(conv.attention(), torch.tensor([[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0, 0.5, 0.5]]))
-    conv.edge_weight.data[0, 0] = 1 + torch.tensor(3.0).log()  # joint 0 to itself
+    conv.edge_weight.data[0, 0] = 1 + torch.tensor(3.0).log()  # keypoint 0 to itself
     assert torch.allclose(conv.attention()[0], torch.tensor([0.75, 0.25, 0]))
 
 
@@ -50,7 +50,7 @@ def test_graph_block_is_residual():
     block = GraphBlock(in_channels=4, feat_channels=6, hidden_channels=2, adjacency=CHAIN).eval()
     torch.nn.init.zeros_(block.conv2.weight)
     torch.nn.init.zeros_(block.attention.excite.weight)
-    torch.nn.init.constant_(block.attention.excite.bias, -1e4)  # a weight of 0 for each joint
+    torch.nn.init.constant_(block.attention.excite.bias, -1e4)  # a weight of 0 for each keypoint
     x, feat = torch.randn(2, 3, 4), torch.randn(2, 3, 6)
     assert torch.allclose(block(x, feat), torch.cat([feat, x], dim=-1).relu(), atol=1e-4)
 
@@ -69,7 +69,7 @@ def test_graph_block_widens_by_the_image_feature():
     assert block(torch.randn(2, 3, 4), torch.randn(2, 3, 6)).shape == (2, 3, 10)
 
 
-@pytest.mark.parametrize('dataset, joints, limbs', [('CocoDataset', 17, 19), ('CrowdPoseDataset', 14, 15)])
+@pytest.mark.parametrize('dataset, keypoints, limbs', [('CocoDataset', 17, 19), ('CrowdPoseDataset', 14, 15)])
 def test_skeleton_comes_from_the_datasets_metainfo(dataset, joints, limbs):
     skeleton = load_skeleton(dataset)
     assert skeleton.num_keypoints == joints

@@ -27,7 +27,7 @@ def test_replayed_forward_serves_what_is_known_and_is_taken_back():
 
 
 def test_labeled_joints_follow_the_label_and_not_the_codecs_weight():
-    """A joint outside the crop, to which the codec gives no weight, counts; one without a label does not."""
+    """A keypoint outside the crop, to which the codec gives no weight, counts; one without a label does not."""
     visible = np.ones((1, 17), dtype=np.float32)
     visible[0, 0] = 0
     samples = [

@@ -34,7 +34,7 @@ class Head(torch.nn.Module):
         self.level_indices = [-1]
 
     def perfect_output(self, x, y):
-        """What a network answers for a joint at (x, y) that has learned its target exactly."""
+        """What a network answers for a keypoint at (x, y) that has learned its target exactly."""
         encoded = self.decoder.encode(np.array([[[x, y]]], dtype=np.float32), np.ones((1, 1), dtype=np.float32))
         if 'keypoint_labels' in encoded:
             return torch.from_numpy(encoded['keypoint_labels'])
@@ -67,7 +67,7 @@ CODECS = {
 @pytest.mark.parametrize('x, y', [(10, 10), (181, 245), (96, 128), (10, 200)])
 def test_coords_are_unbiased_for_the_codecs_target(name, x, y):
     head = Head(*CODECS[name])
-    if name == 'heatmap':  # this codec rounds the joint to a heatmap pixel, which is 4 input pixels
+    if name == 'heatmap':  # this codec rounds the keypoint to a heatmap pixel, which is 4 input pixels
         x, y = round(x / 4) * 4, round(y / 4) * 4
     if name == 'megvii heatmap':  # this one draws the pixel that it lies in, and at the border folds the Gaussian back
         x, y = (min(max(value, 24), side - 24) // 4 * 4 + 2 for value, side in zip((x, y), SIZE))
@@ -76,7 +76,7 @@ def test_coords_are_unbiased_for_the_codecs_target(name, x, y):
 
 
 def test_plain_expectation_would_be_biased():
-    """The joint at x = 10 of 192 that reads as 18.6 when label smoothing's floor is left in."""
+    """The keypoint at x = 10 of 192 that reads as 18.6 when label smoothing's floor is left in."""
     head = Head(STANDARD)
     output = head.perfect_output(10, 10)
     assert (output[0].softmax(-1) * torch.arange(384)).sum().item() / 2 == pytest.approx(18.6, abs=0.1)
@@ -111,7 +111,7 @@ def test_peaks_are_the_codecs_decode(name):
         expected, _ = head.decoder.decode(output.numpy())
     elif 'simcc_split_ratio' not in vars(head.decoder):
         expected, _ = head.decoder.decode(output[0].numpy())
-    else:  # the stock decode drops a joint whose highest bin is not positive
+    else:  # the stock decode drops a keypoint whose highest bin is not positive
         expected, _ = head.decoder.decode(*(logits.exp().numpy() for logits in output))
     peaks = reader((), output).peaks
     # the even sides of a perfect peak are a tie, by which Megvii's quarter of a pixel goes either way
@@ -243,7 +243,7 @@ def test_scores_follow_the_two_official_rules():
 
 @pytest.mark.parametrize('name', CODECS)
 def test_a_known_shift_costs_what_it_is(name):
-    """Of (4, -8) pixels, which are whole pixels of the heatmaps too: 12 a joint."""
+    """Of (4, -8) pixels, which are whole pixels of the heatmaps too: 12 a keypoint."""
     head = Head(*CODECS[name])
     reader = build_reader(head)
     student, teacher = (reader((), head.perfect_output(x, y)) for x, y in ((62, 102), (66, 94)))

@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[2] / 'docs' / 'reference' / 'stock_heads.md'
 START, END = '<!-- by tests/poses/test_stock_heads.py -->\n', '<!-- end -->\n'
 # where nothing is a top-down estimator of 2-D poses
 REFUSED = ('associative_embedding', 'cid', 'dekr', 'edpose', 'internet', 'rtmo', 'yoloxpose')
-EXACT = ('SimCC', 'UDP', 'DARK', 'Regression')  # others round a joint to a pixel of their map
+EXACT = ('SimCC', 'UDP', 'DARK', 'Regression')  # others round a keypoint to a pixel of their map
 
 
 @cache
@@ -36,7 +36,7 @@ def outcome(file):
     try:
         config = Config.fromfile(CONFIGS / file, import_custom_modules=False)
     except ConfigParsingError:
-        return 'EDPose', "model.teacher: its config needs MMPose's sources; it finds all people in a whole image"
+        return 'EDPose', "model.teacher: its config needs MMPose's sources; it finds all instances in a whole image"
     try:
         model = load_model_config(config)
         return read(json.dumps(model['head'].to_dict(), sort_keys=True))

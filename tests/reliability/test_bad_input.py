@@ -175,7 +175,7 @@ CHECKPOINTS = {
         lambda path: change_weights(path, change_architecture),
         ['1 missing: backbone.conv1.weight', '1 left over: backbone.layer9.weight'],
     ),
-    'of 14 joints': (
+    'of 14 keypoints': (
         lambda path: change_weights(path, change_joints),
         ['of another shape', 'final_layer.weight ((14,', 'in the file, (17,'],
     ),
@@ -404,13 +404,13 @@ CONFIGS = {
         ),
         ['GenerateTarget.encoder', 'type=MSRAHeatmap', 'SimCCLabel'],
     ),
-    'head of 14 joints for 17': (PLAIN, put('model.head.out_channels', 14), ['out_channels is 14', '17 joints']),
+    'head of 14 keypoints for 17': (PLAIN, put('model.head.out_channels', 14), ['out_channels is 14', '17 keypoints']),
     'teacher that sees another part': (
         STAGE1,
         put('model.teacher.head.decoder.input_size', (96, 96)),
         ['model.teacher sees images of (96, 96)', '(64, 96)'],
     ),
-    'teacher of 14 joints for 17': (
+    'teacher of 14 keypoints for 17': (
         STAGE1,
         put('model.teacher.head.out_channels', 14),
         ['does not fit teacher', 'head.final_layer.bias ((17,) in the file, (14,) in the model)'],
@@ -476,11 +476,11 @@ def metainfo(links, num_keypoints=17):
 
 SKELETONS = {
     'without links': ([], ['no skeleton links']),
-    'with an index out of range': ([('joint0', 'joint17')], ["'joint17'", 'no such joint']),
-    'with a number for a joint': ([('joint0', 99)], ['the joint 99', 'no such joint']),
+    'with an index out of range': ([('joint0', 'joint17')], ["'joint17'", 'no such keypoint']),
+    'with a number for a keypoint': ([('joint0', 99)], ['the keypoint 99', 'no such keypoint']),
     'with a link twice': ([('joint0', 'joint1'), ('joint1', 'joint0')], ['joint1 and joint0 twice']),
-    'with a joint linked to itself': ([('joint3', 'joint3')], ['joint to itself']),
-    'with a link of three joints': ([('joint0', 'joint1', 'joint2')], ['does not join two joints']),
+    'with a keypoint linked to itself': ([('joint3', 'joint3')], ['keypoint to itself']),
+    'with a link of three keypoints': ([('joint0', 'joint1', 'joint2')], ['does not join two keypoints']),
 }
 
 
@@ -490,7 +490,7 @@ def test_a_skeleton(where, fault, short, refuses):
     links, parts = SKELETONS[fault]
     cfg = short(STAGE1 if where == 'structure loss' else STAGE2)
     data, model = cfg.train_dataloader.dataset, cfg.model  # data that MMPose cannot read it refuses itself
-    holder = data if 'no such joint' not in parts else model.head if where == 'refiner' else model
+    holder = data if 'no such keypoint' not in parts else model.head if where == 'refiner' else model
     holder.metainfo = metainfo(links)
     refuses(f'skeleton {fault}, {where}', lambda: train(cfg), *parts)
 
@@ -552,25 +552,25 @@ def second_joint(x, y):
 NAN = float('nan')
 # How the file is spoilt, and what is said.
 LABELS = {
-    'a joint that is NaN': (second_joint(NAN, 5), ['1 annotations with a coordinate that is no number (id 2)', 'Mend']),
-    'a joint at infinity': (second_joint(5, float('inf')), ['with a coordinate that is no number (id 2)']),
+    'a NaN': (second_joint(NAN, 5), ['1 annotations with a coordinate that is no number (id 2)', 'Mend']),
+    'a keypoint at infinity': (second_joint(5, float('inf')), ['with a coordinate that is no number (id 2)']),
     'a box with NaN': (second_person(bbox=[NAN, 1, 20, 30]), ['with a box that is not four numbers (id 2)']),
     'a box of three numbers': (second_person(bbox=[1, 20, 30]), ['with a box that is not four numbers (id 2)']),
-    'a joint far away': (second_joint(30000, 5), ['1 annotations with a joint far from its box (id 2)']),
-    '14 joints for one person': (second_person(keypoints=[5, 5, 2] * 14), ['with not 17 key points (id 2)']),
-    '14 joints for all': (each_person(keypoints=[5, 5, 2] * 14), ['6 annotations with not 17 key points (id 1, ...)']),
-    'joints of two numbers': (second_person(keypoints=[5, 5] * 17), ['1 annotations with not 17 key points (id 2)']),
+    'a keypoint far away': (second_joint(30000, 5), ['1 annotations with a keypoint far from its box (id 2)']),
+    '14 keypoints for one instance': (second_person(keypoints=[5, 5, 2] * 14), ['with not 17 keypoints (id 2)']),
+    '14 for all': (each_person(keypoints=[5, 5, 2] * 14), ['6 annotations with not 17 keypoints (id 1, ...)']),
+    'keypoints of two numbers': (second_person(keypoints=[5, 5] * 17), ['1 annotations with not 17 keypoints (id 2)']),
     'an id used twice': (second_person(id=1), ['1 annotations with an id used twice (id 1)']),
     'an id used twice, in one image': (second_person(id=1, image_id=1), ['an id used twice (id 1)']),
     'an id that is null': (second_person(id=None), ['1 annotations with no id']),
-    'a person that is null': (lambda content: content['annotations'].append(None), ['1 annotations with no id']),
-    'a joint that is text': (second_joint('12', 5), ['1 annotations with a coordinate that is no number (id 2)']),
-    'a joint that is null': (second_joint(None, 5), ['1 annotations with a coordinate that is no number (id 2)']),
+    'an instance that is null': (lambda content: content['annotations'].append(None), ['1 annotations with no id']),
+    'a keypoint that is text': (second_joint('12', 5), ['1 annotations with a coordinate that is no number (id 2)']),
+    'a keypoint that is null': (second_joint(None, 5), ['1 annotations with a coordinate that is no number (id 2)']),
     'a box that is text': (second_person(bbox='12'), ['1 annotations with a box that is not four numbers (id 2)']),
     'a box with null': (second_person(bbox=[1, None, 20, 30]), ['with a box that is not four numbers (id 2)']),
     'an area that is text': (second_person(area='large'), ['with area that is no number from 0 on (id 2)']),
     'an area that is null': (second_person(area=None), ['1 annotations with area that is no number from 0 on (id 2)']),
-    'a number of joints that is text': (second_person(num_keypoints='16'), ['with num_keypoints that is no number']),
+    'a number of keypoints that is text': (second_person(num_keypoints='16'), ['with num_keypoints that is no number']),
     'an image id that is text': (second_person(image_id='2'), ['1 annotations with image_id that is no number']),
     'a visibility of -1': (second_person(keypoints=[40, 40, -1] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
     'a visibility of 3': (second_person(keypoints=[40, 40, 3] * 17), ['a visibility that is not 0, 1 or 2 (id 2)']),
@@ -583,9 +583,9 @@ LABELS = {
     'an image listed twice': (second_image(id=1), ['1 images with an id used twice (id 1)']),
     'an image of which the id is text': (second_image(id='2'), ['1 images with an id that is no whole number']),
     'an image without a name': (second_image(file_name=None), ['1 images with no file_name (id 2)']),
-    'no labeled joint': (each_person(keypoints=[5, 5, 0] * 17), ['no person with a labeled joint']),
-    'nobody with key points': (each_person(num_keypoints=0), ['no person with a labeled joint']),
-    'no person': (lambda content: content.update(annotations=[]), ['no person with a labeled joint']),
+    'no labeled keypoint': (each_person(keypoints=[5, 5, 0] * 17), ['no instance with a labeled keypoint']),
+    'nobody with keypoints': (each_person(num_keypoints=0), ['no instance with a labeled keypoint']),
+    'no instance': (lambda content: content.update(annotations=[]), ['no instance with a labeled keypoint']),
     'no box with an area': (
         each_person(bbox=[5, 5, 0, 9]),
         ['left out: 6 with a box without area in the image (id 1, ...)'],
@@ -725,12 +725,12 @@ HARMLESS = {
     'a box of negative size': (second_person(bbox=[50, 50, -20, -30]), 5),
     'a box of no area': (second_person(bbox=[5, 5, 0, 30]), 5),
     'a box beside the image': (second_person(bbox=[500, 500, 20, 30]), 5),
-    'a person without a box': (lambda content: content['annotations'][1].pop('bbox'), 5),
-    'a person without a labeled joint': (second_person(num_keypoints=0, keypoints=[0] * 51), 5),
-    'an image without a person': (lambda content: content['annotations'].pop(), 5),
+    'an instance without a box': (lambda content: content['annotations'][1].pop('bbox'), 5),
+    'an instance without a labeled keypoint': (second_person(num_keypoints=0, keypoints=[0] * 51), 5),
+    'an image without an instance': (lambda content: content['annotations'].pop(), 5),
     'an image that is not listed': (second_person(image_id=99), 5),
-    'a joint beside the image': (second_joint(130.0, -9.0), 6),
-    'a person of which one joint is labeled': (second_person(keypoints=[40, 40, 2] + [0] * 48, num_keypoints=1), 6),
+    'a keypoint beside the image': (second_joint(130.0, -9.0), 6),
+    'one labeled keypoint': (second_person(keypoints=[40, 40, 2] + [0] * 48, num_keypoints=1), 6),
 }
 
 
@@ -745,11 +745,11 @@ def test_labels_that_do_no_harm(fault, own_data, survived):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# batches without a visible joint
+# batches without a visible keypoint
 
 
 def label_one_person_alone(folder):
-    """Of six people, so that of three batches at least two have no label."""
+    """Of six instances, so that of three batches at least two have no label."""
 
     def change(content):
         for person in content['annotations'][1:]:
@@ -793,7 +793,7 @@ def test_batches_without_a_visible_joint(method, short, survived, tmp_path):
     for name in by_labels:
         steps = runner.message_hub.get_scalar(f'train/{name}').data[0]
         assert sum(step == 0 for step in steps) == 2 and max(steps) > 0, (name, steps)
-    survived('bad input', f'batches without a visible joint, {method.__name__}')
+    survived('bad input', f'batches without a visible keypoint, {method.__name__}')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -801,7 +801,7 @@ def test_batches_without_a_visible_joint(method, short, survived, tmp_path):
 
 
 def show(folder, name, write):
-    """Makes an image of the second person's, and lists it in the labels."""
+    """Makes an image of the second instance's, and lists it in the labels."""
     image = cv2.imread(str(folder / 'images' / '2.png'))
     (folder / 'images' / '2.png').unlink()
     write(str(folder / 'images' / name), image)

@@ -83,7 +83,7 @@ def test_two_processes_learn_what_one_does(stage, write_config, teacher_checkpoi
         torch.testing.assert_close(value, two['distill']['adapters'][name], rtol=1e-4, atol=1e-6)
     folder = config.parent
     whole, *parts = (torch.load(folder / name) for name in ('one/rank0.pt', 'two/rank0.pt', 'two/rank1.pt'))
-    for step, batch in enumerate(whole['images']):  # the same people, augmented alike
+    for step, batch in enumerate(whole['images']):  # the same instances, augmented alike
         assert sorted(batch) == sorted(sample for part in parts for sample in part['images'][step])
     assert [len(batch) for batch in whole['images']] == [4, 2, 4, 2]
     teacher = MODELS.build(toy_teacher())

@@ -75,7 +75,7 @@ def reader_of(codec):
 
 
 def draw(codec, kind, dtype):
-    """What a head with that codec would put out for two people."""
+    """What a head with that codec would put out for two instances."""
     sizes = [(24, 16)] if 'heatmap_size' in codec else [(128,), (192,)]
     return [LOGITS[kind](2, JOINTS, *size).to(dtype).requires_grad_() for size in sizes]
 
@@ -193,7 +193,7 @@ def set_head(head, kind, joint):
     """Makes a SimCC head answer with logits of a kind."""
     for axis, size in enumerate(SIZE):
         layer = (head.mlp_head_x, head.mlp_head_y)[axis]
-        if kind == 'certain':  # as after training: its target for a joint, and what it sees
+        if kind == 'certain':  # as after training: its target for a keypoint, and what it sees
             target = head.decoder.encode(np.full((1, JOINTS, 2), joint, dtype=np.float32))
             layer.bias.data = torch.from_numpy(target[f'keypoint_{"xy"[axis]}_labels'])[0, 0].log()
             torch.nn.init.normal_(layer.weight, std=0.1)

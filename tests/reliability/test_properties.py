@@ -1,4 +1,4 @@
-"""Laws that hold for any pose, any skeleton and any order of its joints, tried on many."""
+"""Laws that hold for any pose, any skeleton and any order of its keypoints, tried on many."""
 
 from functools import lru_cache
 
@@ -41,13 +41,13 @@ def tensors(shape, least, most):
 
 
 def poses(people, joints):
-    """N×K×2, in the image and out of it; joints may coincide."""
+    """N×K×2, in the image and out of it; keypoints may coincide."""
     return tensors((people, joints, 2), -200, 300)
 
 
 @st.composite
 def scenes(draw):
-    """Two poses of the same people, their limbs (2×E, in any number of parts), and an order of the joints."""
+    """Two poses of the same instances, their limbs (2×E, in any number of parts), and an order of the keypoints."""
     people, joints = draw(st.integers(1, 3)), draw(st.integers(2, 12))
     pairs = [(i, j) for i in range(joints) for j in range(i)]
     links = draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=2 * joints, unique=True))
@@ -134,7 +134,7 @@ def test_a_loss_does_not_hang_on_the_order_of_the_joints(name, survived, scene):
     renumbered = order.argsort()[edges]
     loss = POSE_LOSSES[name]
     close(loss(student[:, order], teacher[:, order], renumbered), loss(student, teacher, edges), 10)
-    survived('properties', 'losses do not hang on the order of the joints')
+    survived('properties', 'losses do not hang on the order of the keypoints')
 
 
 @pytest.mark.parametrize('name', POSE_LOSSES)
@@ -161,7 +161,7 @@ def relabel(layer, twin, order):
             for key in ('edge_weight', 'adjacency'):
                 state[f'{prefix}{key}'] = state[f'{prefix}{key}'][order][:, order]
         elif name.endswith('attention'):
-            for key in ('weight', 'bias'):  # a row for each joint
+            for key in ('weight', 'bias'):  # a row for each keypoint
                 state[f'{prefix}excite.{key}'] = state[f'{prefix}excite.{key}'][order]
     twin.load_state_dict(state)
 
@@ -222,13 +222,13 @@ def refiner(skeleton, feature_adaption):
 
 
 @pytest.mark.parametrize('feature_adaption', [True, False])
-@pytest.mark.parametrize('skeleton, joints', [('hand', 5), ('CocoDataset', 17)])
+@pytest.mark.parametrize('skeleton, keypoints', [('hand', 5), ('CocoDataset', 17)])
 @settings(every, max_examples=20)
 @given(data=st.data(), number=st.integers(0, 2**31), training=st.booleans())
 def test_an_untrained_refiner_leaves_any_pose_where_it_is(
     skeleton, joints, feature_adaption, survived, data, number, training
 ):
-    """And its gradients are finite, wherever the joints are."""
+    """And its gradients are finite, wherever the keypoints are."""
     head, pose = refiner(skeleton, feature_adaption).train(training), data.draw(poses(2, joints))
     torch.manual_seed(number)
     feats = (100 * torch.randn(2, 8, 12, 8), 100 * torch.randn(2, 4, 24, 16))

@@ -16,7 +16,7 @@ def main() -> None:
     gradients.add_argument('--part', default='backbone', help='of the student; default: %(default)s')
     gradients.add_argument('--batches', type=int, default=4, help='default: %(default)s')
     gradients.add_argument('--seed', type=int, default=0)
-    refinement = kinds.add_parser('refinement', help='which joints the refiner moves, and whether for the better')
+    refinement = kinds.add_parser('refinement', help='which keypoints the refiner moves, and whether for the better')
     refinement.add_argument('config', help='of a refined model; of a distiller, its teacher is compared, too')
     refinement.add_argument('checkpoint')
     for kind in (gradients, refinement):

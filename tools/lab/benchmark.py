@@ -18,7 +18,7 @@ def main() -> None:
         'step', help="steps of both stages and of MMPose's DWPoseDistiller, beside what limits them"
     )
     profile = kinds.add_parser('profile', help='operators of a step of either stage; writes traces')
-    scaling = kinds.add_parser('scaling', help='steps against batch size, input size, joints and processes')
+    scaling = kinds.add_parser('scaling', help='steps against batch size, input size, keypoints and processes')
     infer = kinds.add_parser('infer', help='inference of a student, and of the same student refined')
     data = kinds.add_parser('data', help='training pipeline and data loader')
     evaluation = kinds.add_parser('eval', help='metrics')
@@ -46,7 +46,7 @@ def main() -> None:
     deploy.add_argument(
         'models', nargs='+', metavar='NAME=CONFIG,CHECKPOINT', help='the first is what others are set beside'
     )
-    deploy.add_argument('--people', type=positive, default=200, help='to compare key points of; default: %(default)s')
+    deploy.add_argument('--people', type=positive, default=200, help='to compare keypoints of; default: %(default)s')
     deploy.add_argument('--metric', default='coco/AP', help='default: %(default)s')
     deploy.add_argument(
         '--files',

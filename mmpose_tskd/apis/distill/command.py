@@ -87,16 +87,16 @@ def distill(
 
     Args:
         labels: The training set in COCO format, and the validation set, without which a tenth of the images is set
-            apart. Joints, limbs and mirror pairs are the labels' own.
+            apart. Keypoints, limbs and mirror pairs are the labels' own.
         images: The folder of the images, or one for each label file.
         out: The folder to write to.
         teacher: A config or ``'mmpose::path'``, a work folder, an ONNX file, ``'hf:NAME'``; or ``'none'``,
-            which trains a larger network of the student's family first. It teaches the joints of the same name.
+            which trains a larger network of the student's family first. It teaches the keypoints of the same name.
         teacher_checkpoint: The weights of an MMPose network.
-        teacher_metainfo: The teacher's joints, where it does not say them: a data set's class.
+        teacher_metainfo: The teacher's keypoints, where it does not say them: a data set's class.
         student: A preset (:data:`PRESETS`) or a config.
-        unlabelled: A folder of images without joints, which the teacher labels.
-        boxes: The people in them, as ``tools/detect_people.py`` writes them.
+        unlabelled: A folder of images without keypoints, which the teacher labels.
+        boxes: The instances in them, as ``tools/detect_people.py`` writes them.
         losses: What stage 1 compares of student and teacher: ``'none'``, ``'features'``, ``'pose'``, ``'bins'`` or
             ``'paper'``.
         refine: Add a refiner that the teacher's pose teaches.
@@ -106,7 +106,7 @@ def distill(
         budget: A factor on the epochs.
         seed: Of the runs.
         gpus: Processes, one a GPU.
-        metainfo: A metainfo file or a data set's class, in place of the labels' joints.
+        metainfo: A metainfo file or a data set's class, in place of the labels' keypoints.
         dry_run: Write the configs, print commands and an estimate of the time, and train nothing.
 
     Returns:
@@ -159,12 +159,12 @@ def _check_options(
     if gpus < 1:
         raise UserError(f'--gpus is 1 or more, not {gpus}')
     if unlabelled is None and boxes is not None:
-        raise UserError('--boxes are those of the people in --unlabelled images: name their folder')
+        raise UserError('--boxes are those of the instances in --unlabelled images: name their folder')
     if unlabelled is not None and boxes is None:
         raise UserError(
-            f'--unlabelled {unlabelled} needs --boxes: where the people are. To find them:\n'
+            f'--unlabelled {unlabelled} needs --boxes: where the instances are. To find them:\n'
             f'    python tools/detect_people.py {unlabelled} boxes.json\n'
-            'or write those of any detector (rtmlib has some) as COCO labels with a bbox each and no joints'
+            'or write those of any detector (rtmlib has some) as COCO labels with a bbox each and no keypoints'
         )
 
 
@@ -203,7 +203,7 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
             options['teacher'], options['teacher_checkpoint'], options['teacher_metainfo'], data.skeleton
         )
         if teacher is None:
-            notes.append(f'{options["teacher"]} has no joint of the labels: a teacher is trained first')
+            notes.append(f'{options["teacher"]} has no keypoint of the labels: a teacher is trained first')
     if teacher is None:
         cfg, more = _teacher_config(source, options['student'], plain, settings, teacher_epochs, budget)
         notes += more
@@ -300,7 +300,7 @@ def _stage1_config(
         epochs = max(1, round(plain.train_cfg.max_epochs * labeled / (labeled + people)))
         configs.set_epochs(cfg, epochs, (labeled + people) // cfg.train_dataloader.batch_size)
         notes.append(
-            f'{people:,} people without labels: stage 1 sees them and the labeled ones for {epochs} epochs, as many '
+            f'{people:,} instances without labels: stage 1 sees them and the labeled ones for {epochs} epochs, as many '
             f'steps as {plain.train_cfg.max_epochs} epochs of the labels alone'
         )
     if starts or options['losses'] != 'none':
@@ -326,7 +326,7 @@ def _stage1_config(
 
 
 def _conversion(teacher: Teacher, settings: Settings) -> Tuple[Optional[dict], List[Tuple[int, int]]]:
-    """The teacher's joints for a config, and which of them is which of the student's; none where all are alike."""
+    """The teacher's keypoints for a config, and which of them is which of the student's; none where all are alike."""
     own, given = settings.data.skeleton, teacher.skeleton
     if own.names == given.names:
         return None, []
@@ -338,7 +338,7 @@ def _conversion(teacher: Teacher, settings: Settings) -> Tuple[Optional[dict], L
 
 
 def _read_boxes(boxes: str, unlabelled: str) -> int:
-    """How many people are to be labeled by the teacher.
+    """How many instances are to be labeled by the teacher.
 
     Raises:
         UserError: They are no boxes in COCO format, or an image is not there.
@@ -370,7 +370,7 @@ def _stage2_config(
         teacher=dict(type='RecordedTeacher', file=records[0]),
         student_checkpoint=str(settings.run(base)),
         frozen=('backbone', *(['neck'] if cfg.model.get('neck') else []), 'head.base_head'),
-        task_loss=bool(teacher.unknown),  # of joints that the teacher does not know, the labels teach the refiner
+        task_loss=bool(teacher.unknown),  # of keypoints that the teacher does not know, the labels teach the refiner
         distill_losses=dict(loss_teacher=dict(type='ProgressivePoseLoss', stage_weights=(0.3, 0.5, 1.0))),
     )
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type='RecordedTeacherHook')]

@@ -180,7 +180,7 @@ def _text(value: Any, names: Sequence[Tuple[str, Any]]) -> str:
 
 
 def plain_config(source: str, settings: Settings, epochs: Optional[int], budget: float) -> Tuple[Config, List[str]]:
-    """A network's config with the data, joints, input size and schedule of a distillation.
+    """A network's config with the data, keypoints, input size and schedule of a distillation.
 
     Args:
         source: The config to start from.
@@ -208,7 +208,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
     cfg.train_dataloader.batch_size = batch = _batch_size(cfg.train_dataloader.batch_size, data.people['train'])
     if batch * settings.gpus != cfg.get('auto_scale_lr', {}).get('base_batch_size', batch * settings.gpus):
         cfg.auto_scale_lr.enable = True
-    cfg.train_dataloader.drop_last = True  # batch norm over the few people that may be left over does harm
+    cfg.train_dataloader.drop_last = True  # batch norm over the few instances that may be left over does harm
     set_epochs(cfg, max(1, round((epochs or cfg.train_cfg.max_epochs) * budget)), data.people['train'] // batch)
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=settings.seed)
     hooks = list(cfg.get('custom_hooks') or ())
@@ -227,7 +227,7 @@ def _allows_bfloat16(model: ConfigDict) -> bool:
 
 
 def set_joints(cfg: Any, num_keypoints: int) -> None:
-    """Gives every head its number of joints, in place."""
+    """Gives every head its number of keypoints, in place."""
     if isinstance(cfg, dict):
         if 'out_channels' in cfg:
             cfg['out_channels'] = num_keypoints
@@ -290,7 +290,7 @@ def _set_data(cfg: Config, data: Data) -> None:
         cfg.val_evaluator.append(dict(coco, type='HiddenJointCocoMetric'))
     if data.skeleton.links:
         cfg.val_evaluator.append(dict(type='EdgeLengthError'))
-    # how each person was found, for intervals; where a test names its out_file
+    # how each instance was found, for intervals; where a test names its out_file
     cfg.test_evaluator = [*cfg.val_evaluator, dict(coco, type='PersonRecordMetric', prefix='people')]
     for key, value in (('dataset_type', data.dataset_type), ('data_root', str(data.folder))):
         if key in cfg:
@@ -314,7 +314,7 @@ def _drop_missing_weights(model: ConfigDict) -> List[str]:
 
 
 def _batch_size(own: int, people: int) -> int:
-    """The config's own, but twenty steps an epoch at least, where that leaves eight people to a step."""
+    """The config's own, but twenty steps an epoch at least, where that leaves eight instances to a step."""
     batch = 8
     while batch < own and 40 * batch <= people:
         batch *= 2
@@ -324,7 +324,7 @@ def _batch_size(own: int, people: int) -> int:
 def set_epochs(cfg: Config, epochs: int, steps: int) -> None:
     """Lets a config train for so many epochs of so many steps, with a warm-up of a tenth of them at most."""
     if steps < 1:
-        raise UserError(f'there are fewer people to train on than a batch has ({cfg.train_dataloader.batch_size})')
+        raise UserError(f'there are fewer instances to train on than a batch has ({cfg.train_dataloader.batch_size})')
     before = cfg.train_cfg.max_epochs
     scale_epochs(cfg, epochs / before)
     cfg.train_cfg.val_interval = max(1, -(-epochs // (2 if epochs < 20 else 10)))
@@ -392,7 +392,7 @@ def join_datasets(
         cfg: The config.
         record: The record.
         images: The folder of its images.
-        metainfo: The teacher's joints, where they are not the labels'.
+        metainfo: The teacher's keypoints, where they are not the labels'.
         mapping: Which of them is which of the labels'.
     """
     labeled = dict(cfg.train_dataloader.dataset)

@@ -1,4 +1,4 @@
-"""From label files to what configs need: two sets, joints with limbs and mirror pairs, counts."""
+"""From label files to what configs need: two sets, keypoints with limbs and mirror pairs, counts."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from ...errors import UserError
 from ...poses import Skeleton, load_skeleton
 from ..doctor import Finding, examine_labels, fingerprints, keypoint_category, mirror_pairs, print_findings
 
-FEW = 50  # people, with fewer there is nothing to train
+FEW = 50  # instances, with fewer there is nothing to train
 VAL_SHARE = 0.1  # of the groups of images, where no validation set is given
-SIGMA = 0.05  # OKS's, of joints that COCO does not know
+SIGMA = 0.05  # OKS's, of keypoints that COCO does not know
 KEPT = ('id', 'image_id', 'category_id', 'iscrowd', 'bbox', 'area', 'num_keypoints', 'keypoints')
 
 
@@ -28,12 +28,13 @@ class Data(NamedTuple):
         folder: Where ``train.json`` and ``val.json`` lie.
         images: The folder of the images.
         val_images: The same of ``val.json``.
-        skeleton: The joints.
+        skeleton: The keypoints.
         dataset_type: MMPose's class.
-        metainfo: The joints for a config, where they are not the class's own.
-        people: How many with joints, by ``'train'`` and ``'val'``.
+        metainfo: The keypoints for a config, where they are not the class's own.
+        instances: How many with keypoints, by ``'train'`` and ``'val'``.
         num_images: How many, likewise.
-        has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden joints (v = 1) and a crowd index.
+        has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden keypoints (v = 1) and a crowd
+            index.
         shape: The median of the boxes' width over height.
         findings: Of the doctor.
         notes: For the report, how it came about.
@@ -56,7 +57,7 @@ class Data(NamedTuple):
 
 
 def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metainfo: Optional[str] = None) -> Data:
-    """Checks labels by the doctor, and writes ``data/train.json``, ``data/val.json`` and own joints' metainfo.
+    """Checks labels by the doctor, and writes ``data/train.json``, ``data/val.json`` and own keypoints' metainfo.
 
     Args:
         labels: The training set, and the validation set, in COCO format; of one alone a tenth is set apart.
@@ -65,7 +66,7 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
         metainfo: A metainfo file or the name of a data set's class, in place of the labels' own names and limbs.
 
     Raises:
-        UserError: The doctor finds an error, the two differ in their joints, or there are too few people.
+        UserError: The doctor finds an error, the two differ in their keypoints, or there are too few instances.
     """
     folders = [Path(folder).absolute() for folder in images] * (len(labels) if len(images) == 1 else 1)
     if len(folders) != len(labels):
@@ -77,7 +78,7 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
     contents = [_one_category(read_json(file), file) for file in labels]
     joints = [content['categories'][0]['keypoints'] for content in contents]
     if joints[0] != joints[-1]:
-        raise UserError(f'{labels[0]} and {labels[1]} have other joints: {joints[0]} and {joints[1]}')
+        raise UserError(f'{labels[0]} and {labels[1]} have other keypoints: {joints[0]} and {joints[1]}')
     notes = []
     if len(contents) == 1:
         contents, note = _split(contents[0], folders[0])
@@ -94,7 +95,7 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
     kind, info, told = _joints(contents[0]['categories'][0], metainfo, out / 'configs' / 'metainfo.py')
     skeleton = load_skeleton(info or kind)
     if skeleton.num_keypoints != len(joints[0]):
-        raise UserError(f'--metainfo has {skeleton.num_keypoints} joints, the labels {len(joints[0])}')
+        raise UserError(f'--metainfo has {skeleton.num_keypoints} keypoints, the labels {len(joints[0])}')
     notes += told
     used: Dict[str, List[dict]] = {}
     for name, content in zip(('train', 'val'), contents):
@@ -104,8 +105,8 @@ def prepare_data(labels: Sequence[str], images: Sequence[str], out: Path, metain
     people = {name: len(found) for name, found in used.items()}
     if people['train'] < FEW or not people['val']:
         raise UserError(
-            f'{people["train"]} people to train on and {people["val"]} to test on are too few: label {FEW} at least, '
-            'a network of any use needs hundreds'
+            f'{people["train"]} instances to train on and {people["val"]} to test on are too few: label {FEW} at '
+            'least, a network of any use needs hundreds'
         )
     levels = {v for person in used['val'] for v in person['keypoints'][2::3]}
     boxes = np.array([person['bbox'] for person in used['train']], float)
@@ -137,7 +138,7 @@ def digest_of(*files: Optional[str]) -> str:
 
 
 def _one_category(content: dict, file: str) -> dict:
-    """The labels of the category that has joints, without outlines, whose people all have the number 1."""
+    """The labels of the category that has keypoints, without outlines, whose instances all have the number 1."""
     category = keypoint_category(content, file)
     people = [
         {**{key: person[key] for key in KEPT if key in person}, 'category_id': 1}
@@ -187,20 +188,20 @@ def _groups(images: List[dict], folder: Path) -> List[str]:
 
 
 def _joints(category: dict, metainfo: Optional[str], path: Path) -> Tuple[str, Optional[dict], List[str]]:
-    """MMPose's class for the joints, the metainfo for configs where it is not the class's, and what to tell of them."""
+    """MMPose's class for the keypoints, the metainfo for configs where it is not the class's, and lines for the log."""
     if metainfo is not None:
         if Path(metainfo).is_file():
             return (
                 'CocoDataset',
                 dict(from_file=str(Path(metainfo).absolute())),
-                [f'The joints are those of {metainfo}'],
+                [f'The keypoints are those of {metainfo}'],
             )
         load_skeleton(metainfo)
-        return metainfo, None, [f'The joints are those of {metainfo}']
+        return metainfo, None, [f'The keypoints are those of {metainfo}']
     names, links = category['keypoints'], _links(category)
     known = _known_dataset(names, links)
     if known is not None:
-        return known, None, [f'The joints are those of {known}']
+        return known, None, [f'The keypoints are those of {known}']
     pairs = mirror_pairs(names)
     AtomicLocalBackend().put_text(metainfo_text(category.get('name', 'own'), names, links, pairs), path)
     told = ', '.join(f'{names[a]} ↔ {names[b]}' for a, b in pairs) or 'none'
@@ -208,25 +209,25 @@ def _joints(category: dict, metainfo: Optional[str], path: Path) -> Tuple[str, O
         'CocoDataset',
         dict(from_file=str(path.absolute())),
         [
-            f'{len(names)} joints and {len(links)} limbs of the labels. Mirrored to each other, by name: {told}. '
+            f'{len(names)} keypoints and {len(links)} limbs of the labels. Mirrored to each other, by name: {told}. '
             f'If that is wrong, correct {path} and give it by --metainfo'
         ],
     )
 
 
 def _links(category: dict) -> List[Tuple[int, int]]:
-    """The limbs; COCO counts joints from 1, some files from 0."""
+    """The limbs; COCO counts keypoints from 1, some files from 0."""
     given = category.get('skeleton') or []
     count = len(category['keypoints'])
     start = 0 if any(0 in link for link in given) else 1
     links = [(a - start, b - start) for a, b in given]
     if any(not 0 <= end < count for link in links for end in link):
-        raise UserError(f'the skeleton of the category {category.get("name")} links joints that it does not have')
+        raise UserError(f'the skeleton of the category {category.get("name")} links keypoints that it does not have')
     return links
 
 
 def _known_dataset(names: Sequence[str], links: Sequence[Tuple[int, int]]) -> Optional[str]:
-    """The data set's class of MMPose that has these joints, and these limbs where the labels have some."""
+    """The data set's class of MMPose that has these keypoints, and these limbs where the labels have some."""
     for kind in ('CocoDataset', *sorted(DATASETS.module_dict)):
         if getattr(DATASETS.get(kind), 'METAINFO', None):
             known = load_skeleton(kind)
@@ -248,7 +249,7 @@ def metainfo_text(
     sigmas = dict(zip(coco.names, coco.sigmas))
     swap = {a: names[b] for pair in pairs for a, b in (pair, pair[::-1])}
     lines = [
-        f'# The joints of {_literal(name)}. sigmas: of COCO where it has a joint of that name, else {SIGMA}.',
+        f'# The keypoints of {_literal(name)}. sigmas: of COCO where it has a keypoint of that name, else {SIGMA}.',
         'dataset_info = dict(',
         f'    dataset_name={_literal(name)},',
         '    paper_info=dict(),',

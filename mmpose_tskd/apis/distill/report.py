@@ -98,7 +98,7 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
 
 
 def _measure(plan: Any, outcomes: Dict[str, Any]) -> Any:
-    """The row of each model, and how each of its people was found."""
+    """The row of each model, and how each of its instances was found."""
     settings, rows, people = plan.settings, {}, {}
     tests = settings.out / 'tests'
     names = [name for name in TITLES if name in plan.epochs]
@@ -170,7 +170,8 @@ def _verdict(plan: Any, rows: Dict[str, Any], gains: List[Dict[str, Any]]) -> st
         command = pack_step(plan.settings, base).shown()
         parts.append(f'The refiner did not help: AP {shown[base]} without it. To pack the student alone: {command}')
     if teacher is not None and plan.teacher.unknown:
-        parts.append(f'The teacher knows {len(plan.settings.data.skeleton.names) - len(plan.teacher.unknown)} joints')
+        taught = len(plan.settings.data.skeleton.names) - len(plan.teacher.unknown)
+        parts.append(f'The teacher knows {taught} keypoints')
     elif teacher is not None:
         best = max((name for name in rows if name != 'teacher'), key=lambda name: rows[name]['AP'])
         other = 'plain_student' if 'plain_student' in rows else best

@@ -23,10 +23,10 @@ class Teacher(NamedTuple):
         source: Its config, ONNX file or ``hf:`` name.
         checkpoint: Of an MMPose network: a file, a URL or a work folder.
         model: The model's config of an MMPose network; None of others.
-        metainfo: Its joints, where its config does not say them.
-        skeleton: Its joints.
+        metainfo: Its keypoints, where its config does not say them.
+        skeleton: Its keypoints.
         is_given: Else it is trained first.
-        unknown: The student's joints that it does not know.
+        unknown: The student's keypoints that it does not know.
     """
 
     source: str
@@ -49,10 +49,10 @@ def given_teacher(
     """Opens a teacher, to see whether it can be used.
 
     Returns:
-        None where it has no joint in common with the student.
+        None where it has no keypoint in common with the student.
 
     Raises:
-        UserError: It cannot be opened, or its weights or joints are not known.
+        UserError: It cannot be opened, or its weights or keypoints are not known.
     """
     model = None
     if source.endswith('.onnx') or source.startswith('hf:'):
@@ -103,13 +103,13 @@ def _published_weights(source: str) -> str:
 
 
 def measure_record(record: str, cfg: Config, metric: Dict[str, Any], skeleton: Skeleton) -> Dict[str, float]:
-    """Tests a teacher by its record of the validation set, as a model's test does; joints that it lacks lie at 0.
+    """Tests a teacher by its record of the validation set, as a model's test does; keypoints that it lacks lie at 0.
 
     Args:
         record: What ``tools/record_teacher.py`` wrote.
         cfg: A config with the data.
         metric: What measures, such as ``PersonRecordMetric``.
-        skeleton: The student's joints.
+        skeleton: The student's keypoints.
     """
     measured = METRICS.build(metric)
     dataset = cfg.test_dataloader.dataset

@@ -79,7 +79,7 @@ def sample_body(rng: np.random.Generator) -> Dict[str, np.ndarray]:
         rng: Where the randomness comes from.
 
     Returns:
-        Points (x, y, z) by name, in units of the body's height: COCO's 17 joints, and those that only drawing needs.
+        Points (x, y, z) by name, in units of the body's height: COCO's 17 keypoints, and those that only drawing needs.
     """
     yaw = rng.normal(0, 40) if rng.random() < 0.75 else rng.uniform(-180, 180)
     roll = rng.uniform(-70, 70) if rng.random() < 0.05 else rng.normal(0, 6)
@@ -122,7 +122,7 @@ def sample_body(rng: np.random.Generator) -> Dict[str, np.ndarray]:
 class Part(NamedTuple):
     """The convex hull of discs, in one material.
 
-    ``joints`` are those which are seen where this part lies on top of them. A joint in the depth of a ``bulky`` part
+    ``joints`` are those which are seen where this part lies on top of them. A keypoint in the depth of a ``bulky`` part
     (a torso, a head) is seen only from its own side.
     """
 

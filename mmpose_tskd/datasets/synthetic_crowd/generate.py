@@ -20,7 +20,7 @@ SIZE = (320, 240)
 def crowd_index(people: List[Person]) -> float:
     """CrowdPose's measure of how crowded an image is.
 
-    The mean over people of the number of other people's labeled joints inside a person's box over the number of the
+    The mean over people of the number of other people's labeled keypoints inside a person's box over the number of the
     person's own (Li et al., CrowdPose, CVPR 2019, section 3.1), at most 1 a person.
 
     Returns:
@@ -96,7 +96,7 @@ def generate_synthetic_crowd(
 ) -> Path:
     """Draws the synthetic crowd: articulated people who hide one another and stand behind things, in COCO's layout.
 
-    Writes ``images/*.jpg``, ``annotations/synthetic_crowd_{train,val}.json`` (17 key points; v = 2 seen, 1 hidden by a
+    Writes ``images/*.jpg``, ``annotations/synthetic_crowd_{train,val}.json`` (17 keypoints; v = 2 seen, 1 hidden by a
     person or a thing as the order of drawing has it, 0 out of the image; ``area`` and ``bbox`` are those of the whole
     silhouette; ``crowdIndex`` per image) and ``contact_sheet.png``. What is there already, from the same arguments,
     is left as it is, so a run that was stopped goes on.

@@ -175,7 +175,7 @@ class _Figure:
         return silhouette, before
 
     def labels(self, canvas: _Canvas, silhouette: np.ndarray, before: int) -> Person:
-        """Reads off the finished canvas which joints are seen."""
+        """Reads off the finished canvas which keypoints are seen."""
         h, w = canvas.size
         keypoints = np.zeros((len(JOINTS), 3))
         for k, joint in enumerate(JOINTS):

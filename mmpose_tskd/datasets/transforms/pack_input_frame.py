@@ -34,7 +34,7 @@ class PackInputFrame(BaseTransform):
     """Packs a sample as another transform does, and with it where its instance is in the image on the disk.
 
     The sample's metainfo ``input_frame`` is a dict of ``key`` (:func:`instance_key`), ``matrix``
-    (:func:`image_to_input`), and ``swaps``, whether left and right joints have changed places.
+    (:func:`image_to_input`), and ``swaps``, whether left and right keypoints have changed places.
 
     Args:
         pack: MMPose's ``PackPoseInputs``, or what packs like it.
@@ -50,7 +50,7 @@ class PackInputFrame(BaseTransform):
         frame = dict(
             key=instance_key(results['img_path'], results['id']),
             matrix=image_to_input(results, self.use_udp),
-            # MMPose's diagonal flip turns the image by 180 degrees and lets every joint keep its name
+            # MMPose's diagonal flip turns the image by 180 degrees and lets every keypoint keep its name
             swaps=results.get('flip_direction') in ('horizontal', 'vertical'),
         )
         packed['data_samples'].set_metainfo(dict(input_frame=frame))

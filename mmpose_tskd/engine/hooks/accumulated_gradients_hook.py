@@ -20,7 +20,7 @@ class AccumulatedGradientsHook(Hook):
     priority = 'LOW'  # before MMEngine saves
 
     def after_train_epoch(self, runner) -> None:
-        if is_distributed():  # each process has those of its own people, and one of them saves
+        if is_distributed():  # each process has those of its own instances, and one of them saves
             all_reduce_params(list(_gradients(runner).values()), op='mean')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:

@@ -6,7 +6,7 @@ from mmpose.registry import HOOKS
 
 @HOOKS.register_module()
 class BoxSourceHook(Hook):
-    """Says with each result where the people's boxes came from: a detector's file, or the labels.
+    """Says with each result where the instances' boxes came from: a detector's file, or the labels.
 
     It moves AP by several points, so a number means little without it.
     """
@@ -20,7 +20,7 @@ class BoxSourceHook(Hook):
 
 def describe_boxes(dataset: Any) -> str:
     """One line on the source of a top-down dataset's boxes, or of those that it is made of."""
-    return f'Boxes of the people: {"; ".join(_sources(dataset))}'
+    return f'Boxes of the instances: {"; ".join(_sources(dataset))}'
 
 
 def _sources(dataset: Any) -> Iterator[str]:

@@ -28,9 +28,9 @@ HEADINGS = {
     'AR': 'AR',
     'PCK': 'PCK',
     f'{TWIN}AP': 'occluded AP',
-    f'{TWIN}AP_seen': 'of seen joints',
-    f'{TWIN}AP_hidden': 'of hidden joints',
-    f'{TWIN}PCK_hidden': 'PCK of hidden joints',
+    f'{TWIN}AP_seen': 'of seen keypoints',
+    f'{TWIN}AP_hidden': 'of hidden keypoints',
+    f'{TWIN}PCK_hidden': 'PCK of hidden keypoints',
 }
 
 
@@ -51,7 +51,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     Returns:
         The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded twin begin with
         ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``left_out`` the
-        ids of the images that count in none of these (the plots by joint and by hidden share have all), ``warnings``
+        ids of the images that count in none of these (the plots by keypoint and by hidden share have all), ``warnings``
         what makes rows less comparable.
     """
     runs: Dict[str, Records] = {}
@@ -276,11 +276,11 @@ def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
         axes.errorbar(range(len(groups)), values.mean(axis=0), yerr=spread, **style)
     shown = [by_seed[0][i] for i in groups]
     labels = [
-        ('none' if group['up_to'] == 0 else f'up to {100 * group["up_to"]:.0f} %') + f'\n{group["people"]} people'
+        ('none' if group['up_to'] == 0 else f'up to {100 * group["up_to"]:.0f} %') + f'\n{group["people"]} instances'
         for group in shown
     ]
     axes.set_xticks(range(len(labels)), labels)
-    axes.set(xlabel="share of a person's joints that is hidden", ylabel='AP on the occluded twin')
+    axes.set(xlabel="share of an instance's keypoints that is hidden", ylabel='AP on the occluded twin')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     write_figure(figure, path, dpi=100)

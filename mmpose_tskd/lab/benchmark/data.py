@@ -35,17 +35,18 @@ def benchmark_data(
     Args:
         config: The config.
         own_data: The config's own data set; else images of the synthetic crowd, drawn for the purpose.
-        people: To load, at most; for each, the image is read that it stands in.
+        instances: To load, at most; for each, the image is read that it stands in.
         workers: Numbers of processes of the data loader; 0 loads in the process that trains.
         seed: Of what is drawn, and of the augmentation.
         out: A JSON file to write as well.
 
     Returns:
-        What the file holds: ``transforms_ms`` a person, by transform; ``loader``, people a second by the number of
+        What the file holds: ``transforms_ms`` an instance, by transform; ``loader``, instances a second by the number
+            of
         processes; and what it was measured with.
 
     Raises:
-        UserError: The config is missing, has no training data, or its joints are not those of the drawn images.
+        UserError: The config is missing, has no training data, or its keypoints are not those of the drawn images.
     """
     init_default_scope('mmpose')
     cfg = load_config(config)
@@ -59,14 +60,14 @@ def benchmark_data(
         batch_size = cfg.train_dataloader.batch_size
         if len(dataset) < 3 * batch_size:
             raise UserError(
-                f'{len(dataset)} people are too few to time batches of {batch_size} of them: give --people '
+                f'{len(dataset)} instances are too few to time batches of {batch_size} of them: give --people '
                 f'{3 * batch_size} or more, or a smaller train_dataloader.batch_size'
             )
         times = _transform_times(dataset)
         rates = {str(count): _loader_rate(cfg, dataset, count, seed) for count in workers}
     pipeline_ms = sum(times.values())
     rows: List[Dict[str, Any]] = [{'transform': name, 'ms': value} for name, value in times.items()]
-    print_rows('a person', [*rows, {'transform': 'all of them', 'ms': pipeline_ms}])
+    print_rows('an instance', [*rows, {'transform': 'all of them', 'ms': pipeline_ms}])
     print_rows('data loader', [{'processes': name, 'people/s': rate} for name, rate in rates.items()])
     result = dict(
         transforms_ms=times,
@@ -84,17 +85,17 @@ def benchmark_data(
 
 
 def _draw(cfg: Config, config: str, people: int, seed: int, folder: Path) -> None:
-    """Draws the synthetic crowd, which has more than one person an image, and lets the config read it."""
+    """Draws the synthetic crowd, which has more than one instance an image, and lets the config read it."""
     dataset = cfg.train_dataloader.dataset
     if load_skeleton(dataset.type).names != load_skeleton('CocoDataset').names:
-        raise UserError(f"the images that are drawn have COCO's joints, {config} has others: add --own-data")
+        raise UserError(f"the images that are drawn have COCO's keypoints, {config} has others: add --own-data")
     generate_synthetic_crowd(folder, num_train=people, num_val=1, seed=seed)
     labels = 'annotations/synthetic_crowd_train.json'
     dataset.update(type='CocoDataset', data_root=str(folder), ann_file=labels, data_prefix=dict(img='images/'))
 
 
 def _transform_times(dataset: Any) -> Dict[str, float]:
-    """Milliseconds a person, by transform."""
+    """Milliseconds an instance, by transform."""
     times = {type(transform).__name__: 0.0 for transform in dataset.pipeline.transforms}
     for i in range(len(dataset)):
         sample = dataset.get_data_info(i)
@@ -106,7 +107,7 @@ def _transform_times(dataset: Any) -> Dict[str, float]:
 
 
 def _loader_rate(cfg: Config, dataset: Any, workers: int, seed: int) -> float:
-    """People a second, from the second batch on: the first one waits for the processes to start."""
+    """Instances a second, from the second batch on: the first one waits for the processes to start."""
     loader = {**cfg.train_dataloader, 'dataset': dataset, 'num_workers': workers, 'persistent_workers': False}
     batches = iter(Runner.build_dataloader(loader, seed=seed))
     next(batches)

@@ -45,8 +45,8 @@ def benchmark_deploy(
     Args:
         setting: Its seed counts.
         models: ``'NAME=CONFIG,CHECKPOINT'``. Times are given as multiples of the first one's, too.
-        people: Of the config's test set, whose key points are compared, in batches of 1, 3 and 32.
-        rounds: At the largest batch size; the smaller ones have more, so that each sees as many people.
+        instances: Of the config's test set, whose keypoints are compared, in batches of 1, 3 and 32.
+        rounds: At the largest batch size; the smaller ones have more, so that each sees as many instances.
         metric: Of the config's test metrics.
         files: Keys of :data:`FILES`.
         batch_sizes: To take the time of.
@@ -54,7 +54,7 @@ def benchmark_deploy(
 
     Returns:
         What the file holds: for each model ``files`` (metric in PyTorch and in the file, in 0-100, size in MB, the
-        largest difference of a key point in input pixels), ``over_pytorch`` and ``over_first`` (medians of the time of
+        largest difference of a keypoint in input pixels), ``over_pytorch`` and ``over_first`` (medians of the time of
         its ``coords`` file by that of eager PyTorch, and of the first model's file, by batch size); every round's
         seconds; and what it was measured with.
 

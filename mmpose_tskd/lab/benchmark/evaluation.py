@@ -22,7 +22,7 @@ JOINTS = 17
 
 
 def benchmark_eval(detections: int = 100_000, seed: int = 0, out: Optional[str] = None) -> Dict[str, Any]:
-    """Times the metrics on made-up detections: 20 an image, for two labeled people.
+    """Times the metrics on made-up detections: 20 an image, for two labeled instances.
 
     Args:
         detections: How many.
@@ -97,7 +97,7 @@ def _labels(truth: np.ndarray, seen: np.ndarray) -> dict:
 
 
 def _detections(truth: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> Iterator[dict]:
-    """As a top-down model leaves them: the people, about where they are, over and over."""
+    """As a top-down model leaves them: the instances, about where they are, over and over."""
     for image, people in enumerate(truth):
         for i in range(DETECTIONS):
             person = i % PEOPLE

@@ -31,10 +31,10 @@ def benchmark_infer(
 
     Args:
         setting: Device, precision, memory format and seed; its batch size does not matter.
-        rounds: Rounds at the largest batch size; the smaller ones have more, so that each sees as many people.
+        rounds: Rounds at the largest batch size; the smaller ones have more, so that each sees as many instances.
         compiled: Backbone and head through ``torch.compile``.
         student, refined: Plain configs.
-        batch_sizes: People.
+        batch_sizes: Instances.
         out: A JSON file to write as well.
 
     Returns:

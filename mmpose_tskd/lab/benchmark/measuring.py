@@ -28,7 +28,7 @@ class Setting(NamedTuple):
 
     Args:
         device: Where.
-        batch_size: People.
+        batch_size: Instances.
         precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
         channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
         seed: Of the weights and the images.

@@ -81,7 +81,7 @@ def load_stage(source: str) -> Config:
 
 
 def sizes(cfg: Config) -> Dict[str, Any]:
-    """Input size (w, h), key points, and millions of parameters of student and teacher."""
+    """Input size (w, h), keypoints, and millions of parameters of student and teacher."""
     head = cfg.model.head
     params = {}
     for name, model in dict(student=plain_student(cfg.model), teacher=cfg.model.teacher).items():
@@ -90,7 +90,7 @@ def sizes(cfg: Config) -> Dict[str, Any]:
 
 
 def noise_batch(cfg: Config, batch_size: int, seed: int) -> Dict[str, Any]:
-    """A training batch as the data loader hands it out: images of noise, joints at random, the config's pipeline."""
+    """A training batch as the data loader hands it out: images of noise, keypoints at random, the config's pipeline."""
     rng = np.random.default_rng(seed)
     np.random.seed(seed)  # which the pipelines draw from
     dataset = cfg.train_dataloader.dataset

@@ -1,4 +1,4 @@
-"""Throughput against batch size, input size, number of joints and number of processes."""
+"""Throughput against batch size, input size, number of keypoints and number of processes."""
 
 import copy
 import json
@@ -40,16 +40,17 @@ def benchmark_scaling(
     Args:
         setting: Device, precision, memory format and seed; and the batch size where another size changes.
         rounds: Rounds of each, after one that does not count.
-        batch_sizes: People.
+        batch_sizes: Instances.
         input_sizes: (w, h) in pixels.
-        datasets: Whose joints and limbs to take.
+        datasets: Whose keypoints and limbs to take.
         processes: Of distributed training, on one machine; they share its cores, or have a GPU each, and more than
             there are GPUs are left out.
         stage1, stage2: Configs.
         out: A JSON file to write as well.
 
     Returns:
-        What the file holds: ``rows``, one for each stage and size, with people a second, the time by the limit's (see
+        What the file holds: ``rows``, one for each stage and size, with instances a second, the time by the limit's
+            (see
         :func:`benchmark_step`) and every round's seconds; and what it was measured with.
 
     Raises:

@@ -44,24 +44,25 @@ class PoseDistiller(TopdownPoseEstimator):
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
-        metainfo: The student's joints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
+        metainfo: The student's keypoints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
             training data do not say them: outside of a Runner, or where the pipeline converts them
             (``KeypointConverter``). A refiner takes its graph from them.
-        teacher_metainfo: The teacher's joints, likewise, where its config does not name its data set or names them
+        teacher_metainfo: The teacher's keypoints, likewise, where its config does not name its data set or names them
             otherwise. It teaches those that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the image and its mirror image, at twice the
             cost. Its feature maps are those of the image.
         teacher_pass: ``'plain'``, or for a faster teacher of MMPose ``'folded'``: batch norm is folded into the
-            convolutions, which moves a joint by less than 0.01 pixels in fp32; ``'compiled'`` compiles its backbone
+            convolutions, which moves a keypoint by less than 0.01 pixels in fp32; ``'compiled'`` compiles its backbone
             too. Not the default, so that a run's teacher computes bit for bit what its file does elsewhere.
         init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
             the two are of one family, such as HRNet-W32 and W48. With another number of keypoints the head starts by
             itself; with the same number in another order it starts from the wrong rows, which the labels put right.
-        teacher_confidence: A joint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all alike.
+        teacher_confidence: A keypoint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all
+            alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
     Raises:
-        UserError: A loss's name or options are wrong, or there is no module to freeze; at the first step, the joints
+        UserError: A loss's name or options are wrong, or there is no module to freeze; at the first step, the keypoints
             cannot be matched, or are not those of the data.
     """
 
@@ -114,7 +115,7 @@ class PoseDistiller(TopdownPoseEstimator):
         self.skeleton = skeleton
         if skeleton is not None and skeleton.num_keypoints != self.reader.num_keypoints:
             raise UserError(
-                f'model.metainfo has {skeleton.num_keypoints} key points, the student {self.reader.num_keypoints}'
+                f'model.metainfo has {skeleton.num_keypoints} keypoints, the student {self.reader.num_keypoints}'
             )
         if skeleton is not None and isinstance(self.head, IGPGCNHead) and self.head.skeleton is None:
             self.head.set_skeleton(skeleton)
@@ -147,12 +148,12 @@ class PoseDistiller(TopdownPoseEstimator):
             raise UserError(f'model.distill_losses.{name}: {error}') from error
 
     def learn_joints(self) -> None:
-        """Takes the student's joints from the training data, and gives them to its teacher and its losses.
+        """Takes the student's keypoints from the training data, and gives them to its teacher and its losses.
 
         The first training step calls it, and who asks the teacher before.
 
         Raises:
-            UserError: The data's joints are not those of ``metainfo``, the teacher has none of them, or a loss needs
+            UserError: The data's keypoints are not those of ``metainfo``, the teacher has none of them, or a loss needs
                 limbs and there are none.
         """
         if self.knows_joints:
@@ -162,8 +163,8 @@ class PoseDistiller(TopdownPoseEstimator):
         if self.skeleton is not None and self.skeleton.unmirrored():
             joints = ', '.join(self.skeleton.unmirrored())
             print_log(
-                f'The metainfo of {self.skeleton.dataset} mirrors {joints} to a joint that is not mirrored to it: what '
-                'is flipped has another joint there. Mend swap in its keypoint_info',
+                f'The metainfo of {self.skeleton.dataset} mirrors {joints} to a keypoint that is not mirrored to it: '
+                'what is flipped has another keypoint there. Mend swap in its keypoint_info',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -177,7 +178,7 @@ class PoseDistiller(TopdownPoseEstimator):
     def _give_limbs(self, key: str, loss: Any) -> None:
         if self.skeleton is None:
             raise UserError(
-                f'{key} compares limbs, and neither a Runner nor the config says which joints the '
+                f'{key} compares limbs, and neither a Runner nor the config says which keypoints the '
                 f"{self.reader.num_keypoints} of the student are: set model.metainfo to the data's dataset class or "
                 'metainfo dict'
             )
@@ -365,7 +366,7 @@ class PoseDistiller(TopdownPoseEstimator):
             if fault is not None:
                 print_log(
                     f'The teacher ({teacher.name}) knows little of these data: {fault}. Is it trained for '
-                    "them and this input size, and are its joints the student's, in their order "
+                    "them and this input size, and are its keypoints the student's, in their order "
                     '(model.teacher_metainfo)?',
                     logger='current',
                     level=logging.WARNING,
@@ -373,7 +374,7 @@ class PoseDistiller(TopdownPoseEstimator):
         return outputs
 
     def distill_state_dict(self) -> Dict[str, Any]:
-        """What the distiller itself has learned: the adapters, γ, and which joints the labels of a category have."""
+        """What the distiller itself has learned: the adapters, γ, and which keypoints the labels of a category have."""
         adapters = {name: value.cpu() for name, value in self.distill_losses.state_dict().items()}
         return dict(adapters=adapters, gamma=float(self.gamma), categories=self.categories.state_dict())
 

@@ -35,33 +35,33 @@ class IGPGCNHead(BaseHead):
 
     The base head's pose P_init and its confidence are the nodes (x, y, score): x and y in [-1, 1], the score as
     :attr:`PoseOutputs.confidence` has it, on the same scale for any head. After an input layer and a block without
-    image, each step reads one feature map at the joints, coarse to fine, and puts out a pose. From
+    image, each step reads one feature map at the keypoints, coarse to fine, and puts out a pose. From
     `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C uses it.
 
     The graph is that of the training data, which the first training step takes up; checkpoints have it. Until then a
-    joint is connected with itself alone.
+    keypoint is connected with itself alone.
 
     Args:
         base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
-        metainfo: The joints and limbs, a dataset class's name or a metainfo dict (see :func:`load_skeleton`), where the
-            training data do not say them: outside of a Runner, or where the pipeline converts them
+        metainfo: The keypoints and limbs, a dataset class's name or a metainfo dict (see :func:`load_skeleton`), where
+            the training data do not say them: outside of a Runner, or where the pipeline converts them
             (``KeypointConverter``).
         in_channels: Channels of the feature maps to read, coarse to fine; one a step.
         in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
-        feat_channels: Channels of the image feature that each step adds to its joints.
+        feat_channels: Channels of the image feature that each step adds to its keypoints.
         hidden_channels: Width of the input layer; half of it lies between a block's two convolutions.
-        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each joint's feature is projected by
+        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each keypoint's feature is projected by
             itself, which is far lighter.
         output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
             put out coordinates, as in OPEC-Net.
         resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only joints whose confidence is below this, in (0, 1]; None refines all, as training
+        refine_score_thr: Refine only keypoints whose confidence is below this, in (0, 1]; None refines all, as training
             always does.
         stage_weights: λ of Eq. 7, coarse to fine, for :meth:`loss`; :class:`ProgressivePoseLoss` has its own.
 
     Raises:
-        UserError: The base head and the metainfo differ in their key points, or the lists above in their length; or a
-            value is none of those above; at the first training step, the joints are not known, or not the data's.
+        UserError: The base head and the metainfo differ in their keypoints, or the lists above in their length; or a
+            value is none of those above; at the first training step, the keypoints are not known, or not the data's.
     """
 
     def __init__(
@@ -120,15 +120,15 @@ class IGPGCNHead(BaseHead):
             self.set_skeleton(load_skeleton(metainfo, 'head.metainfo'))
 
     def set_skeleton(self, skeleton: Skeleton) -> None:
-        """Connects the joints as a skeleton does.
+        """Connects the keypoints as a skeleton does.
 
         Raises:
-            UserError: It has not the base head's number of joints, or no limbs.
+            UserError: It has not the base head's number of keypoints, or no limbs.
         """
         if self.base_reader.num_keypoints != skeleton.num_keypoints:
             raise UserError(
-                f'IGPGCNHead.base_head has {self.base_reader.num_keypoints} key points, '
-                f'but the metainfo has {skeleton.num_keypoints} key points'
+                f'IGPGCNHead.base_head has {self.base_reader.num_keypoints} keypoints, '
+                f'but the metainfo has {skeleton.num_keypoints} keypoints'
             )
         adjacency = skeleton.adjacency()
         for layer in self.modules():
@@ -140,14 +140,14 @@ class IGPGCNHead(BaseHead):
         """Takes the graph from the training data, as the first training step does.
 
         Raises:
-            UserError: Nothing says what it is, or the data's joints are not those of ``metainfo``.
+            UserError: Nothing says what it is, or the data's keypoints are not those of ``metainfo``.
         """
         count = self.base_reader.num_keypoints
         skeleton = training_skeleton(count, self.skeleton, 'model.head.metainfo')
         if skeleton is None:
             raise UserError(
-                f'IGPGCNHead connects {count} joints by their limbs, and neither a Runner nor the config says which '
-                "joints they are: set model.head.metainfo to the data's dataset class or metainfo dict"
+                f'IGPGCNHead connects {count} keypoints by their limbs, and neither a Runner nor the config says which '
+                "keypoints they are: set model.head.metainfo to the data's dataset class or metainfo dict"
             )
         self.set_skeleton(skeleton)
         self.knows_joints = True
@@ -158,7 +158,7 @@ class IGPGCNHead(BaseHead):
         Args:
             feats: The backbone's feature maps, each N×C×h×w.
             coords: P_init, N×K×2, input pixels.
-            confidence: In each of its joints, N×K, in [0, 1].
+            confidence: In each of its keypoints, N×K, in [0, 1].
 
         Returns:
             The progressive poses, coarse to fine, each N×K×2, input pixels, fp32.
@@ -194,14 +194,14 @@ class IGPGCNHead(BaseHead):
         """Refines a pose in an image and, mirrored, in its mirror image, and averages what comes of it.
 
         Both start from the same P_init, read from the base head's averaged output (as the flip test of
-        :class:`OfficialSimCCHead` is). Where the views disagree about a joint, that has chosen one of the two places;
-        the mean of poses that start from one each would lie between them.
+        :class:`OfficialSimCCHead` is). Where the views disagree about a keypoint, that has chosen one of the two
+        places; the mean of poses that start from one each would lie between them.
 
         Args:
             views: The feature maps of the image and of its mirror image.
             coords: P_init in the image, N×K×2, input pixels.
-            confidence: In each of its joints, N×K, in [0, 1].
-            flip_indices: The joint on the other side of the body, for each joint.
+            confidence: In each of its keypoints, N×K, in [0, 1].
+            flip_indices: The keypoint on the other side of the body, for each keypoint.
         """
         width = self.input_size[0]
         refined = self.refine(views[0], coords, confidence)
@@ -237,7 +237,7 @@ class IGPGCNHead(BaseHead):
         """Eq. 7 against the labels, and the base head's own loss where it is trained along.
 
         Raises:
-            UserError: The batch holds no key points in input pixels.
+            UserError: The batch holds no keypoints in input pixels.
         """
         output = self.forward(feats)
         initial = self.base_reader(feats, output.base)
@@ -251,7 +251,7 @@ class IGPGCNHead(BaseHead):
         return losses
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}) -> List[InstanceData]:
-        """As the base head's ``predict``, its key points refined, its scores confidences in [0, 1].
+        """As the base head's ``predict``, its keypoints refined, its scores confidences in [0, 1].
 
         With ``test_cfg.flip_test``, one pose is refined in both views, see :meth:`refine_flipped`.
         """

@@ -16,9 +16,9 @@ from ...poses import SimCCReader, merge_flipped_simcc, simcc_peaks, simcc_scores
 class OfficialSimCCHead(SimCCHead):
     """:class:`SimCCHead` that decodes as the official SimCC code does.
 
-    The stock head averages raw logits, does not move the mirrored vector, scores a joint by the smaller raw logit and
-    drops it when that is not positive; published SimCC results come from the decode here. Parameters and their names
-    are the stock head's.
+    The stock head averages raw logits, does not move the mirrored vector, scores a keypoint by the smaller raw logit
+    and drops it when that is not positive; published SimCC results come from the decode here. Parameters and their
+    names are the stock head's.
 
     Scores are confidences in [0, 1], as :attr:`PoseOutputs.confidence` has them: the official score, a probability,
     divided by that of the head's own target (0.1 for a Gaussian of 4 bins), so that one threshold serves all heads.
@@ -50,7 +50,7 @@ class OfficialSimCCHead(SimCCHead):
             return super().forward((feats[-1].to(next(self.parameters()).dtype),))
 
     def loss(self, feats: Sequence[Tensor], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
-        """The key-point loss, and the share of joints within 5 % of the input size, without leaving the device."""
+        """The keypoint loss, and the share of keypoints within 5 % of the input size, without leaving the device."""
         pred = self.forward(feats)
         labels = [s.gt_instance_labels for s in batch_data_samples]
         target = tuple(torch.cat([getattr(s, f'keypoint_{axis}_labels') for s in labels]) for axis in 'xy')
@@ -61,7 +61,7 @@ class OfficialSimCCHead(SimCCHead):
         )
 
     def accuracy(self, pred: Sequence[Tensor], target: Sequence[Tensor], mask: Tensor, thr: float = 0.05) -> Tensor:
-        """Scalar in [0, 1]: the share of the masked joints whose decode lies within ``thr`` of the input size."""
+        """Scalar in [0, 1]: the share of the masked keypoints whose decode lies within ``thr`` of the input size."""
         width, height = self.input_size
         with torch.no_grad():
             error = simcc_peaks(pred[0], pred[1], self.simcc_split_ratio)
@@ -93,7 +93,7 @@ class OfficialSimCCHead(SimCCHead):
 
 
 def pack_instances(coords: Tensor, scores: Tensor) -> List[InstanceData]:
-    """One :class:`InstanceData` a person, as MMPose's heads return them (NumPy, 1×K×2 and 1×K)."""
+    """One :class:`InstanceData` an instance, as MMPose's heads return them (NumPy, 1×K×2 and 1×K)."""
     return [
         InstanceData(keypoints=xy[None], keypoint_scores=score[None])
         for xy, score in zip(to_numpy(coords.float()), to_numpy(scores.float()))

@@ -7,8 +7,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 class SimCCMarginalInit:
     r"""Starts a SimCC head as the marginals of heat maps, for training from random weights.
 
-    A SimCC head maps the flattened H×W map of a joint to bins along x and y by two fully connected layers. From random
-    weights it has to learn first where each of the H·W cells lies. Here bin b of x starts as
+    A SimCC head maps the flattened H×W map of a keypoint to bins along x and y by two fully connected layers. From
+    random weights it has to learn first where each of the H·W cells lies. Here bin b of x starts as
 
     .. math::
         w_{b,(i,j)} = s \exp\left(-\frac{(c_b - j)^2}{2}\right), \qquad c_b = \frac{b + 1/2}{W_x} W - \frac{1}{2}

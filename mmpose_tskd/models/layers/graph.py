@@ -1,4 +1,4 @@
-"""Graph layers over the joints of a skeleton; every tensor is N×K×C (people, joints, channels)."""
+"""Graph layers over the keypoints of a skeleton; every tensor is N×K×C (instances, keypoints, channels)."""
 
 from typing import Optional
 
@@ -14,7 +14,7 @@ class SemGraphConv(nn.Module):
 
     with :math:`A` the row-wise softmax of the edges' weights, which are 1 at first and :math:`-\infty` where there is
     no edge. From `Semantic Graph Convolutional Networks for 3D Human Pose Regression
-    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it. Every pair of joints has a weight,
+    <https://arxiv.org/abs/1904.03345>`_ (Zhao et al., 2019), as OPEC-Net uses it. Every pair of keypoints has a weight,
     and a buffer says which are edges: a layer can be made before its graph is known, and a checkpoint brings it.
 
     Args:
@@ -51,7 +51,7 @@ class SemGraphConv(nn.Module):
 
 
 def normalize_joints(norm: nn.Module, x: Tensor) -> Tensor:
-    """Batch normalization of N×K×C over people and joints, by a norm of N·K×C.
+    """Batch normalization of N×K×C over instances and keypoints, by a norm of N·K×C.
 
     A function, since a subclass of :class:`nn.BatchNorm1d` would be lost where a run synchronizes batch norm.
     """
@@ -59,9 +59,9 @@ def normalize_joints(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class JointAttention(nn.Module):
-    r"""Weighs each joint by the pose as a whole: :math:`x_k \leftarrow x_k + a_k x_k`.
+    r"""Weighs each keypoint by the pose as a whole: :math:`x_k \leftarrow x_k + a_k x_k`.
 
-    :math:`a = \sigma(W_2\, \mathrm{relu}(W_1 \bar x))` with :math:`\bar x` the mean over the joints.
+    :math:`a = \sigma(W_2\, \mathrm{relu}(W_1 \bar x))` with :math:`\bar x` the mean over the keypoints.
 
     Args:
         channels: C.
@@ -80,10 +80,10 @@ class JointAttention(nn.Module):
 
 
 class GraphBlock(nn.Module):
-    """A residual block of IGP-GCN: two graph convolutions over the joints and the image features at them.
+    """A residual block of IGP-GCN: two graph convolutions over the keypoints and the image features at them.
 
     Args:
-        in_channels: C of the joints' features.
+        in_channels: C of the keypoints' features.
         feat_channels: D of the image features, 0 for a block without image.
         hidden_channels: Width between the two convolutions.
         adjacency: K×K, bool, with self-loops.

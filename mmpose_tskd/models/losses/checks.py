@@ -61,7 +61,7 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
 
 
 def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, options: Sequence[str]) -> None:
-    """That the codecs of both networks encode a joint alike, so that equal poses have equal targets.
+    """That the codecs of both networks encode a keypoint alike, so that equal poses have equal targets.
 
     Args:
         loss: The loss's name, for the message.
@@ -79,7 +79,7 @@ def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, opt
     own_kind, other_kind = type(student.codec).__name__, type(teacher.codec).__name__
     if (own_kind, drawn) != (other_kind, others):
         raise UserError(
-            f"{loss} compares what two codecs draw, but the student's draws a joint by {own_kind} "
+            f"{loss} compares what two codecs draw, but the student's draws a keypoint by {own_kind} "
             f"{drawn}, the teacher's by {other_kind} {others}: give the student's codec the teacher's, or use "
             'PoseL1Loss'
         )

@@ -15,12 +15,13 @@ def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[T
     .. math::
         L_{logit} = \frac{1}{NKhw} \sum_n \sum_k w_{nk} \sum_{x,y} (H^t_{nkyx} - H^s_{nkyx})^2
 
-    MMPose's ``KeypointMSELoss`` has the same normalization: what a joint without weight leaves out is not divided out.
+    MMPose's ``KeypointMSELoss`` has the same normalization: what a keypoint without weight leaves out is not divided
+    out.
 
     Args:
         student: N×K×h×w.
         teacher: N×K×h×w.
-        joint_weights: N×K or 1×K; None counts every joint as 1.
+        joint_weights: N×K or 1×K; None counts every keypoint as 1.
 
     Returns:
         Scalar, fp32.
@@ -41,11 +42,11 @@ class HeatmapMSELoss(nn.Module):
 
     The logit distillation of IKD and of `FPD <https://arxiv.org/abs/1811.05419>`_, whose
     ``(1 - a)·MSE(labels) + a·MSE(teacher)`` is ``loss_weight=1 - a`` in the head's ``KeypointMSELoss`` and
-    ``loss_weight=a`` here. Both codecs should draw a joint alike (σ, UDP or not): a UDP map's pixels lie elsewhere.
+    ``loss_weight=a`` here. Both codecs should draw a keypoint alike (σ, UDP or not): a UDP map's pixels lie elsewhere.
 
     Args:
-        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``, as the head's loss does. Else the
-            teacher's guess for a joint without a label counts, too.
+        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``, as the head's loss does. Else the
+            teacher's guess for a keypoint without a label counts, too.
         loss_weight: Factor on the mean.
     """
 
@@ -60,7 +61,7 @@ class HeatmapMSELoss(nn.Module):
         return self.loss_weight * heatmap_mse_loss(student.require_heatmaps(), teacher.require_heatmaps(), weight)
 
     def check(self, student: PoseOutputs, teacher: PoseOutputs) -> None:
-        """Raises UserError if one of the two has no heatmaps, or these differ in size or in how they draw a joint."""
+        """Raises UserError if one of the two has no heatmaps, or they differ in size or in how a keypoint is drawn."""
         check_both_offer('heatmaps', 'HeatmapMSELoss', student, teacher)
         own, other = (tuple(outputs.require_heatmaps().shape[:-3:-1]) for outputs in (student, teacher))
         if own != other:

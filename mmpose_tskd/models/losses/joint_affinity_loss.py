@@ -11,7 +11,7 @@ from .joint_weights import joint_weights
 
 
 def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
-    """Cosines of a person's heatmaps, joint by joint.
+    """Cosines of an instance's heatmaps, keypoint by keypoint.
 
     Args:
         heatmaps: N×K×h×w.
@@ -28,7 +28,7 @@ def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
 def joint_affinity_loss(
     student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None, least_norm: float = 1.0
 ) -> Tensor:
-    r"""Difference of two networks' affinities between the joints of a person.
+    r"""Difference of two networks' affinities between the keypoints of an instance.
 
     .. math::
         L_{structure} = \frac{1}{NK^2} \sum_n \sum_{i,j} w_{ni} w_{nj} \left( S^t_{nij} - S^s_{nij} \right)^2, \qquad
@@ -37,7 +37,7 @@ def joint_affinity_loss(
     Args:
         student: N×K×h×w.
         teacher: N×K×h'×w'; an affinity has no resolution, so the sizes may differ.
-        joint_weights: N×K or 1×K; a pair counts with the product of its two joints'. None counts each as 1.
+        joint_weights: N×K or 1×K; a pair counts with the product of its two keypoints'. None counts each as 1.
         least_norm: See :func:`joint_affinities`.
 
     Returns:
@@ -48,7 +48,7 @@ def joint_affinity_loss(
     """
     if student.shape[:2] != teacher.shape[:2]:
         raise ValueError(
-            f'joint_affinity_loss compares heatmaps of the same joints, got {tuple(student.shape)} and '
+            f'joint_affinity_loss compares heatmaps of the same keypoints, got {tuple(student.shape)} and '
             f'{tuple(teacher.shape)}'
         )
     squares = (joint_affinities(student, least_norm) - joint_affinities(teacher, least_norm)).square()
@@ -67,7 +67,7 @@ class JointAffinityLoss(nn.Module):
     Args:
         least_norm: A heatmap of a smaller norm is divided by this instead, so that what is all but empty neither makes
             its noise count nor its gradient explode. A Gaussian of σ = 2 has 3.5.
-        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``.
+        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``.
         loss_weight: Factor on the mean.
     """
 

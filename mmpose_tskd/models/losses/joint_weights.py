@@ -6,7 +6,7 @@ from ...poses import PoseOutputs, keypoint_weights
 
 
 def joint_weights(teacher: PoseOutputs, data_samples: Sequence, use_target_weight: bool) -> Optional[Tensor]:
-    """How much each joint teaches, N×K or 1×K, or None where all count as 1.
+    """How much each keypoint teaches, N×K or 1×K, or None where all count as 1.
 
     Args:
         teacher: The teacher's outputs, with its own weights.

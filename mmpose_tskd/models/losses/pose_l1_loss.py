@@ -9,7 +9,7 @@ from .joint_weights import joint_weights
 
 
 def pose_l1_loss(student: Tensor, teacher: Tensor, target_weight: Optional[Tensor] = None) -> Tensor:
-    r"""L1 distance of two poses (Eq. 2 of the paper), summed over joints, averaged over the batch.
+    r"""L1 distance of two poses (Eq. 2 of the paper), summed over keypoints, averaged over the batch.
 
     .. math::
         L_1 = \frac{1}{N} \sum_n \sum_k w_{nk} \left\| P^t_{nk} - P^s_{nk} \right\|_1
@@ -17,7 +17,7 @@ def pose_l1_loss(student: Tensor, teacher: Tensor, target_weight: Optional[Tenso
     Args:
         student: N×K×2, input pixels.
         teacher: N×K×2, input pixels.
-        target_weight: N×K or 1×K; None counts every joint, hidden and unlabelled ones too.
+        target_weight: N×K or 1×K; None counts every keypoint, hidden and unlabelled ones too.
 
     Returns:
         Scalar, fp32, pixels.
@@ -37,8 +37,8 @@ class PoseL1Loss(nn.Module):
     """:func:`pose_l1_loss` between the student's and the teacher's ``coords``.
 
     Args:
-        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. The paper does not: the teacher's guess
-            for a hidden joint is what is to be learned.
+        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``. The paper does not: the teacher's
+            guess for a hidden keypoint is what is to be learned.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
     """

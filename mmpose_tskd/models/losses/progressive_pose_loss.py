@@ -34,7 +34,7 @@ def progressive_pose_loss(
         L_{s2} = \sum_i \lambda_i L_i, \qquad
         L_i = \frac{1}{N} \sum_n \sum_k M_{nk} \left\| P_{nk} - \hat P^i_{nk} \right\|_1
 
-    with both poses normalized to [-1, 1] and :math:`M` 1 for joints with a label.
+    with both poses normalized to [-1, 1] and :math:`M` 1 for keypoints with a label.
 
     Args:
         preds: The poses, coarse to fine, each N×K×2 in input pixels.
@@ -67,7 +67,7 @@ class ProgressivePoseLoss(nn.Module):
 
     Args:
         stage_weights: λ of Eq. 7, coarse to fine.
-        labeled_only: Eq. 6's mask M. False teaches every joint.
+        labeled_only: Eq. 6's mask M. False teaches every keypoint.
         loss_weight: Factor on the sum.
     """
 

@@ -8,7 +8,7 @@ from .checks import check_shapes
 
 
 def simcc_kl_loss(pred: Sequence[Tensor], target: Sequence[Tensor], target_weight: Tensor) -> Tensor:
-    r"""Kullback-Leibler divergence of SimCC bins, summed over bins and joints, averaged over the batch.
+    r"""Kullback-Leibler divergence of SimCC bins, summed over bins and keypoints, averaged over the batch.
 
     .. math::
         L_{KL} = \frac{1}{N} \sum_n \sum_k w_{nk} \left[ KL(t^x_{nk} \| p^x_{nk}) + KL(t^y_{nk} \| p^y_{nk}) \right]
@@ -40,8 +40,8 @@ class SimCCKLLoss(nn.Module):
     """:func:`simcc_kl_loss` as the ``loss`` of a SimCC head.
 
     Args:
-        use_target_weight: Weigh the joints by ``keypoint_weights``. Else all count, and joints without a label (whose
-            target is all zero) add nothing but their share of the mean.
+        use_target_weight: Weigh the keypoints by ``keypoint_weights``. Else all count, and keypoints without a label
+            (whose target is all zero) add nothing but their share of the mean.
     """
 
     def __init__(self, use_target_weight: bool = True):

@@ -16,7 +16,8 @@ def simcc_logit_kd_loss(
     joint_weights: Optional[Tensor] = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    r"""Kullback-Leibler divergence of two networks' SimCC bins, summed over bins, averaged over joints and people.
+    r"""Kullback-Leibler divergence of two networks' SimCC bins, summed over bins, averaged over keypoints and
+    instances.
 
     .. math::
         L_{logit} = \frac{\tau^2}{NK} \sum_n \sum_k w_{nk} \sum_{a \in \{x, y\}}
@@ -28,7 +29,7 @@ def simcc_logit_kd_loss(
     Args:
         student: Logits, N×K×Wx and N×K×Wy.
         teacher: Logits of the same shapes.
-        joint_weights: N×K or 1×K; None counts every joint as 1.
+        joint_weights: N×K or 1×K; None counts every keypoint as 1.
         temperature: τ; the factor τ² keeps the gradient's size.
 
     Returns:
@@ -62,8 +63,8 @@ class SimCCLogitKDLoss(nn.Module):
 
     Args:
         temperature: τ.
-        use_target_weight: Weigh the joints by the batch's ``keypoint_weights``. DWPose does not: what the teacher makes
-            of a joint without a label is to be learned, too.
+        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``. DWPose does not: what the teacher
+            makes of a keypoint without a label is to be learned, too.
         loss_weight: DWPose's is 0.1 in its first stage.
 
     Raises:

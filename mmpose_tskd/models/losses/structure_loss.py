@@ -21,7 +21,8 @@ def structure_loss(
     edge_form: str,
     joint_weights: Optional[Tensor] = None,
 ) -> Tensor:
-    r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb and person by person, averaged over people.
+    r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb and instance by instance, averaged over
+    instances.
 
     .. math::
         L_{cst} = \frac{1}{N} \sum_n \sum_{(i,j) \in E} \omega_{ij}
@@ -64,9 +65,9 @@ class StructureLoss(nn.Module):
 
     Args:
         edge_form: ``'length'`` (Eq. 3) or ``'vector'``.
-        edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the joints' OKS sigmas; ``'length_std'``, 1 over
-            the standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All but
-            the numbers are scaled to a mean of 1.
+        edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the keypoints' OKS sigmas; ``'length_std'``, 1
+            over the standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All
+            but the numbers are scaled to a mean of 1.
         ann_file: COCO-format labels, for ``'length_std'``.
         use_target_weight: Weigh a limb by the product of its ends' ``keypoint_weights``.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
@@ -105,7 +106,7 @@ class StructureLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def set_skeleton(self, skeleton: Skeleton, device: torch.device) -> None:
-        """Takes the limbs from the joints of the training data, and works out ω.
+        """Takes the limbs from the keypoints of the training data, and works out ω.
 
         Args:
             skeleton: The student's.
@@ -138,7 +139,7 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann
     elif kind == 'sigma':
         if len(skeleton.sigmas) != skeleton.num_keypoints:
             raise UserError(
-                f'StructureLoss.edge_weights="sigma" needs a sigma for each of {skeleton.num_keypoints} key points, '
+                f'StructureLoss.edge_weights="sigma" needs a sigma for each of {skeleton.num_keypoints} keypoints, '
                 f'but the metainfo has {len(skeleton.sigmas)}: write them into sigmas, or choose "uniform"'
             )
         weights = 1 / torch.tensor(skeleton.sigmas)[skeleton.edges()].sum(0)
@@ -148,7 +149,7 @@ def make_edge_weights(skeleton: Skeleton, kind: Union[str, Sequence[float]], ann
 
 
 def _length_std(skeleton: Skeleton, ann_file: str) -> Tensor:
-    """E numbers: the standard deviation of each limb's length, as a share of the longer side of the person's box."""
+    """E numbers: the standard deviation of each limb's length, as a share of the longer side of the instance's box."""
     if not Path(ann_file).is_file():
         raise UserError(f'StructureLoss.ann_file: there is no {ann_file}')
     labels = json.loads(Path(ann_file).read_text())['annotations']
@@ -156,7 +157,7 @@ def _length_std(skeleton: Skeleton, ann_file: str) -> Tensor:
     found = {len(a['keypoints']) // 3 for a in people} - {skeleton.num_keypoints}
     if found:
         raise UserError(
-            f'StructureLoss.ann_file={ann_file} labels {found.pop()} key points, the metainfo has '
+            f'StructureLoss.ann_file={ann_file} labels {found.pop()} keypoints, the metainfo has '
             f'{skeleton.num_keypoints}: name the labels of the same dataset'
         )
     joints = np.array([a['keypoints'] for a in people], dtype=np.float64).reshape(-1, skeleton.num_keypoints, 3)
@@ -166,7 +167,7 @@ def _length_std(skeleton: Skeleton, ann_file: str) -> Tensor:
         seen = (joints[:, first, 2] > 0) & (joints[:, second, 2] > 0)
         if seen.sum() < 2:
             names = f'{skeleton.names[first]}-{skeleton.names[second]}'
-            raise UserError(f'{ann_file} labels the limb {names} in fewer than two people: its spread is unknown')
+            raise UserError(f'{ann_file} labels the limb {names} in fewer than two instances: its spread is unknown')
         limbs = joints[seen, first, :2] - joints[seen, second, :2]
         spread.append(np.linalg.norm(limbs, axis=-1).std())
     return torch.tensor(spread, dtype=torch.float)

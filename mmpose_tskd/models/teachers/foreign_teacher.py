@@ -19,11 +19,11 @@ class ForeignTeacher(LiveTeacher):
     """A network that is none of MMPose's: crops in, heatmaps, SimCC vectors or poses out.
 
     A subclass fills in :meth:`open`, :meth:`run` and :meth:`digest`. What :meth:`run` returns says by its shape what it
-    is, for N crops of W×H pixels and K joints:
+    is, for N crops of W×H pixels and K keypoints:
 
     - N×K×h×w: heatmaps, read as ``codec`` says (:func:`build_reader`);
-    - N×K×Wx and N×K×Wy: SimCC vectors as RTMPose's files hold them, and rtmlib reads: the highest bin is the joint, and
-      the mean of the two maxima, cut to [0, 1], its confidence;
+    - N×K×Wx and N×K×Wy: SimCC vectors as RTMPose's files hold them, and rtmlib reads: the highest bin is the keypoint,
+      and the mean of the two maxima, cut to [0, 1], its confidence;
     - N×K×2 and N×K: coordinates in the crop's pixels, and confidences in [0, 1].
 
     Args:
@@ -82,7 +82,7 @@ class ForeignTeacher(LiveTeacher):
         with torch.no_grad():
             output = self.run(torch.zeros(1, 3, height, width))
         self.reader, self.num_keypoints = self._choose_reader(output)
-        said = printable(f'{self.num_keypoints} joints, {width}×{height}, license: {self.license}')
+        said = printable(f'{self.num_keypoints} keypoints, {width}×{height}, license: {self.license}')
         print_log(f'{type(self).__name__} {self.name}: {said}', logger='current')
 
     def place(self, device: torch.device) -> None:

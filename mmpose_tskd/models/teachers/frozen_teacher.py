@@ -15,20 +15,20 @@ from ...poses import HeadReader, PoseOutputs, Skeleton, build_reader, config_ske
 from .live_teacher import LiveTeacher
 
 PASSES = ('plain', 'folded', 'compiled')
-MOST_MOVED = 0.01  # input pixels that a joint may move by when batch norm is folded
+MOST_MOVED = 0.01  # input pixels that a keypoint may move by when batch norm is folded
 
 
 class FrozenTeacher(LiveTeacher):
     """A trained pose estimator of MMPose that answers and never changes: its batch-norm statistics stay as they are.
 
-    Its joints are those of the data set that its config names, where ``metainfo`` does not say others.
+    Its keypoints are those of the data set that its config names, where ``metainfo`` does not say others.
 
     Args:
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
         checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
         temperature: See :func:`build_reader`.
-        forward_pass: ``'plain'``; ``'folded'``: batch norm becomes a part of the convolution before it, when the joints
-            are matched; ``'compiled'``: folded, and the backbone goes through ``torch.compile``.
+        forward_pass: ``'plain'``; ``'folded'``: batch norm becomes a part of the convolution before it, when the
+            keypoints are matched; ``'compiled'``: folded, and the backbone goes through ``torch.compile``.
         kwargs: Of :class:`LiveTeacher`.
 
     Raises:
@@ -166,7 +166,7 @@ def load_model_config(source: Union[str, dict]) -> dict:
     """The model part of a config given as a dict, a file or ``'package::path'``.
 
     Raises:
-        UserError: There is no such file, or its model is none that sees one person at a time.
+        UserError: There is no such file, or its model is none that sees one instance at a time.
     """
     config = load_whole_config(source)
     model = config.get('model', config)
@@ -178,8 +178,8 @@ def load_model_config(source: Union[str, dict]) -> dict:
     return model
 
 
-_TOP_DOWN = 'a teacher answers for the crop of one person, as a TopdownPoseEstimator does'
+_TOP_DOWN = 'a teacher answers for the crop of one instance, as a TopdownPoseEstimator does'
 _REFUSED = dict(
-    BottomupPoseEstimator=f'finds all people in a whole image (bottom-up or one-stage): {_TOP_DOWN}',
+    BottomupPoseEstimator=f'finds all instances in a whole image (bottom-up or one-stage): {_TOP_DOWN}',
     PoseLifter=f'lifts 2-D poses to 3-D and sees no image: {_TOP_DOWN}',
 )

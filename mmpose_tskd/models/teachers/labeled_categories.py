@@ -8,18 +8,18 @@ from ...poses import visible_joints
 
 
 class LabeledCategories:
-    """Knows which joints the labels of each category have, from the samples that it was shown.
+    """Knows which keypoints the labels of each category have, from the samples that it was shown.
 
-    Of the 294 joints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in an image of one:
-    what a teacher says of them is noise. Where all are labeled in a category, as of people in COCO, all teach, also in
-    a person of whom some are not.
+    Of the 294 keypoints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in an image of
+    one: what a teacher says of them is noise. Where all are labeled in a category, as of instances in COCO, all teach,
+    also in an instance of which some are not.
     """
 
     def __init__(self) -> None:
         self.joints: Dict[int, np.ndarray] = {}
 
     def __call__(self, data_samples: Sequence, device: torch.device) -> Tensor:
-        """N×K, fp32: 1 for the joints that were labeled in an instance of the sample's category so far, else 0."""
+        """N×K, fp32: 1 for the keypoints that were labeled in an instance of the sample's category so far, else 0."""
         visible = visible_joints(data_samples)
         categories = [int(np.ravel(sample.metainfo.get('category_id', 0))[0]) for sample in data_samples]
         for category, joints in zip(categories, visible):

@@ -20,10 +20,10 @@ class LiveTeacher(Teacher):
     A subclass fills in :meth:`make`, where weights come later :meth:`load`, and :meth:`_read`.
 
     Args:
-        metainfo: Its joints, a dataset class's name or a metainfo dict, where it does not say them itself or names them
-            otherwise than the student's data set does.
+        metainfo: Its keypoints, a dataset class's name or a metainfo dict, where it does not say them itself or names
+            them otherwise than the student's data set does.
         flip_test: Average its answers for the image and the mirrored image, at twice the cost.
-        confidence_power: A joint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
+        confidence_power: A keypoint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
     """
 
     model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
@@ -74,7 +74,7 @@ class LiveTeacher(Teacher):
         self.is_built = True
 
     def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
-        """See :meth:`Teacher.match`; where names are not known, all joints are taken in order.
+        """See :meth:`Teacher.match`; where names are not known, all keypoints are taken in order.
 
         Raises:
             UserError: They cannot be matched, or it is not known which of them mirror which for the flip test.
@@ -82,7 +82,7 @@ class LiveTeacher(Teacher):
         count, own = self.num_keypoints, self.skeleton
         if own is not None and own.num_keypoints != count:
             raise UserError(
-                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} key points, the teacher '
+                f'{own.dataset}, the data set of model.teacher, has {own.num_keypoints} keypoints, the teacher '
                 f"{count}: set model.teacher_metainfo to the teacher's dataset class or metainfo dict"
             )
         if own is not None and student is not None:
@@ -93,7 +93,7 @@ class LiveTeacher(Teacher):
         elif count != num_keypoints:
             key = 'model.teacher_metainfo' if own is None else 'model.metainfo'
             raise UserError(
-                f'model.teacher has {count} key points, the student {num_keypoints}: to match them by name, set {key} '
+                f'model.teacher has {count} keypoints, the student {num_keypoints}: to match them by name, set {key} '
                 '(a dataset class such as "CocoDataset", or a metainfo dict), or give the teacher as the config that '
                 'trained it'
             )
@@ -101,8 +101,8 @@ class LiveTeacher(Teacher):
             known = own or student
             if known is None:
                 raise UserError(
-                    'model.teacher_flip_test needs to know which joints mirror which: set model.teacher_metainfo, or '
-                    'give the teacher as the config that trained it'
+                    'model.teacher_flip_test needs to know which keypoints mirror which: set model.teacher_metainfo, '
+                    'or give the teacher as the config that trained it'
                 )
             self.flip_indices = list(known.flip_indices)
 
@@ -111,11 +111,11 @@ class LiveTeacher(Teacher):
         if len(missing) == len(joints):
             raise UserError(
                 f'the data sets of model.teacher ({own.dataset}) and of the student ({student.dataset}) have no '
-                f"joint's name in common, such as {own.names[0]} and {student.names[0]} (a number says no place): give "
-                "model.teacher_metainfo as a metainfo dict with the student's names"
+                f"keypoint's name in common, such as {own.names[0]} and {student.names[0]} (a number says no place): "
+                "give model.teacher_metainfo as a metainfo dict with the student's names"
             )
         print_log(
-            f'The teacher ({own.dataset}) teaches {len(joints) - len(missing)} of {len(joints)} joints of '
+            f'The teacher ({own.dataset}) teaches {len(joints) - len(missing)} of {len(joints)} keypoints of '
             f'{student.dataset}, those of the same name' + (f'; not {", ".join(missing)}' if missing else ''),
             logger='current',
         )

@@ -17,7 +17,7 @@ from .foreign_teacher import ForeignTeacher, Output, import_optional
 class OnnxTeacher(ForeignTeacher):
     """An ONNX file (``pip install mmpose_tskd[onnx]``): RTMPose, DWPose, or what this package exports.
 
-    A file of this package says itself which joints it has and how its images are normalized.
+    A file of this package says itself which keypoints it has and how its images are normalized.
 
     Args:
         file: The file; its one input is N×3×H×W, fp32. A fixed N is kept to.

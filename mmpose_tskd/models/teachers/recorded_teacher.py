@@ -21,15 +21,15 @@ class RecordedTeacher(Teacher):
     """A teacher that was asked once: no network runs, and its poses are those of a file.
 
     They go through the geometry of each sample (crop, flip, turn, half body), as the labels do, and reach the losses
-    as coordinates and scores alone. :class:`RecordedTeacherHook` prepares the training data for it. Joints are matched
-    by name with the student's.
+    as coordinates and scores alone. :class:`RecordedTeacherHook` prepares the training data for it. Keypoints are
+    matched by name with the student's.
 
     Args:
         file: What ``tools/record_teacher.py`` wrote; or several such files, of several label files.
         missing: What becomes of an instance of the training data that has no recorded pose, or one for another box:
             ``'error'`` stops the run before its first step, ``'untaught'`` leaves it to the labels.
         metainfo, flip_test: Belong to the recording, and are refused.
-        confidence_power: A joint teaches with its recorded confidence to this power.
+        confidence_power: A keypoint teaches with its recorded confidence to this power.
 
     Raises:
         UserError: An option is wrong.
@@ -78,16 +78,16 @@ class RecordedTeacher(Teacher):
         """See :meth:`Teacher.match`.
 
         Raises:
-            UserError: The student's joints are not known, or none of them is in the record.
+            UserError: The student's keypoints are not known, or none of them is in the record.
         """
         if student is None:
-            raise UserError("a recorded teacher's joints are matched by name: set model.metainfo")
+            raise UserError("a recorded teacher's keypoints are matched by name: set model.metainfo")
         self.keypoints = np.concatenate([_select(record, student) for record in self.records])
         if (self.keypoints[..., 2] < 0).all():
             own = self.records[0].skeleton
             raise UserError(
-                f"{self.name} has no joint of the student's: its joints are {', '.join(own.names)} ({own.dataset}), "
-                f'those of {student.dataset} are {", ".join(student.names)} (a number says no place)'
+                f"{self.name} has no keypoint of the student's: its keypoints are {', '.join(own.names)} "
+                f'({own.dataset}), those of {student.dataset} are {", ".join(student.names)} (a number says no place)'
             )
         self.flip_indices = list(student.flip_indices)
 
@@ -170,7 +170,7 @@ class RecordedTeacher(Teacher):
 
 
 def _select(record: PoseRecord, student: Skeleton) -> np.ndarray:
-    """N×K×3 of the student's joints; one that the record does not have has score -1."""
+    """N×K×3 of the student's keypoints; one that the record does not have has score -1."""
     joints = match_joints(student, record.skeleton)
     if joints is None:
         return record.keypoints

@@ -14,8 +14,8 @@ from ...poses import PoseOutputs, PoseReader, RescaledView
 class StudentFrame(nn.Module):
     """Makes images that were prepared for the student fit for its teacher, and the teacher's answers the student's.
 
-    The two may differ in input size, normalization, order of the color channels and joints; where they do not, nothing
-    is done. Features stay as the teacher's backbone gave them.
+    The two may differ in input size, normalization, order of the color channels and keypoints; where they do not,
+    nothing is done. Features stay as the teacher's backbone gave them.
 
     Args:
         student: The student, with its ``data_preprocessor``.
@@ -45,7 +45,7 @@ class StudentFrame(nn.Module):
         self.resizes = size != other
         if abs(other[0] * size[1] - other[1] * size[0]) > 0.01 * other[0] * size[1]:
             raise UserError(
-                f'model.teacher sees images of {other} (w, h), the student of {size}: of one person they show '
+                f'model.teacher sees images of {other} (w, h), the student of {size}: of one instance they show '
                 f'different parts. Give both codecs an input_size of one shape (w:h), which need not be one size'
             )
         self.reader: PoseReader = RescaledView(teacher_reader, size) if self.resizes else teacher_reader
@@ -62,7 +62,7 @@ class StudentFrame(nn.Module):
         self.register_buffer('joints', None)
 
     def match(self, joints: Tensor) -> None:
-        """Takes the teacher's joint for each of the student's, K indices, -1 for one that it does not know."""
+        """Takes the teacher's keypoint for each of the student's, K indices, -1 for one that it does not know."""
         self.joints = joints.to(self.order.device)
 
     def inputs(self, inputs: Tensor) -> Tensor:
@@ -78,9 +78,9 @@ class StudentFrame(nn.Module):
         return inputs
 
     def outputs(self, outputs: PoseOutputs) -> PoseOutputs:
-        """The teacher's outputs with the student's joints, in its order, and coordinates in its pixels.
+        """The teacher's outputs with the student's keypoints, in its order, and coordinates in its pixels.
 
-        A joint that the teacher does not know has weight 0; its values are some other joint's.
+        A keypoint that the teacher does not know has weight 0; its values are some other keypoint's.
         """
         if self.joints is not None:
             known = (self.joints >= 0).float()[None]

@@ -12,7 +12,7 @@ class Teacher(ABC):
 
     It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
     (EMA), and ``train()`` does not reach it. It is built by :meth:`build` when training starts, so that a model made
-    for testing needs none of the teacher's files, and answers in the student's joints after :meth:`match`.
+    for testing needs none of the teacher's files, and answers in the student's keypoints after :meth:`match`.
     """
 
     name: str  # of the file or function that answers, for messages
@@ -43,10 +43,10 @@ class Teacher(ABC):
 
     @abstractmethod
     def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
-        """Lets it answer in the student's joints: those of the same name.
+        """Lets it answer in the student's keypoints: those of the same name.
 
         Args:
-            student: The student's joints, None where they are not known.
+            student: The student's keypoints, None where they are not known.
             num_keypoints: Their number.
 
         Raises:
@@ -59,7 +59,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def __call__(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
-        """Its outputs in the student's frame (joints, their order, input pixels), without gradient.
+        """Its outputs in the student's frame (keypoints, their order, input pixels), without gradient.
 
         Args:
             inputs: N×3×H×W, preprocessed for the student.

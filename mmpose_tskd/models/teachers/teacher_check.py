@@ -7,14 +7,14 @@ from ...poses import PoseOutputs
 
 
 class TeacherCheck:
-    """Compares a teacher with the labels of the first batches of training, once there are enough people in them.
+    """Compares a teacher with the labels of the first batches of training, once there are enough instances in them.
 
-    A joint counts as found where the teacher is, in the median, a fifth nearer to the label than a guess that has not
-    seen the image: the mean of the other people's labels.
+    A keypoint counts as found where the teacher is, in the median, a fifth nearer to the label than a guess that has
+    not seen the image: the mean of the other instances' labels.
 
     Args:
-        people: To wait for.
-        labels: That a joint needs among them to be judged.
+        instances: To wait for.
+        labels: That a keypoint needs among them to be judged.
     """
 
     def __init__(self, people: int = 32, labels: int = 8):
@@ -33,7 +33,7 @@ class TeacherCheck:
             label: The targets, as if the student had put them out.
             mask: N×K, which of them there are.
             teacher: The teacher's outputs.
-            names: The joints', where they are known.
+            names: The keypoints', where they are known.
 
         Returns:
             What is wrong with the teacher, None while that is not known or nothing is.
@@ -48,7 +48,7 @@ class TeacherCheck:
         self.seen = []
         count = mask.sum(0)
         mean = (labels * mask[..., None]).sum(0) / count[:, None].clamp(min=1)
-        guessed = (labels - mean) * (count / (count - 1).clamp(min=1))[:, None]  # the mean without the person
+        guessed = (labels - mean) * (count / (count - 1).clamp(min=1))[:, None]  # the mean without the instance
         own, by_guess = (_median(error.norm(dim=-1), mask) for error in (poses - labels, guessed))
         lost = ((count >= self.labels) & (own > 0.8 * by_guess)).nonzero().flatten().tolist()
         if not lost:
@@ -59,15 +59,15 @@ class TeacherCheck:
             others = _median((poses - labels[:, k : k + 1]).norm(dim=-1), mask[:, k : k + 1])
             nearest = int(others.argmin())
             if others[nearest] < own[k] / 2:
-                text += f'; its joint {names[nearest] if names else nearest} is nearer, {others[nearest]:.0f}'
+                text += f'; its keypoint {names[nearest] if names else nearest} is nearer, {others[nearest]:.0f}'
             said.append(f'{text})')
         shown = ', '.join(said[:8]) + (', ...' if len(said) > 8 else '')
         return (
-            f'in the first {len(labels)} people {len(lost)} of {int((count >= self.labels).sum())} labeled joints are '
-            f"hardly nearer to their labels than the mean of the other people's is: {shown}"
+            f'in the first {len(labels)} instances {len(lost)} of {int((count >= self.labels).sum())} labeled '
+            f"keypoints are hardly nearer to their labels than the mean of the other instances' is: {shown}"
         )
 
 
 def _median(error: Tensor, mask: Tensor) -> Tensor:
-    """K: the median over the people of whom a joint is labeled, in pixels."""
+    """K: the median over the instances of which a keypoint is labeled, in pixels."""
     return error.masked_fill(~mask, float('nan')).nanmedian(0).values

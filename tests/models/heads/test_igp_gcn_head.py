@@ -217,7 +217,7 @@ def test_resampling_reads_later_steps_at_the_refined_pose():
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(metainfo='CrowdPoseDataset'), 'base_head has 17 key points, but the metainfo has 14'),
+        (dict(metainfo='CrowdPoseDataset'), 'base_head has 17 keypoints, but the metainfo has 14'),
         (dict(in_channels=(8, 4)), 'one entry a step'),
         (dict(output='both'), 'IGPGCNHead.output'),
         (dict(refine_score_thr=2.0), 'IGPGCNHead.refine_score_thr is a confidence'),

@@ -28,7 +28,7 @@ def make_head(codec=STANDARD, **options):
 
 
 def predict(head, *views, flip_indices=(0, 1)):
-    """Key points and scores for SimCC logits that stand in for the features."""
+    """Keypoints and scores for SimCC logits that stand in for the features."""
     head.forward = lambda feats: feats
     samples = [SimpleNamespace(metainfo=dict(flip_indices=list(flip_indices)))] * len(views[0][0])
     feats = list(views) if len(views) == 2 else views[0]
@@ -91,7 +91,7 @@ def test_label_smoothed_scores_rank_people_beyond_the_smoothed_label():
 
 @pytest.mark.parametrize('ratio', [1, 2, 3])
 def test_the_mirrored_vector_moves_left_by_the_bins_of_a_pixel_less_one(ratio):
-    """A joint at pixel 1 of 4 is at pixel 2 of the mirror image; with 2 bins a pixel, bin 4, mirrored back bin 3."""
+    """A keypoint at pixel 1 of 4 is at pixel 2 of the mirror image; with 2 bins a pixel, bin 4, mirrored back bin 3."""
     x, y = logits(ratio, size=4 * ratio), logits(1, size=6)
     mirrored_back = logits(2 * ratio, size=4 * ratio).flip(-1)
     assert mirrored_back.argmax().item() == 2 * ratio - 1
@@ -116,7 +116,7 @@ def test_views_are_averaged_after_the_softmax_with_label_smoothing_and_before_it
 
 
 def test_flip_test_swaps_left_and_right():
-    """Joint 0 at bin 3 and joint 1 at bin 6; the mirror image shows them as each other's, at bins 3 and 0."""
+    """Keypoint 0 at bin 3 and keypoint 1 at bin 6; the mirror image shows them as each other's, at bins 3 and 0."""
     views = (logits(3, 6, size=8), logits(1, 1, size=6)), (logits(0, 3, size=8), logits(1, 1, size=6))
     keypoints, _ = predict(make_head(), *views, flip_indices=(1, 0))
     assert keypoints[0, :, 0].tolist() == [1.5, 3.0]

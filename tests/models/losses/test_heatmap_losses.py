@@ -19,7 +19,7 @@ def outputs(heatmaps=None, simcc=None, weights=None, sigma=2, unbiased=False):
 
 
 def samples(*keypoint_weights):
-    """One sample a person."""
+    """One sample an instance."""
     return [
         SimpleNamespace(gt_instance_labels=SimpleNamespace(keypoint_weights=torch.tensor([weights])))
         for weights in keypoint_weights
@@ -28,7 +28,7 @@ def samples(*keypoint_weights):
 
 @pytest.fixture
 def maps():
-    """Two people's heatmaps of a student and of a teacher, three joints each."""
+    """Two instances' heatmaps of a student and of a teacher, three keypoints each."""
     return torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
 
 
@@ -81,12 +81,12 @@ def test_joint_affinity_by_hand(maps, weights):
 
 
 def test_joint_affinity_needs_neither_one_resolution_nor_one_height():
-    """Each joint's disc at another place: its own affinity alone, at any size."""
+    """Each keypoint's disc at another place: its own affinity alone, at any size."""
     small, large = torch.zeros(1, 2, 4, 3), torch.zeros(1, 2, 8, 6)
     small[0, 0, 1, 1] = small[0, 1, 3, 2] = 2.0
     large[0, 0, 2:4, 2:4] = large[0, 1, 6:8, 4:6] = 1.0
     assert joint_affinity_loss(small, large).item() == 0
-    small[0, 1] = small[0, 0]  # the student takes the second joint for the first
+    small[0, 1] = small[0, 0]  # the student takes the second keypoint for the first
     assert joint_affinity_loss(small, large).item() == pytest.approx(2 / 4)
 
 
@@ -156,7 +156,7 @@ def test_only_the_affinities_compare_heatmaps_of_two_sizes():
 
 def test_heatmaps_that_draw_a_joint_differently_are_not_compared():
     student, teacher = outputs(torch.zeros(1, 3, 4, 5)), outputs(torch.zeros(1, 3, 4, 5), sigma=3)
-    with pytest.raises(UserError, match=r"draws a joint by .*'sigma': 2, .*, the teacher's by .*'sigma': 3"):
+    with pytest.raises(UserError, match=r"draws a keypoint by .*'sigma': 2, .*, the teacher's by .*'sigma': 3"):
         HeatmapMSELoss().check(student, teacher)
     with pytest.raises(UserError, match="'unbiased': False.*, the teacher's by .*'unbiased': True"):
         HeatmapMSELoss().check(student, outputs(torch.zeros(1, 3, 4, 5), unbiased=True))

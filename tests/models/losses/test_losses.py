@@ -41,7 +41,7 @@ def poses(coords=None, peaks=None, feats=(), refined=(), input_size=(101, 201), 
 
 
 def test_simcc_kl_sums_over_bins_and_joints_and_averages_over_the_batch():
-    # two people, two joints, two bins; the prediction is uniform, the target 0.75 / 0.25 in x and certain in y
+    # two instances, two keypoints, two bins; the prediction is uniform, the target 0.75 / 0.25 in x and certain in y
     pred = (torch.zeros(2, 2, 2), torch.zeros(2, 2, 2))
     target = (torch.tensor([0.75, 0.25]).expand(2, 2, 2), torch.tensor([1.0, 0.0]).expand(2, 2, 2))
     one = 0.75 * math.log(0.75 * 2) + 0.25 * math.log(0.25 * 2) + math.log(2)
@@ -120,7 +120,7 @@ def test_pose_l1_module_weighs_and_chooses_the_target():
 def test_structure_loss_compares_lengths_person_by_person():
     edges, ones = torch.tensor([[0, 1], [1, 2]]), torch.ones(2)
     teacher = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]] * 2)  # limbs of 5 and 0
-    # first person: limbs of 10 and 0; second: 0 and 0. Errors of opposite sign do not cancel.
+    # first instance: limbs of 10 and 0; second: 0 and 0. Errors of opposite sign do not cancel.
     student = torch.tensor([[[0.0, 0.0], [6.0, 8.0], [6.0, 8.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
     assert structure_loss(student, teacher, edges, ones, 'length').item() == (5 + 5) / 2
     assert structure_loss(student, teacher, edges, torch.tensor([2.0, 7.0]), 'length').item() == 10
@@ -141,7 +141,7 @@ def test_structure_loss_has_a_gradient_where_a_limb_has_no_length():
 
 
 def structure(metainfo, **options):
-    """The loss, told the joints."""
+    """The loss, told the keypoints."""
     loss = StructureLoss(**options)
     loss.set_skeleton(load_skeleton(metainfo), torch.device('cpu'))
     return loss
@@ -171,7 +171,7 @@ def test_labels_that_structure_loss_takes_its_weights_from_are_needed_for_traini
     with pytest.raises(UserError, match='StructureLoss.ann_file: there is no .*gone.json'):
         gone.set_skeleton(load_skeleton(LINE), torch.device('cpu'))
     file.write_text(json.dumps(dict(annotations=[dict(bbox=[0, 0, 9, 9], keypoints=[1, 1, 2] * 17)])))
-    with pytest.raises(UserError, match='labels 17 key points, the metainfo has 3'):
+    with pytest.raises(UserError, match='labels 17 keypoints, the metainfo has 3'):
         gone.set_skeleton(load_skeleton(LINE), torch.device('cpu'))
 
 

@@ -18,7 +18,7 @@ def outputs(simcc=None, heatmaps=None, weights=None, **codec):
 
 @pytest.fixture
 def logits():
-    """Two people's logits of a student and of a teacher: three joints, six bins in x and eight in y."""
+    """Two instances' logits of a student and of a teacher: three keypoints, six bins in x and eight in y."""
     return [tuple(4 * torch.randn(2, 3, bins) for bins in (6, 8)) for _ in range(2)]
 
 
@@ -50,7 +50,7 @@ def test_the_default_is_mmposes_loss_for_dwpose(logits):
 
 
 def samples(*keypoint_weights):
-    """One sample a person."""
+    """One sample an instance."""
     return [
         SimpleNamespace(gt_instance_labels=SimpleNamespace(keypoint_weights=torch.tensor([weights])))
         for weights in keypoint_weights
@@ -125,5 +125,5 @@ def test_bins_that_encode_a_joint_differently_are_not_compared():
     teacher = outputs(smoothed, smoothing_type='standard', sigma=6.0, label_smooth_weight=0.1)
     student = outputs(gaussian, smoothing_type='gaussian', sigma=6.0, label_smooth_weight=0.0)
     SimCCLogitKDLoss().check(student, student)
-    with pytest.raises(UserError, match="draws a joint by .*gaussian.*, the teacher's by .*standard.*use PoseL1Loss"):
+    with pytest.raises(UserError, match="keypoint by .*gaussian.*, the teacher's by .*standard.*use PoseL1Loss"):
         SimCCLogitKDLoss().check(student, teacher)

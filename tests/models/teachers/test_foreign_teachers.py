@@ -100,7 +100,7 @@ def test_a_function_teaches_with_flip_test(module):
     [
         ('def find(inputs):\n    return inputs[:, 0]\n', 'which is no pose'),
         ('def other(inputs):\n    pass\n', 'is not to be found as module:function'),
-        (COORDS.replace('17', '5'), 'has 5 key points, the student 17'),
+        (COORDS.replace('17', '5'), 'has 5 keypoints, the student 17'),
     ],
 )
 def test_a_function_that_gives_no_pose_is_named(module, code, message):
@@ -218,7 +218,7 @@ def onnx_file(tmp_path):
 
 
 def write_onnx(onnx, kind, file, batch, license):
-    """A network whose every joint is the brightest place of channel 0, put out in one of the three ways."""
+    """A network whose every keypoint is the brightest place of channel 0, put out in one of the three ways."""
     from onnx import TensorProto, helper, numpy_helper
 
     def constant(name, values, dtype=np.int64):

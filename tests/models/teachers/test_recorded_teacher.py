@@ -37,7 +37,7 @@ JOINTS = load_skeleton('CocoDataset')
 
 
 def write_record(labels, out, names=COCO, change=lambda content: None):
-    """The labels themselves as a record, every joint with a confidence of its own."""
+    """The labels themselves as a record, every keypoint with a confidence of its own."""
     content = json.loads(labels.read_text())
     rng = np.random.default_rng(1)
     for annotation in content['annotations']:
@@ -258,7 +258,7 @@ def test_a_record_of_something_else_stops_the_run(dataset, record, options, mess
 @pytest.mark.parametrize(
     'names, student, message',
     [
-        ([f'limb {k}' for k in range(17)], JOINTS, "has no joint of the student's"),
+        ([f'limb {k}' for k in range(17)], JOINTS, "has no keypoint of the student's"),
         (range(17), JOINTS._replace(names=tuple(map(str, range(17)))), 'a number says no place'),
         (COCO, None, 'set model.metainfo'),
     ],
@@ -294,7 +294,7 @@ def test_numbered_joints_are_matched_within_one_data_set(record):
         (lambda content: content['images'][0].pop('file_name'), 'no record of a teacher'),
         (lambda content: content.update(info='x'), 'no record of a teacher'),
         (lambda content: content.update(annotations=[]), 'a pose of nobody'),
-        (lambda content: content['categories'][0].update(keypoints=['a'] * 17), 'two joints of one name'),
+        (lambda content: content['categories'][0].update(keypoints=['a'] * 17), 'two keypoints of one name'),
     ],
 )
 def test_a_damaged_record_is_refused(record, change, message):
@@ -319,7 +319,7 @@ def test_options_that_are_not_a_records_are_named(stage2, record, options, messa
 
 
 def test_what_is_not_recorded_can_be_left_untaught(dataset, record):
-    """The others teach what they know: joints by name, and by their confidence."""
+    """The others teach what they know: keypoints by name, and by their confidence."""
 
     def change(content):
         content['annotations'].pop(1)

@@ -75,7 +75,7 @@ LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     ],
 }
 SIDES = (('left', 'right'), (r'(?<![a-z])l(?![a-z])', 'r'), ('^l(?=[a-z])', 'r'))  # in names, as patterns
-TWINS = 0.95  # IoU of boxes that are of one instance, labeled twice
+SAME_BOX = 0.95  # IoU of boxes that are of one instance, labeled twice
 ORIENTATION = 0x112  # of EXIF
 MPII = [('annotations/mpii_train.json', 22246), ('annotations/mpii_val.json', 2958)]
 
@@ -135,7 +135,7 @@ def examine_labels(file: str, images: str) -> List[Finding]:
         return [Finding('error', name, str(error))]
     listed = {image['id']: image for image in content['images']}
     if not report.used:
-        return [Finding('error', name, f'nobody has a labeled keypoint in an image: {report.counts()}')]
+        return [Finding('error', name, f'no instance has a labeled keypoint in an image: {report.counts()}')]
     folder = Path(images)
     expected = ExpectedLabels(name, folder.name, len(listed), len(report.used), len(joints))
     findings = [
@@ -300,15 +300,15 @@ def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Opti
     by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
     for person in people:
         by_image[person['image_id']].append(np.array(person['bbox'], float))
-    twins = 0
+    duplicates = 0
     for boxes in by_image.values():
         start = np.array(boxes)[:, :2]
         end = start + np.array(boxes)[:, 2:]
         shared = (np.minimum(end[:, None], end) - np.maximum(start[:, None], start)).clip(0).prod(-1)
         area = (end - start).prod(-1)
-        twins += int((np.triu(shared / (area[:, None] + area - shared), 1) > TWINS).sum())
+        duplicates += int((np.triu(shared / (area[:, None] + area - shared), 1) > SAME_BOX).sum())
     files = len(images) - len({image['file_name'] for image in images.values()})
-    told = [f'{twins:,} instances labeled twice (the same box)'] * bool(twins)
+    told = [f'{duplicates:,} instances labeled twice (the same box)'] * bool(duplicates)
     told += [f'{files:,} images listed twice'] * bool(files)
     return Finding('warning', name, '; '.join(told)) if told else None
 

@@ -136,7 +136,7 @@ def record_teacher(
         The record's ``info``.
 
     Raises:
-        UserError: A file is missing or cannot be read, or nobody is left to record.
+        UserError: A file is missing or cannot be read, or no instance is left to record.
     """
     people = read_people(labels, boxes, box_score)
     info = dict(
@@ -211,7 +211,7 @@ def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3
     """Whom to record; see :func:`record_teacher`.
 
     Raises:
-        UserError: A file is missing, is not what it should be, or leaves nobody.
+        UserError: A file is missing, is not what it should be, or leaves no instance.
     """
     digest = hashlib.sha256()
     content = read_json(labels)

@@ -410,8 +410,9 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
         UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
             finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
             no area where that is needed, a keypoint more than ten box sizes away from its box, another number of
-            keypoints than the data set's metainfo, or nobody with a labeled keypoint; or ``bbox_file`` is no JSON file,
-            whose loading could run code, or has an image that the labels do not list, or no number where one belongs.
+            keypoints than the data set's metainfo, or no instance with a labeled keypoint. Or ``bbox_file`` is no JSON
+            file (one whose loading could run code), has an image that the labels do not list, or no number where one
+            belongs.
     """
     parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if parts:

@@ -8,7 +8,7 @@ import numpy as np
 from ..datasets.synthetic_crowd.scene import random_color, random_texture
 from .labels import Labels, write_labels
 
-VERSION = 1  # of what is pasted; a twin written by another version is made anew
+VERSION = 1  # of what is pasted; a copy written by another version is made anew
 MOST = 0.7  # of an image's labeled keypoints
 TRIES = 40
 THICKNESS = 0.12  # of a limb, as part of the longer side of its owner's box
@@ -129,7 +129,7 @@ def _occlude_image(rng: np.random.Generator, source: _Source, image_id: int) -> 
 
 
 def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) -> Labels:
-    """Makes a set's occluded twin: the same people, with others and things pasted over some of their keypoints.
+    """Makes a set's occluded copy: the same people, with others and things pasted over some of their keypoints.
 
     In each image keypoints are covered until a share of them, drawn evenly from 0 to 0.7, is hidden: one after the
     other, half of the time by the limbs and trunk of a person from another image of the set, else by a bar, a box or
@@ -143,26 +143,26 @@ def occlude(labels: Labels, folder: Path, links: Sequence[Link], seed: int = 0) 
         seed: Of the draws.
 
     Returns:
-        The twin.
+        The copy.
     """
-    twin = Labels(folder / 'labels.json', folder / 'images')
-    info = dict(description='occluded twin', version=VERSION, seed=seed, labels=labels.digest())
-    if twin.file.is_file() and twin.read().get('info') == info:
-        return twin
+    copied = Labels(folder / 'labels.json', folder / 'images')
+    info = dict(description='occluded copy', version=VERSION, seed=seed, labels=labels.digest())
+    if copied.file.is_file() and copied.read().get('info') == info:
+        return copied
     source = _Source(labels, links)
-    twin.images.mkdir(parents=True, exist_ok=True)
+    copied.images.mkdir(parents=True, exist_ok=True)
     images: List[dict] = []
     annotations: List[Any] = []
     for image in source.content['images']:
         rng = np.random.default_rng([seed, image['id']])
         pixels, pasted = _occlude_image(rng, source, image['id'])
         name = f'{image["id"]}.png'
-        mmcv.imwrite(pixels, str(twin.images / name))
+        mmcv.imwrite(pixels, str(copied.images / name))
         images.append(dict(image, file_name=name))
         for person in source.people[image['id']]:
             joints = np.array(person['keypoints']).reshape(-1, 3).tolist()
             for k in np.flatnonzero(_covered(joints_of(person), pasted)):
                 joints[k][2] = 1
             annotations.append(dict(person, keypoints=[value for joint in joints for value in joint]))
-    write_labels(dict(source.content, info=info, images=images, annotations=annotations), twin.file)
-    return twin
+    write_labels(dict(source.content, info=info, images=images, annotations=annotations), copied.file)
+    return copied

@@ -158,7 +158,7 @@ def make_plan(
     Args:
         path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
             ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``; and, where it is true,
-            ``occluded_views``: train all on the occluded twins of the images. ``schemes``: for each ``config``, and,
+            ``occluded_views``: train all on the occluded copies of the images. ``schemes``: for each ``config``, and,
             where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
             ``options``, ``budget``, ``dev_only``, ``teacher_epoch`` (that of the teacher's checkpoint, which only
             ``--keep-checkpoints`` leaves, in place of its last), ``images`` (so many of the training images have
@@ -171,7 +171,7 @@ def make_plan(
         work_dir, results: In place of the YAML's.
         families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.
-        test: Measure on the test set and its occluded twin, too.
+        test: Measure on the test set and its occluded copy, too.
         keep_checkpoints: Keep those of every epoch, not the last alone.
 
     Raises:

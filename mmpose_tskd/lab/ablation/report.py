@@ -17,7 +17,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
 BASELINE = 'baseline'
-TWIN = 'occluded_'  # before a metric of the occluded twin
+OCCLUDED = 'occluded_'  # before a metric of the occluded copy
 INTERVAL = (
     'the 2.5th to the 97.5th percentile of a bootstrap over images and seeds, which is too narrow where seeds are '
     'few, and holds for this one teacher'
@@ -27,15 +27,15 @@ HEADINGS = {
     'AP50': 'AP50',
     'AR': 'AR',
     'PCK': 'PCK',
-    f'{TWIN}AP': 'occluded AP',
-    f'{TWIN}AP_seen': 'of seen keypoints',
-    f'{TWIN}AP_hidden': 'of hidden keypoints',
-    f'{TWIN}PCK_hidden': 'PCK of hidden keypoints',
+    f'{OCCLUDED}AP': 'occluded AP',
+    f'{OCCLUDED}AP_seen': 'of seen keypoints',
+    f'{OCCLUDED}AP_hidden': 'of hidden keypoints',
+    f'{OCCLUDED}PCK_hidden': 'PCK of hidden keypoints',
 }
 
 
 def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> Dict[str, Any]:
-    """Writes down what the finished runs of a family have come to on one set and its occluded twin.
+    """Writes down what the finished runs of a family have come to on one set and its occluded copy.
 
     Beside the results folder ``NAME.json`` for the test set, ``NAME_dev.json`` for ``'dev'`` (with the family's name
     before it where there are several); inside it, in a folder for the set, ``table.md``, ``table.csv`` (every metric),
@@ -49,7 +49,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         resamples: Of the bootstrap.
 
     Returns:
-        The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded twin begin with
+        The summary: ``rows`` by scheme and metric, see :class:`Comparison`; metrics of the occluded copy begin with
         ``occluded_``. ``teacher`` has the teacher's own, ``differences`` those of any two rows in AP, ``left_out`` the
         ids of the images that count in none of these (the plots by keypoint and by hidden share have all), ``warnings``
         what makes rows less comparable.
@@ -64,7 +64,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         if record is None or part not in record['sets']:
             continue
         if missing_sets(run, record, [part, f'{part}_occluded']):
-            stale.append(f'{run.name} was not measured so on these labels and their twin, and is left out: run it')
+            stale.append(f'{run.name} was not measured so on these labels and their copy, and is left out: run it')
             continue
         runs.setdefault(run.scheme, {})[run.seed] = record
         if record['start']['evaluation'] == run.evaluation:
@@ -76,7 +76,7 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
     students = [scheme for scheme in plan.schemes if scheme in runs]
     statistics: Dict[str, Dict[str, dict]] = {scheme: {} for scheme in runs}
     differences: Dict[str, Dict[str, Dict[str, dict]]] = {}
-    for name, prefix in ((part, ''), (f'{part}_occluded', TWIN)):
+    for name, prefix in ((part, ''), (f'{part}_occluded', OCCLUDED)):
         measured = {
             scheme: {seed: record['sets'][name] for seed, record in records.items()} for scheme, records in runs.items()
         }
@@ -218,7 +218,8 @@ def _colors(runs: Dict[str, Records]) -> Dict[str, Any]:
 
 
 def _draw_gains(rows: Dict[str, Dict[str, dict]], path: Path) -> None:
-    shown = [name for name in ('AP', f'{TWIN}AP', f'{TWIN}AP_hidden') if all(name in row for row in rows.values())]
+    wanted = ('AP', f'{OCCLUDED}AP', f'{OCCLUDED}AP_hidden')
+    shown = [name for name in wanted if all(name in row for row in rows.values())]
     compared = {scheme: row for scheme, row in rows.items() if scheme != BASELINE and 'delta' in row.get('AP', {})}
     figure, axes = plt.subplots(figsize=(9, 1 + 0.6 * max(1, len(compared))), layout='constrained')
     width = 0.8 / max(1, len(shown))
@@ -264,11 +265,11 @@ def _draw_joints(runs: Dict[str, Records], part: str, path: Path) -> None:
     write_figure(figure, path, dpi=100)
 
 
-def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
+def _draw_hidden(runs: Dict[str, Records], occluded: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout='constrained')
     colors = _colors(runs)
     for scheme, records in runs.items():
-        by_seed = [record['sets'][twin]['hidden_shares'] for record in records.values()]
+        by_seed = [record['sets'][occluded]['hidden_shares'] for record in records.values()]
         groups = [i for i, group in enumerate(by_seed[0]) if group['people']]
         values = np.array([[shares[i]['AP'] for i in groups] for shares in by_seed])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
@@ -280,7 +281,7 @@ def _draw_hidden(runs: Dict[str, Records], twin: str, path: Path) -> None:
         for group in shown
     ]
     axes.set_xticks(range(len(labels)), labels)
-    axes.set(xlabel="share of an instance's keypoints that is hidden", ylabel='AP on the occluded twin')
+    axes.set(xlabel="share of an instance's keypoints that is hidden", ylabel='AP on the occluded copy')
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     write_figure(figure, path, dpi=100)

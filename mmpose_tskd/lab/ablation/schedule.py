@@ -31,7 +31,7 @@ def run_ablation(
         spec: See :func:`make_plan`.
         jobs: Runs at once. Each has a process of its own, its share of the CPU's threads, and one of the GPUs, which
             several may share.
-        test: Measure on the test set and its occluded twin, too, and report on it.
+        test: Measure on the test set and its occluded copy, too, and report on it.
         report_only: Start nothing.
         options: Of :func:`make_plan`.
 

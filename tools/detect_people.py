@@ -1,4 +1,4 @@
-"""Finds the instances in a folder of images without labels, for tools/record_teacher.py."""
+"""Finds the people in a folder of images without labels, for tools/record_teacher.py."""
 
 import argparse
 import warnings

@@ -25,7 +25,7 @@ def detect_people(
     min_score: float = 0.3,
     device: Union[str, torch.device] = 'cpu',
 ) -> Dict[str, Any]:
-    """Finds the instances in a folder's images by torchvision's Faster R-CNN (ResNet-50 FPN v2, 46.7 box AP on COCO).
+    """Finds the people in a folder's images by torchvision's Faster R-CNN (ResNet-50 FPN v2, 46.7 box AP on COCO).
 
     Args:
         images: The folder, with those in it.

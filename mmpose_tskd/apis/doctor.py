@@ -41,7 +41,7 @@ class ExpectedLabels(NamedTuple):
 
 COCO = 'cocodataset.org'
 CROWDPOSE = 'mmpose.readthedocs.io, "2D Body Keypoint Datasets", CrowdPose'
-DETECTIONS = 'the instance detection results that the same page links for COCO'
+DETECTIONS = 'the person detection results that the same page links for COCO'
 LAYOUTS: Dict[str, List[ExpectedLabels]] = {
     'coco': [
         ExpectedLabels('annotations/person_keypoints_train2017.json', 'train2017', 118287, 149813, downloads=COCO),
@@ -139,10 +139,10 @@ def examine_labels(file: str, images: str) -> List[Finding]:
     folder = Path(images)
     expected = ExpectedLabels(name, folder.name, len(listed), len(report.used), len(joints))
     findings = [
-        Finding('ok', name, f'{len(listed):,} images, {report.counts()}, {len(joints)} keypoints'),
+        Finding('ok', name, f'{len(listed):,} images, {report.counts()}, {len(joints)} keypoints each'),
         _check_sizes(expected, report.used, listed),
         *_check_sides(name, joints, report.used),
-        _check_twins(name, report.used, listed),
+        _check_duplicates(name, report.used, listed),
         *_check_images(folder.parent, expected, listed),
     ]
     return [finding for finding in findings if finding is not None]
@@ -295,7 +295,7 @@ def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[F
     return findings
 
 
-def _check_twins(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
+def _check_duplicates(name: str, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
     """Instances that are labeled twice, and images that are listed twice."""
     by_image: Dict[int, List[np.ndarray]] = defaultdict(list)
     for person in people:
@@ -354,7 +354,7 @@ def _check_boxes(folder: Path, labels: ExpectedLabels, content: Dict[str, list])
         return boxes
     people = sum(box['category_id'] == 1 for box in boxes)
     without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
-    return Finding('ok', name, f'{people:,} boxes of instances; {without:,} images without one')
+    return Finding('ok', name, f'{people:,} boxes of people; {without:,} images without one')
 
 
 def _examine_mpii(folder: Path) -> List[Finding]:

@@ -53,7 +53,7 @@ def examine_record(
 def print_record(result: Dict[str, Any]) -> None:
     """Prints what :func:`examine_record` has found."""
     labeled = 'ap' in result
-    table = Table('confidence', 'joints', '', *(['right', 'compared'] if labeled else []), box=box.SIMPLE)
+    table = Table('confidence', 'keypoints', '', *(['right', 'compared'] if labeled else []), box=box.SIMPLE)
     total = max(sum(result['joints']), 1)
     for place, count in enumerate(result['joints']):
         row = [f'{place / BINS:.1f}-{(place + 1) / BINS:.1f}', f'{count:,}', '█' * round(40 * count / total)]

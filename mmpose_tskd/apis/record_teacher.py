@@ -122,7 +122,7 @@ def record_teacher(
         teachers: As :func:`open_teacher` gives them. Of several, the answers are joined (:func:`join_keypoints`) in the
             keypoints of the first.
         labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all instances
-            but crowds and those who are labeled as without a visible keypoint.
+            but crowds and those that are labeled as having no visible keypoint.
         images: The folder of the images.
         out: The file to write: in COCO format, a keypoint's visibility its confidence, but at least 0.5, below which
             MMPose takes no label, and ``keypoint_scores`` the confidence.
@@ -208,7 +208,7 @@ def _record(teachers: Sequence[LiveTeacher], crops: '_Crops', parts: Path, batch
 
 
 def read_people(labels: str, boxes: Optional[str] = None, box_score: float = 0.3) -> People:
-    """Whom to record; see :func:`record_teacher`.
+    """What to record; see :func:`record_teacher`.
 
     Raises:
         UserError: A file is missing, is not what it should be, or leaves no instance.

@@ -403,8 +403,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
 
     Returns:
         For the log: a line for each file with its number of instances, and of those that MMPose leaves out or that
-            teach
-        nothing.
+        teach nothing.
 
     Raises:
         UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no

@@ -17,7 +17,7 @@ def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndar
 
     Args:
         coco: The labels.
-        instances: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, except
+        people: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, except
             for whole bodies, where known ``bbox`` (x, y, w, h).
         kind: xtcocotools' ``iouType``.
         sigmas: K, of OKS.
@@ -112,7 +112,7 @@ def oks_nms(people: List[dict], thr: float, sigmas: np.ndarray) -> List[int]:
     """MMPose's ``oks_nms``, all pairs of an image's instances at once.
 
     Args:
-        instances: Of one image, with ``keypoints`` (K×3), ``area`` and ``score``.
+        people: Of one image, with ``keypoints`` (K×3), ``area`` and ``score``.
         thr: OKS above which the lower score goes.
         sigmas: K, of OKS.
 

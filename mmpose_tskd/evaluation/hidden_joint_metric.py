@@ -33,7 +33,7 @@ def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
 
 @METRICS.register_module()
 class HiddenJointCocoMetric(FastCocoMetric):
-    """COCO's AP and AR over the hidden keypoints alone: those with v = 1 in the labels, behind an instance or a thing.
+    """COCO's AP and AR over the hidden keypoints alone: those with v = 1 in the labels, behind a person or a thing.
 
     OKS (COCO's) is the mean over an instance's hidden keypoints; instances that have none are ignored. Where no
     keypoint of the set is hidden there is no such number, and none is reported.

@@ -18,8 +18,7 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of an instance's labeled keypoints that ar
 
 @METRICS.register_module()
 class PersonRecordMetric(CocoMetric):
-    """AP, AR and PCK of all, of seen and of hidden keypoints, with what it takes to work them out for resampled
-    instances.
+    """AP, AR and PCK of all, of seen and of hidden keypoints, and what it takes to resample the instances.
 
     It writes a JSON of
 

@@ -10,12 +10,12 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 class Matches(NamedTuple):
-    """Which detections found somebody, the most confident first.
+    """Which detections found an instance, the most confident first.
 
     Args:
         images: D, the row of each detection's image among the sorted image ids.
         found: D×10, bool: matched to an instance, by OKS threshold.
-        ignored: D×10, bool: matched to somebody who does not count.
+        ignored: D×10, bool: matched to an instance that does not count.
         positives: How many instances there are to find, by image.
     """
 

@@ -36,15 +36,15 @@ def convert_lspet(
     """Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011), from its archive to COCO's format.
 
     Keypoints are in CrowdPose's order, so ``CrowdPoseDataset`` reads the result. A labeled keypoint has v = 2, another
-    0. A instance's box is the extent of the keypoints and 12 % of it on each side, within the image; ``area`` is 0.53
+    0. A person's box is the extent of the keypoints and 12 % of it on each side, within the image; ``area`` is 0.53
     times the box. Instances with fewer than 6 labeled keypoints are left out.
 
     Args:
         archive: The folder that holds ``images/`` and ``joints.mat``.
         out: ``images/`` and ``annotations/lspet_{train,val}.json`` are written there.
-        upright: Turn each image about its instance until the hips lie below the neck (where it has no label, the
+        upright: Turn each image about its person until the hips lie below the neck (where it has no label, the
             shoulders, else the head), cut it to 1.5 times the box and shrink it to 200 pixels; the corners that come
-            in are gray. An instance without hips is not turned. Else images and labels stay as they are.
+            in are gray. A person without hips is not turned. Else images and labels stay as they are.
         num_val: Instances set apart for validation.
         seed: Of their draw.
 
@@ -105,7 +105,7 @@ def _read_joints(path: Path) -> np.ndarray:
         raise UserError(f'{path} is not a MATLAB file that can be read ({error}): get the archive again') from error
     joints = content.get('joints')
     if joints is None or joints.ndim != 3 or joints.shape[:2] != (14, 3):
-        found = 'no "keypoints"' if joints is None else f'"keypoints" of {joints.shape}'
+        found = 'no "joints"' if joints is None else f'"joints" of {joints.shape}'
         raise UserError(f'{path} holds {found}, where LSPET has 14×3×10000')
     joints = joints.transpose(2, 0, 1)[:, FROM_LSPET].astype(float)
     joints[..., :2] -= 1  # MATLAB counts from 1

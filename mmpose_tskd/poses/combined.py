@@ -13,13 +13,11 @@ from .outputs import PoseOutputs
 
 
 class CombinedReader(HeatmapReader):
-    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: of a keypoint a disc, and from each pixel the way to
-    it.
+    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: a disc a keypoint, and each pixel's way to it.
 
     The three maps of a keypoint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel in which
     the blurred disc is highest and the way from there, as the codec has it; ``coords`` the mean of what the pixels
-    around that one say, each by its height in the disc, which is exact for the target too and has a gradient in all of
-    them.
+    around that one say, each by its height in the disc, which is exact for the target too and has a gradient in all.
     """
 
     def __init__(self, head: BaseHead):

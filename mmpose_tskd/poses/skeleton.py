@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-NUMBERED = re.compile(r'(kpt|kp|key_?point|keypoint|landmark|point|pt|node)?[-_ ]?\d+', re.IGNORECASE)  # says no place
+NUMBERED = re.compile(r'(kpt|kp|key_?point|joint|landmark|point|pt|node)?[-_ ]?\d+', re.IGNORECASE)  # says no place
 
 
 class Skeleton(NamedTuple):

@@ -1,4 +1,4 @@
-"""Boxes of instances in images without labels."""
+"""Boxes of people in images without labels."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mmpose_tskd.errors import UserError
 
 
 class Detector(torch.nn.Module):
-    """Finds an instance, one that it doubts, and a thing; the instance's box has the image's mean colors."""
+    """Finds a person, one that it doubts, and a thing; the person's box has the image's mean colors."""
 
     def forward(self, images):
         corner = 40 * images[0].mean((1, 2))

@@ -306,7 +306,7 @@ def no_skeleton(file):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (without_joints, 'own.json has no keypoints: none of its 70 annotations has keypoints'),
+        (without_joints, 'own.json has no keypoints in any of its 70 annotations'),
         (two_classes, r'has keypoints of 2 categories \(ball, cat\), and a student learns those of one'),
         (without_boxes, r'1 annotations have keypoints and no bbox \(id 6\): boxes are needed'),
         (few_people, 'instances to train on and .* to test on are too few: label 50 at least'),

@@ -80,7 +80,7 @@ def test_a_whole_set_passes(coco, capsys, monkeypatch):
     assert {f.level for f in findings} == {'ok'}
     assert print_findings(findings)
     printed = ' '.join(capsys.readouterr().out.split())
-    assert '3 images, 6 instances with keypoints' in printed and '2 boxes of instances; 1 images without one' in printed
+    assert '3 images, 6 instances with keypoints' in printed and '2 boxes of people; 1 images without one' in printed
 
 
 TRAIN, VAL = 'annotations/person_keypoints_train2017.json', 'annotations/person_keypoints_val2017.json'

@@ -222,7 +222,7 @@ def test_another_teacher_does_not_go_on_with_the_parts_of_the_first(ask, teacher
 
 
 def test_boxes_may_be_a_detectors(ask, toy_data, tmp_path):
-    """For images without labels: the good boxes of instances, numbered anew, in the order of the images."""
+    """For images without labels: the good boxes of people, numbered anew, in the order of the images."""
     images = json.loads((toy_data / 'labels.json').read_text())['images']
     (tmp_path / 'images.json').write_text(json.dumps(dict(images=images)))
     boxes = [

@@ -150,7 +150,7 @@ def test_a_browser_draws_sorts_and_filters(save_estimator, hidden_data, tmp_path
     shown = open_page('sort=hidden&joint=0,0,5')
     assert re.findall(r'data-id="(\d+)"', shown) == ['6', '5', '4', '3', '2', '1']
     assert shown.count('class="bins"') == 2 and shown.count('class="graph"') == 1
-    assert shown.count('class="keypoint hidden"') == 2 * sum(range(6))  # in the truth and in the model's column
+    assert shown.count('class="joint hidden"') == 2 * sum(range(6))  # in the truth and in the model's column
     assert 'class="path"' in shown
     filtered = open_page('sort=hidden&hidden=20&rising=1')
     assert re.findall(r'data-id="(\d+)"', filtered) == ['5', '6'] and '2 of 6 images' in filtered

@@ -333,7 +333,7 @@ def test_a_single_wrong_joint_of_the_last_batch_is_noticed(wrong, save_estimator
 def test_the_figure_counts_pixels_and_confidences():
     check(Agreement(0.04, 0.001, 4), 0.05, 'people')
     for wrong in (Agreement(0.06, 0.001, 4), Agreement(0.04, 0.02, 4), Agreement(float('nan'), 0.0, 4)):
-        with pytest.raises(UserError, match='not kept: on 4 instances'):
+        with pytest.raises(UserError, match='not kept: on 4 people'):
             check(wrong, 0.05, 'people')
 
 

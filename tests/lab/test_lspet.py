@@ -118,7 +118,7 @@ def test_mistakes_are_named(archive, tmp_path):
     with pytest.raises(UserError, match='im00002.jpg is missing or is no image'):
         convert_lspet(archive, tmp_path / 'out', num_val=1)
     savemat(archive / 'joints.mat', dict(joints=np.zeros((3, 14, 4))))
-    with pytest.raises(UserError, match=r'"keypoints" of \(3, 14, 4\), where LSPET has 14×3×10000'):
+    with pytest.raises(UserError, match=r'"joints" of \(3, 14, 4\), where LSPET has 14×3×10000'):
         convert_lspet(archive, tmp_path / 'out')
     (archive / 'joints.mat').write_bytes(b'no matrix')
     with pytest.raises(UserError, match='joints.mat is not a MATLAB file'):

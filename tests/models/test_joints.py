@@ -296,7 +296,7 @@ def test_a_permutation_shows_joint_by_joint(people):
 def test_a_teacher_is_judged_by_what_one_could_guess(people):
     assert check(people, people + 8 * torch.randn_like(people)) is None
     mean = people.mean(0, keepdim=True) + torch.zeros_like(people)
-    assert '4 of 4 labeled keypoints' in check(people, mean + 6 * torch.randn_like(people))  # no pose at all
+    assert '4 of 4 labeled keypoints' in check(people, mean + 6 * torch.randn_like(people))  # of no instance
 
 
 def test_joints_with_few_labels_are_not_judged_and_few_people_waited_for(people):

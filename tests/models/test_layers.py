@@ -69,7 +69,7 @@ def test_graph_block_widens_by_the_image_feature():
     assert block(torch.randn(2, 3, 4), torch.randn(2, 3, 6)).shape == (2, 3, 10)
 
 
-@pytest.mark.parametrize('dataset, keypoints, limbs', [('CocoDataset', 17, 19), ('CrowdPoseDataset', 14, 15)])
+@pytest.mark.parametrize('dataset, joints, limbs', [('CocoDataset', 17, 19), ('CrowdPoseDataset', 14, 15)])
 def test_skeleton_comes_from_the_datasets_metainfo(dataset, joints, limbs):
     skeleton = load_skeleton(dataset)
     assert skeleton.num_keypoints == joints

@@ -45,7 +45,7 @@ def numbered(names):
     [
         ('NoSuchDataset', 'not a dataset class'),
         (broken(skeleton_info={}), 'no skeleton links'),
-        (broken(skeleton_info={0: dict(link=('wrist', 'toe'), id=0)}), "keypoint 'toe'"),
+        (broken(skeleton_info={0: dict(link=('wrist', 'toe'), id=0)}), "names 'toe' in a link"),
         (broken(skeleton_info={0: dict(link=('wrist', 'wrist'), id=0)}), 'a keypoint to itself'),
         (
             broken(skeleton_info={0: dict(link=('wrist', 'thumb'), id=0), 1: dict(link=('thumb', 'wrist'), id=1)}),
@@ -56,7 +56,7 @@ def numbered(names):
             'a link that does not join two keypoints',
         ),
         (numbered({1: 'wrist', 2: 'thumb'}), r'numbers its keypoints \[1, 2\]'),
-        (numbered({1: 'thumb', 0: 'wrist'}), r'keypoints \[1, 0\]: .* 0 to K-1, in this order'),
+        (numbered({1: 'thumb', 0: 'wrist'}), r'keypoints \[1, 0\]: .* 0 to K-1, in order'),
         (numbered({0: 'wrist', 1: 'wrist'}), 'names two keypoints alike'),
         (dict(dataset_name='x'), 'keypoint_info'),
         (dict(from_file='no/such/file.py'), 'no/such/file.py'),

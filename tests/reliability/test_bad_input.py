@@ -477,7 +477,7 @@ def metainfo(links, num_keypoints=17):
 SKELETONS = {
     'without links': ([], ['no skeleton links']),
     'with an index out of range': ([('joint0', 'joint17')], ["'joint17'", 'no such keypoint']),
-    'with a number for a keypoint': ([('joint0', 99)], ['the keypoint 99', 'no such keypoint']),
+    'with a number for a keypoint': ([('joint0', 99)], ['names 99', 'no such keypoint']),
     'with a link twice': ([('joint0', 'joint1'), ('joint1', 'joint0')], ['joint1 and joint0 twice']),
     'with a keypoint linked to itself': ([('joint3', 'joint3')], ['keypoint to itself']),
     'with a link of three keypoints': ([('joint0', 'joint1', 'joint2')], ['does not join two keypoints']),
@@ -801,7 +801,7 @@ def test_batches_without_a_visible_joint(method, short, survived, tmp_path):
 
 
 def show(folder, name, write):
-    """Makes an image of the second instance's, and lists it in the labels."""
+    """Makes an image in place of the second instance's, and lists it in the labels."""
     image = cv2.imread(str(folder / 'images' / '2.png'))
     (folder / 'images' / '2.png').unlink()
     write(str(folder / 'images' / name), image)

@@ -222,7 +222,7 @@ def refiner(skeleton, feature_adaption):
 
 
 @pytest.mark.parametrize('feature_adaption', [True, False])
-@pytest.mark.parametrize('skeleton, keypoints', [('hand', 5), ('CocoDataset', 17)])
+@pytest.mark.parametrize('skeleton, joints', [('hand', 5), ('CocoDataset', 17)])
 @settings(every, max_examples=20)
 @given(data=st.data(), number=st.integers(0, 2**31), training=st.booleans())
 def test_an_untrained_refiner_leaves_any_pose_where_it_is(

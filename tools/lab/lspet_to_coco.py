@@ -8,7 +8,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('archive', help='the folder that holds images/ and joints.mat')
     parser.add_argument('out', help='the folder to write images/ and annotations/lspet_{train,val}.json to')
-    parser.add_argument('--as-is', action='store_true', help='do not turn the instances upright')
+    parser.add_argument('--as-is', action='store_true', help='do not turn the people upright')
     parser.add_argument('--num-val', type=int, default=1000, help='instances set apart for validation')
     parser.add_argument('--seed', type=int, default=0, help='of their draw')
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-# Leeds Sports Pose Extended in COCO format with CrowdPose's 14 joints, at 128×96.
+# Leeds Sports Pose Extended in COCO format with CrowdPose's 14 keypoints, at 128×96.
 # TSKD_DATA names the folder that holds lspet/; it is data/ where unset.
 _base_ = ['../default_runtime.py']
 
@@ -31,7 +31,7 @@ val_pipeline = [
 # data loaders: on a CPU, images as small as these load faster than a second process could hand them over
 train_dataloader = dict(
     batch_size=32,
-    drop_last=True,  # batch norm over the few people that may be left over throws a network back by an epoch
+    drop_last=True,  # batch norm over the few instances that may be left over throws a network back by an epoch
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -1,4 +1,4 @@
-# The synthetic crowd at 96×64: people who hide one another, with COCO's 17 joints, drawn by this package
+# The synthetic crowd at 96×64: people who hide one another, with COCO's 17 keypoints, drawn by this package
 # (tools/quickstart.py, or mmpose_tskd.datasets.generate_synthetic_crowd). TSKD_DATA names the folder that holds
 # synthetic_crowd/; it is data/ where unset.
 _base_ = ['../default_runtime.py']
@@ -32,7 +32,7 @@ val_pipeline = [
 # data loaders: on a CPU, images as small as these load faster than a second process could hand them over
 train_dataloader = dict(
     batch_size=32,
-    drop_last=True,  # batch norm over the one or two people that may be left over throws a network back by an epoch
+    drop_last=True,  # batch norm over the one or two instances that may be left over throws a network back by an epoch
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),

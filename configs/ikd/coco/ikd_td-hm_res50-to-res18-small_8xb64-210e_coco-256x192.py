@@ -1,8 +1,8 @@
 # IKD on COCO: SimpleBaseline with ResNet-50 teaches the small ResNet-18 by its heatmaps (logits), the feature map of its
-# backbone and the affinities between its joints' heatmaps (structure). IKD's full text is not public: the terms are one
+# backbone and the affinities between its keypoints' heatmaps (structure). IKD's full text is not public: the terms are one
 # reading of its abstract, and the weights are ours. With them the gradients at the student's feature map are, in shares of
 # the labels', at the first step and after 600: logit 0.85 and 0.78, feature 2.3 and 0.37, structure 0.13 and 0.98 (measured
-# on 86 people of COCO, student and ResNet-50 without ImageNet weights, the labels' heatmaps with noise for the teacher's).
+# on 86 instances of COCO, student and ResNet-50 without ImageNet weights, the labels' heatmaps with noise for the teacher's).
 _base_ = ['td-hm_res18-small_8xb64-210e_coco-256x192.py']
 
 model = dict(

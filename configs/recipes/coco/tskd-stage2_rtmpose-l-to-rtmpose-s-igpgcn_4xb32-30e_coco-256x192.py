@@ -5,7 +5,7 @@ _base_ = ['rtmpose-s-igpgcn_coco-256x192.py']
 max_epochs = 30
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 
-# optimizer: learning rate 1e-3 for 4 GPUs of 32 people each
+# optimizer: learning rate 1e-3 for 4 GPUs of 32 instances each
 optim_wrapper = dict(
     _delete_=True, type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3), clip_grad=dict(max_norm=1.0))
 train_dataloader = dict(batch_size=32)

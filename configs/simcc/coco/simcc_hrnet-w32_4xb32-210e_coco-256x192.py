@@ -4,7 +4,7 @@ _base_ = ['mmpose::body_2d_keypoint/simcc/coco/simcc_res50_8xb64-210e_coco-256x1
 
 custom_imports = dict(imports=['mmpose_tskd'])
 
-# learning rate 1e-3 for 4 GPUs of 32 people each
+# learning rate 1e-3 for 4 GPUs of 32 instances each
 auto_scale_lr = dict(base_batch_size=128)
 
 # codec settings
@@ -66,7 +66,7 @@ train_pipeline = [
 # data loaders
 train_dataloader = dict(batch_size=32, pin_memory=True, dataset=dict(pipeline=train_pipeline))
 
-# evaluators: a person's score is the box's times the mean of the joints' above 0.01
+# evaluators: a person's score is the box's times the mean of the keypoints' above 0.01
 val_evaluator = dict(keypoint_score_thr=0.01)
 test_evaluator = val_evaluator
 

@@ -1,4 +1,4 @@
-# SimCC with HRNet-W48 on COCO in the official code's Gaussian form ("sa-simdr"). That code averages this form's loss over bins and joints
+# SimCC with HRNet-W48 on COCO in the official code's Gaussian form ("sa-simdr"). That code averages this form's loss over bins and keypoints
 # instead of adding it up, of which Adam notices only that x then counts 4/3 of y; here both forms have the same loss.
 _base_ = ['simcc_hrnet-w48_4xb32-210e_coco-256x192.py']
 

@@ -1,4 +1,4 @@
-# SimCC with HRNet-W32 on CrowdPose (14 joints): trained on trainval, tested on test with YOLOv3's boxes. The paper does not
+# SimCC with HRNet-W32 on CrowdPose (14 keypoints): trained on trainval, tested on test with YOLOv3's boxes. The paper does not
 # name its split; this one is usual. The baseline of Tables III and IV.
 _base_ = ['../coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py']
 

@@ -31,10 +31,9 @@ class Data(NamedTuple):
         skeleton: The keypoints.
         dataset_type: MMPose's class.
         metainfo: The keypoints for a config, where they are not the class's own.
-        instances: How many with keypoints, by ``'train'`` and ``'val'``.
+        people: How many with keypoints, by ``'train'`` and ``'val'``.
         num_images: How many, likewise.
-        has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden keypoints (v = 1) and a crowd
-            index.
+        has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden keypoints (v = 1), a crowd index.
         shape: The median of the boxes' width over height.
         findings: Of the doctor.
         notes: For the report, how it came about.
@@ -188,7 +187,7 @@ def _groups(images: List[dict], folder: Path) -> List[str]:
 
 
 def _joints(category: dict, metainfo: Optional[str], path: Path) -> Tuple[str, Optional[dict], List[str]]:
-    """MMPose's class for the keypoints, the metainfo for configs where it is not the class's, and lines for the log."""
+    """MMPose's class for the keypoints, the configs' metainfo where it is not the class's, and lines for the report."""
     if metainfo is not None:
         if Path(metainfo).is_file():
             return (

@@ -64,7 +64,9 @@ def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> D
         if record is None or part not in record['sets']:
             continue
         if missing_sets(run, record, [part, f'{part}_occluded']):
-            stale.append(f'{run.name} was not measured so on these labels and their copy, and is left out: run it')
+            stale.append(
+                f'{run.name} was not measured so on these labels and their occluded copy, and is left out: run it'
+            )
             continue
         runs.setdefault(run.scheme, {})[run.seed] = record
         if record['start']['evaluation'] == run.evaluation:

@@ -35,15 +35,14 @@ def benchmark_data(
     Args:
         config: The config.
         own_data: The config's own data set; else images of the synthetic crowd, drawn for the purpose.
-        instances: To load, at most; for each, the image is read that it stands in.
+        people: To load, at most; for each, the image is read that it stands in.
         workers: Numbers of processes of the data loader; 0 loads in the process that trains.
         seed: Of what is drawn, and of the augmentation.
         out: A JSON file to write as well.
 
     Returns:
         What the file holds: ``transforms_ms`` an instance, by transform; ``loader``, instances a second by the number
-            of
-        processes; and what it was measured with.
+        of processes; and what it was measured with.
 
     Raises:
         UserError: The config is missing, has no training data, or its keypoints are not those of the drawn images.

@@ -45,7 +45,7 @@ def benchmark_deploy(
     Args:
         setting: Its seed counts.
         models: ``'NAME=CONFIG,CHECKPOINT'``. Times are given as multiples of the first one's, too.
-        instances: Of the config's test set, whose keypoints are compared, in batches of 1, 3 and 32.
+        people: Of the config's test set, whose keypoints are compared, in batches of 1, 3 and 32.
         rounds: At the largest batch size; the smaller ones have more, so that each sees as many instances.
         metric: Of the config's test metrics.
         files: Keys of :data:`FILES`.

@@ -50,8 +50,7 @@ def benchmark_scaling(
 
     Returns:
         What the file holds: ``rows``, one for each stage and size, with instances a second, the time by the limit's
-            (see
-        :func:`benchmark_step`) and every round's seconds; and what it was measured with.
+        (see :func:`benchmark_step`) and every round's seconds; and what it was measured with.
 
     Raises:
         UserError: A config is missing, or no distiller's between SimCC heads.

@@ -57,8 +57,7 @@ class PoseDistiller(TopdownPoseEstimator):
         init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
             the two are of one family, such as HRNet-W32 and W48. With another number of keypoints the head starts by
             itself; with the same number in another order it starts from the wrong rows, which the labels put right.
-        teacher_confidence: A keypoint teaches with the teacher's confidence, in [0, 1], to this power: 0 counts all
-            alike.
+        teacher_confidence: A keypoint teaches with the teacher's confidence, in [0, 1], to this power; 0: all alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
     Raises:

@@ -15,8 +15,7 @@ def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[T
     .. math::
         L_{logit} = \frac{1}{NKhw} \sum_n \sum_k w_{nk} \sum_{x,y} (H^t_{nkyx} - H^s_{nkyx})^2
 
-    MMPose's ``KeypointMSELoss`` has the same normalization: what a keypoint without weight leaves out is not divided
-    out.
+    MMPose's ``KeypointMSELoss`` has the same normalization: keypoints without weight count in K, too.
 
     Args:
         student: N×K×h×w.

@@ -16,8 +16,7 @@ def simcc_logit_kd_loss(
     joint_weights: Optional[Tensor] = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    r"""Kullback-Leibler divergence of two networks' SimCC bins, summed over bins, averaged over keypoints and
-    instances.
+    r"""Kullback-Leibler divergence of two networks' SimCC bins, summed over bins, averaged over N·K keypoints.
 
     .. math::
         L_{logit} = \frac{\tau^2}{NK} \sum_n \sum_k w_{nk} \sum_{a \in \{x, y\}}

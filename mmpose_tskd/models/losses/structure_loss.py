@@ -21,8 +21,7 @@ def structure_loss(
     edge_form: str,
     joint_weights: Optional[Tensor] = None,
 ) -> Tensor:
-    r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb and instance by instance, averaged over
-    instances.
+    r"""Difference of two poses' limbs (Eq. 3 of the paper), limb by limb, averaged over instances.
 
     .. math::
         L_{cst} = \frac{1}{N} \sum_n \sum_{(i,j) \in E} \omega_{ij}

@@ -11,7 +11,7 @@ class LabeledCategories:
     """Knows which keypoints the labels of each category have, from the samples that it was shown.
 
     Of the 294 keypoints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in an image of
-    one: what a teacher says of them is noise. Where all are labeled in a category, as of instances in COCO, all teach,
+    one: what a teacher says of them is noise. Where all are labeled in a category, as of people in COCO, all teach,
     also in an instance of which some are not.
     """
 

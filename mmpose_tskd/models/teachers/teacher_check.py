@@ -13,7 +13,7 @@ class TeacherCheck:
     not seen the image: the mean of the other instances' labels.
 
     Args:
-        instances: To wait for.
+        people: To wait for.
         labels: That a keypoint needs among them to be judged.
     """
 

@@ -255,11 +255,17 @@ def test_a_record_of_something_else_stops_the_run(dataset, record, options, mess
         teacher.prepare(dataset)
 
 
+NUMBER = 'a number says no place'
+
+
 @pytest.mark.parametrize(
     'names, student, message',
     [
         ([f'limb {k}' for k in range(17)], JOINTS, "has no keypoint of the student's"),
-        (range(17), JOINTS._replace(names=tuple(map(str, range(17)))), 'a number says no place'),
+        *(
+            ([f'{name}{k}' for k in range(17)], JOINTS._replace(names=tuple(f'{name}{k}' for k in range(17))), NUMBER)
+            for name in ('', 'joint', 'joint_', 'keypoint', 'kpt-', 'Landmark ')
+        ),
         (COCO, None, 'set model.metainfo'),
     ],
 )

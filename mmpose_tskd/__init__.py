@@ -4,7 +4,7 @@ Importing the package registers its models, losses and hooks with MMPose; in a c
 ``custom_imports = dict(imports=['mmpose_tskd'])``.
 """
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 
 def _check_environment() -> None:

@@ -8,7 +8,7 @@ __version__ = '0.2.0'
 
 
 def _check_environment() -> None:
-    """Says in one sentence what is wrong with an OpenMMLab installation that cannot be imported, and what mends it."""
+    """Imports MMPose; where that fails, raises an ImportError with the cause and the command that repairs it."""
     try:
         from . import mmcv_ops
 

@@ -1,8 +1,8 @@
 """Stand-ins for ``mmcv.ops`` where mmcv has no compiled operators (``mmcv-lite``).
 
 MMPose and mmdet import operators of mmcv by name when they are imported, whether a model needs them or not. The method
-of this package needs none, so where ``mmcv._ext`` is missing the names are answered for: an operator raises when it is
-used, and non-maximum suppression, which mmdet's detectors need, is torchvision's.
+of this package needs none. So where ``mmcv._ext`` is missing, this module supplies the names: an operator raises
+:class:`UserError` when it is used, and torchvision does the non-maximum suppression that mmdet's detectors need.
 """
 
 import sys
@@ -85,7 +85,7 @@ def batched_nms(
         scores: N.
         idxs: N, the classes.
         nms_cfg: ``iou_threshold`` and the other options of :func:`nms`; None only sorts.
-        class_agnostic: Boxes suppress those of every class; in mmcv only where there are fewer than ``split_thr``.
+        class_agnostic: Boxes suppress those of every class. mmcv ignores this from ``split_thr`` boxes on.
 
     Returns:
         The kept boxes with their scores, n×5, by falling score, and their indices.
@@ -111,7 +111,7 @@ def batched_nms(
 
 
 class _Operators(ModuleType):
-    """``mmcv.ops`` or one of its modules: any name that is asked of it is an operator."""
+    """Stands in for ``mmcv.ops`` or one of its modules: every name but those of NMS gives a stand-in operator."""
 
     __path__: List[str] = []
     nms = staticmethod(nms)
@@ -144,10 +144,10 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def provide() -> bool:
-    """Answers for ``mmcv.ops`` from now on where mmcv has no compiled operators.
+    """Puts the stand-ins in the place of ``mmcv.ops`` for this process, where mmcv has no compiled operators.
 
     Returns:
-        Whether it does; with the full mmcv nothing changes.
+        Whether the stand-ins are in place; with the full mmcv nothing changes.
     """
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return True

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 
 def scale_epochs(cfg: Config, factor: float) -> None:
-    """Lets a config train for so many times its epochs, at least one, and stretches its schedules, that of γ too."""
+    """Multiplies a config's epochs by a factor (to at least one) and stretches its schedules, and γ's, in place."""
     before = cfg.train_cfg.max_epochs
     epochs = cfg.train_cfg.max_epochs = max(1, round(before * factor))
     decays = [hook for hook in cfg.get('custom_hooks') or () if hook.get('type') == 'DistillWeightDecayHook']
@@ -15,7 +15,7 @@ def scale_epochs(cfg: Config, factor: float) -> None:
             for key in ('begin', 'end', 'T_max', 'milestones'):
                 if scheduler.get(key) is not None:
                     scheduler[key] = _stretched(scheduler[key], epochs / before)
-    for decay in decays:  # which distills in one epoch at least
+    for decay in decays:  # so that at least one epoch distills
         if decay.get('by_epoch', True):
             if decay.get('begin'):
                 decay.begin = min(decay.begin, epochs - 1)

@@ -6,7 +6,7 @@ import numpy as np
 def coco_results(image_id: int, keypoints: Any, scores: Any) -> List[Dict[str, Any]]:
     """What was found in an image as entries of a results file in COCO format, which COCO's evaluation reads.
 
-    It takes what :class:`MMPoseInferencer` and rtmlib's classes answer with alike.
+    Both :class:`MMPoseInferencer` and rtmlib's classes give keypoints and scores in this form.
 
     Args:
         image_id: The image's, in its labels.

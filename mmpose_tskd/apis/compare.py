@@ -150,7 +150,7 @@ class ResultsColumn:
             ) from error
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, image_id: int, truth: np.ndarray) -> Said:
-        """Of each instance that is labeled, the nearest one found."""
+        """For each labeled instance, the nearest one that was found."""
         found = np.array(self.by_image.get(image_id, []))
         if not len(found):
             nothing = np.full((*truth.shape[:2], 2), np.nan)
@@ -247,7 +247,7 @@ def people_of(coco: COCO, image_id: int) -> List[dict]:
 
 
 def _choose_images(coco: COCO, count: int) -> List[int]:
-    """Not picked by result."""
+    """Chooses images by how crowded they are, never by how well the models do."""
     labeled = [i for i in coco.getImgIds() if people_of(coco, i)]
     if not labeled:
         raise UserError('the labels hold no instance with keypoints')
@@ -308,7 +308,7 @@ def _row(coco: COCO, images: Path, image_id: int, columns: Dict[str, Any], skele
 
 
 def _pack_bins(answer: Said, zoom: float) -> Optional[List[Dict[str, Any]]]:
-    """For x and y: each vector in bytes, of 255 at its highest, that height, and where its bins lie in the image."""
+    """For x and for y: the bins as bytes (255 is the highest), that one's height, and where they lie in the image."""
     if answer.bins is None or answer.crops is None:
         return None
     packed = []
@@ -370,7 +370,7 @@ def draw_sheet(data: Dict[str, Any], path: Path, rows: int = 6) -> None:
 
 
 def _draw_person(ax: Any, data: Dict[str, Any], points: np.ndarray, truth: np.ndarray, is_truth: bool) -> None:
-    """Keypoints colored by side, hidden ones hollow; of the truth, what is labeled."""
+    """Draws keypoints and limbs, colored by side, hidden keypoints hollow; of the labels, only what is labeled."""
     seen = truth[:, 2] > 0 if is_truth else np.isfinite(points[:, 0])
     colors = [data['colors'][side] for side in data['sides']]
     for first, second in data['links']:

@@ -21,10 +21,10 @@ LONG = 10  # lines
 
 
 class ShortConsole(logging.Filter):
-    """Of one console handler: keeps idle and long messages off, such as the config, and an epoch's batches on one line.
+    """Filters a console handler: drops idle messages, and long ones such as the config.
 
-    The latter only where the console is a terminal. Control characters, as names in files may have them, are written as
-    their codes.
+    On a terminal, an epoch's batches share one short line, which is rewritten. Control characters, which names in files
+    may contain, are written as their codes.
     """
 
     def __init__(self, handler: logging.StreamHandler) -> None:
@@ -51,7 +51,7 @@ class ShortConsole(logging.Filter):
 
 @contextmanager
 def quiet_coco_tools() -> Iterator[None]:
-    """Keeps off what they print of their progress, and their table, whose values MMPose's metrics log in one line."""
+    """Suppresses what the COCO tools print: their progress, and the table whose values MMPose's metrics log."""
     with ExitStack() as stack:
         for module in (xtcocotools.coco, xtcocotools.cocoeval):
             stack.enter_context(mock.patch.object(module, 'print', lambda *values: None, create=True))

@@ -20,10 +20,10 @@ def convert_simcc_checkpoint(source: str, out: str, configs: Optional[Sequence[s
     """Turns a checkpoint of the official SimCC (SimDR) code's HRNet into one of MMPose.
 
     The layers are the same; ``final_layer`` and ``mlp_head_*`` belong to MMPose's head, all else to its backbone. The
-    config is found by the shapes, which tell HRNet's width, the input size and the number of keypoints, but not how the
-    targets were made: HRNet-W48 at 256×192 in the official Gaussian form ("sa-simdr") fits the config of the
-    label-smoothed form ("nmt") too, which is then taken, but is decoded right only by the other; give that as
-    ``configs``.
+    config is found by the shapes of the weights. They tell HRNet's width, the input size and the number of keypoints,
+    but not how the targets were made. So an HRNet-W48 at 256×192 of the official Gaussian form ("sa-simdr") also fits
+    the config of the label-smoothed form ("nmt"). That config is taken, although only the Gaussian one decodes the
+    model right: give the Gaussian one as ``configs``.
 
     Args:
         source: ``model_best.pth`` (bare weights) or ``checkpoint.pth`` (weights under ``best_state_dict`` or

@@ -178,7 +178,7 @@ def keypoint_category(content: Any, file: str) -> Dict[str, Any]:
 
 
 def mirror_pairs(names: Sequence[str]) -> List[Tuple[int, int]]:
-    """The keypoints, left and right, whose names differ in that alone, by their places: left_eye and right_eye."""
+    """Index pairs (left, right) of keypoints whose names differ only in the side, such as left_eye and right_eye."""
     places = {name.lower(): place for place, name in enumerate(names)}
     pairs = []
     for name, place in places.items():
@@ -244,7 +244,10 @@ def _check_counts(labels: ExpectedLabels, num_images: int, report: LabelReport) 
 
 
 def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, dict]) -> Optional[Finding]:
-    """CrowdPose's original labels have width and height swapped: keypoints lie outside, and inside once swapped."""
+    """Finds keypoints outside of their images.
+
+    In CrowdPose's original labels, width and height of the images are swapped: keypoints fit if they are swapped back.
+    """
     outside, swapped = 0, 0
     for person in people:
         image, joints = images[person['image_id']], np.reshape(person['keypoints'], (-1, 3))
@@ -266,7 +269,7 @@ def _check_sizes(labels: ExpectedLabels, people: List[dict], images: Dict[int, d
 
 
 def _check_sides(name: str, joints: Sequence[str], people: List[dict]) -> List[Finding]:
-    """Pairs that lie the other way round than most others of their instance, as where left and right are exchanged."""
+    """Finds keypoints without a counterpart, and pairs that mostly lie the other way round than the other pairs."""
     pairs = mirror_pairs(joints)
     paired = {joint for pair in pairs for joint in pair}
     alone = [one for k, one in enumerate(joints) if k not in paired and re.search('left|right', one.lower())]
@@ -380,7 +383,7 @@ def _examine_mpii(folder: Path) -> List[Finding]:
 
 
 def fingerprints(folder: Path, names: Iterable[str], size: int = 8) -> Dict[str, int]:
-    """64 bits an image: whether each of 8×8 cells is brighter than its right neighbor."""
+    """64 bits an image: whether each of 8×8 cells is darker than its right neighbor. Unreadable images are left out."""
     bits = {}
     for name in names:
         try:

@@ -38,6 +38,6 @@ def machine() -> str:
 
 
 def write_json(result: Dict[str, Any], out: Union[str, Path, None]) -> None:
-    """Writes a file that is whole or not there, whenever the process is killed; none where ``out`` is None."""
+    """Writes a JSON file, unless ``out`` is None; even if the process is killed, the file is whole or not there."""
     if out:
         AtomicLocalBackend().put_text(json.dumps(result, indent=1) + '\n', out)

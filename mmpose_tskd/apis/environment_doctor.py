@@ -1,7 +1,7 @@
 """Checks what the package stands on: libraries, operators, GPU, disk.
 
-This file imports nothing of the package and of what it checks but inside of the checks: it is run by its path where
-MMPose, and the package with it, cannot be imported.
+This file is run by its path where MMPose, and with it this package, cannot be imported. So it imports the package, and
+the libraries that it checks, only inside the checks.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-# By package, the versions that its tests ran with, and what a command-line may ask for
+# By package, the versions that our tests ran with, and the requirement to give to pip
 TRIED = {
     'torch': (('2.13.0', '2.1.2'), 'torch>=2.0'),
     'torchvision': (('0.28.0', '0.16.2'), 'torchvision>=0.15'),
@@ -31,7 +31,7 @@ BUILD_XTCOCOTOOLS = (
     'pip install cython && pip install --no-build-isolation --no-cache-dir --no-binary xtcocotools --force-reinstall '
     '--no-deps xtcocotools'
 )
-# By what an import that failed said: what mends it
+# By a pattern in the message of a failed import, what repairs it
 MENDS = {
     r"No module named 'mmcv'": LITE,
     r'mmcv.*_ext|_ext\.\S*so': f'mmcv was built for another torch: {BUILD_MMCV}',
@@ -51,11 +51,11 @@ class Finding(NamedTuple):
 
     level: str  # 'ok', 'warning' or 'error'
     subject: str
-    message: str  # what is there, or what is wrong with it and the command that mends it
+    message: str  # what is there, or what is wrong with it and the command that repairs it
 
 
 def mend(error: Exception) -> str:
-    """The command for what an import said when it failed."""
+    """The command that repairs a failed import, by the error's message."""
     for pattern, command in MENDS.items():
         found = re.search(pattern, str(error))
         if found:
@@ -130,7 +130,7 @@ def _examine_mmcv() -> Finding:
 
 
 def _examine_imports() -> List[Finding]:
-    """Whether they can be imported in this order, in which each needs those before."""
+    """Imports the libraries, each after those that it needs, and reports the ones that fail."""
     findings = []
     modules = (
         ('setuptools', 'pkg_resources'),  # MMEngine finds mmpose::... with it

@@ -99,20 +99,20 @@ def export_onnx(
     metric: str = 'coco/AP',
     cfg_options: Optional[dict] = None,
 ) -> Exported:
-    """Writes a trained estimator, decode, refiner and all, as an ONNX file that was checked.
+    """Writes a trained estimator, with its decoding and refiner, as an ONNX file, and checks it against PyTorch.
 
     Args:
         config, checkpoint: The estimator; a checkpoint may be a run's work folder.
         out: The file to write, for mmdeploy the folder.
         form: ``'coords'``: keypoints N×K×2 in input pixels and confidences N×K. ``'rtmlib'``: what its class
             ``RTMPose`` reads. ``'mmdeploy'``: a folder for its SDK.
-        flip_test: Average over the image and its mirror image inside, at twice the cost.
-        pixels: With ``'coords'``, take BGR pixels N×3×H×W, uint8, and normalize them inside.
+        flip_test: The file averages over the image and its mirror image, at twice the cost.
+        pixels: With ``'coords'``, the file takes BGR pixels N×3×H×W, uint8, and normalizes them itself.
         precision: ``'fp32'``; ``'fp16'``: backbone and neck in half precision; ``'int8'``: the convolutions in 8 bits,
             calibrated on instances of the config's training set.
-        max_drop: Evaluate on the config's test set, and refuse a file whose metric is lower than PyTorch's by more,
-            in points of 100. int8 leaves out more and more of the worst convolutions before it gives up. None does
-            not evaluate.
+        max_drop: Evaluate on the config's test set, and refuse a file whose metric is lower than PyTorch's by more than
+            this, in points of 100. With int8, more and more of the worst convolutions are left in fp32, up to half of
+            them, before the file is refused. None does not evaluate.
         metric: The metric that counts.
         cfg_options: Changes to the config, as ``--cfg-options``.
 

@@ -1,6 +1,6 @@
-"""The help of MMPose's tools, at once: they import torch before they look at the command line.
+"""Prints the help of MMPose's tools without the wait for torch, which they import before they parse the command line.
 
-Tools run this file by its path, since to import the package is to import torch.
+Our tools run this file by its path, since importing the package would import torch.
 """
 
 import sys

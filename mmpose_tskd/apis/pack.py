@@ -23,7 +23,7 @@ from .environment import versions
 from .export import Exported, export_onnx, load_estimator
 
 FORMS = ('coords', 'rtmlib', 'mmdeploy')
-UNFINISHED = '.mmpose_tskd_unfinished'  # in a folder as long as it lacks something
+UNFINISHED = '.mmpose_tskd_unfinished'  # a file that marks a folder until all is written
 
 
 def pack(
@@ -39,7 +39,7 @@ def pack(
 
     Args:
         work_dir: A run's folder: its best checkpoint, else its last, is taken, and its config.
-        out: The folder to write to, which must be new, empty, or what a call has left that was stopped.
+        out: The folder to write to. It must be new or empty, or hold only what a stopped call has left.
         config: The plain config, where the run's own is not an estimator (stage 2) or is not in the folder.
         results: A JSON file of metrics, such as ``tools/test.py --out`` writes, for the card.
         command: How this was called, for the card.
@@ -94,7 +94,7 @@ def pack(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses what is neither empty nor what a call has left there that was stopped."""
+    """Refuses a folder that holds anything but what a stopped call has left."""
     if not folder.exists():
         return
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
@@ -107,7 +107,7 @@ def _check_folder(folder: Path) -> None:
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[None]:
-    """Marks a folder as long as it is written, and empties it of what a call has left that was stopped."""
+    """Removes what a stopped call has left in a folder, and marks it as unfinished while the block writes to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder)
@@ -173,7 +173,7 @@ def _dataset_meta(plain: Config) -> Dict[str, Any]:
 
 
 def _write_out_joints(cfg: Any) -> None:
-    """Puts what a metainfo file says in its place, which is a path on this machine, in place."""
+    """Replaces each path of a metainfo file, which is one on this machine, by what the file says, in place."""
     for value in cfg.values() if isinstance(cfg, dict) else cfg if isinstance(cfg, (list, tuple)) else ():
         _write_out_joints(value)
     if isinstance(cfg, dict):

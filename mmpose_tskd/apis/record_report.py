@@ -33,11 +33,12 @@ def examine_record(
         file: The record.
         labels: Labels for its images, in COCO format. The keypoints are compared by the annotations' ids, so the record
             must be of the labels' boxes.
-        metainfo: Whose names and sigmas the labels' keypoints have.
+        metainfo: The data set's class or metainfo dict that has the names and sigmas of the labels' keypoints.
 
     Returns:
-        ``instances``, ``joints`` in each of ten bins of confidence; with labels ``right``, each bin's share of right
-        keypoints (None for none), ``compared`` in each, ``calibration_error`` and ``ap``.
+        ``instances`` and, for ten bins of confidence, ``joints``: how many keypoints each has. With labels also
+        ``right``, each bin's share of right keypoints (None for an empty bin), ``compared``, how many each share is of,
+        ``calibration_error``, and ``ap`` in [0, 1].
 
     Raises:
         UserError: A file cannot be read, or they have no annotation or no keypoint in common.

@@ -29,7 +29,7 @@ from ..poses.record import clip_boxes
 from .environment import versions
 
 PART = 2048  # instances to a file of a recording that is not finished
-REACH = 0.1  # of the box's longer side: how far two teachers' keypoints may lie apart and be one place
+REACH = 0.1  # of the box's longer side: two teachers' keypoints are averaged if they are not farther apart
 
 
 class People(NamedTuple):
@@ -61,11 +61,11 @@ def open_teacher(
     flip_test: bool = False,
     device: Union[str, torch.device] = 'cpu',
 ) -> LiveTeacher:
-    """A teacher that answers for itself, in its own input size and its own keypoints.
+    """Opens a teacher that predicts its own keypoints at its own input size, whatever a student has.
 
     Args:
         source: The config of an MMPose network, or ``'mmpose::path'``; an ONNX file; ``'hf:NAME_OR_FOLDER'``; or a
-            config that has ``teacher=dict(type=...)``, and ``metainfo`` where its keypoints are not those given here.
+            config that has ``teacher=dict(type=...)``, and ``metainfo`` where none is given here.
         checkpoint: The weights of an MMPose network.
         metainfo: Its keypoints, a dataset class's name or a metainfo dict; those of the config's data set if None.
         flip_test: Average its answers with those for the mirrored image.
@@ -115,18 +115,19 @@ def record_teacher(
 ) -> Dict[str, Any]:
     """Writes down what teachers say of every instance of a label file.
 
-    Each sees the instance's box as it is, with MMPose's margin of a quarter, at its own input size. A stopped recording
-    goes on where it was, by the same call.
+    Each teacher sees the instance's box without augmentation, enlarged by MMPose's factor of 1.25, at its own input
+    size. A stopped recording goes on where it was, by the same call.
 
     Args:
         teachers: As :func:`open_teacher` gives them. Of several, the answers are joined (:func:`join_keypoints`) in the
             keypoints of the first.
-        labels: In COCO format, at least the images; without ``boxes``, the boxes of its annotations: of all instances
-            but crowds and those that are labeled as having no visible keypoint.
+        labels: The images, in COCO format, and, without ``boxes``, the boxes of its annotations. Crowds and annotations
+            whose ``num_keypoints`` is 0 are left out.
         images: The folder of the images.
-        out: The file to write: in COCO format, a keypoint's visibility its confidence, but at least 0.5, below which
-            MMPose takes no label, and ``keypoint_scores`` the confidence.
-        boxes: A detector's results for the images instead, in COCO's format; the instances are numbered anew.
+        out: The file to write, in COCO format. A keypoint's visibility is its confidence, but at least 0.5, since
+            MMPose ignores labels below; ``keypoint_scores`` is the confidence itself.
+        boxes: A detector's results for the images, in COCO's format, in place of the annotations; the instances are
+            numbered anew.
         box_score: The score that a detector's box must have.
         min_confidence: The confidence in [0, 1] below which a keypoint is no label (visibility 0).
         batch_size: Instances at a time.
@@ -173,7 +174,7 @@ def record_teacher(
 
 @contextmanager
 def _alone(folder: Path, out: str) -> Iterator[None]:
-    """Holds the folder of a record's parts; removes it at the end, but for those of another recording."""
+    """Locks the folder of a record's parts; removes it at the end, unless it has parts of another recording."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / '.lock'
     try:
@@ -187,7 +188,7 @@ def _alone(folder: Path, out: str) -> Iterator[None]:
 
 
 def _record(teachers: Sequence[LiveTeacher], crops: '_Crops', parts: Path, batch_size: int, workers: int) -> List[Path]:
-    """Asks for what is missing, and gives the files of all parts."""
+    """Asks the teachers for the parts that are missing, and returns the files of all parts."""
     device, files = _device(teachers), []
     with Progress() as progress:
         task = progress.add_task('recording', total=len(crops))
@@ -320,7 +321,7 @@ def _save(file: Path, answers: np.ndarray) -> None:
 
 
 def _read_part(file: Path, shape: Tuple[int, ...]) -> Optional[np.ndarray]:
-    """The answers of a part; None where it is to be recorded, since there is none, or another kind of file."""
+    """The answers of a part; None where its file is missing or unusable, so that it has to be recorded."""
     try:
         answers = np.load(file) if file.is_file() else None
     except (ValueError, OSError, EOFError):  # damaged, or with objects

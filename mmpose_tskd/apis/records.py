@@ -1,4 +1,4 @@
-"""Results in JSON files that tell whether they were changed after they were written."""
+"""JSON files of results with a digest, which shows whether they were changed after they were written."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def read_record(path: Path, **kinds: Any) -> Optional[Dict[str, Any]]:
 
     Args:
         path: The file.
-        kinds: Of entries that it must have, the types.
+        kinds: The entries that it must have, and their types.
 
     Raises:
         UserError: The file is cut off, its content is not what was written, or it is another kind of record.

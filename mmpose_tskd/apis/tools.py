@@ -59,7 +59,7 @@ def run_mmpose_tool(name: str) -> None:
 
 
 def check_config(cfg: Config, task: str) -> None:
-    """Looks for what a run would lack, and through its labels, before anything is built.
+    """Checks that a config has all that a run needs, and its labels, before anything is built.
 
     Args:
         cfg: The run's.
@@ -84,7 +84,7 @@ def check_config(cfg: Config, task: str) -> None:
 
 @contextmanager
 def reporting_mistakes() -> Iterator[None]:
-    """Ends a tool with a message alone, and exit status 1, for what :func:`explain` has one for.
+    """Ends a tool with a message, exit status 1 and no traceback, if :func:`explain` has a message for the exception.
 
     MMEngine and MMPose read checkpoints by :func:`read_checkpoint`, and a detector's boxes as JSON, from then on. The
     COCO tools are silent meanwhile.
@@ -119,7 +119,7 @@ def explain(error: Exception) -> Optional[str]:
 
 
 def _join_cpu_processes(launcher: str) -> None:
-    """Connects the processes of a launcher where there is no accelerator, for which MMEngine knows no backend."""
+    """Connects a launcher's processes by gloo on a machine without accelerator, as MMEngine does not do there."""
     if launcher != 'pytorch':
         return
     if 'RANK' not in os.environ:

@@ -34,10 +34,11 @@ def find_checkpoint(source: str) -> str:
 
 
 def find_resumable(work_dir: str) -> Optional[str]:
-    """The checkpoint that a stopped run goes on from: the one noted in ``last_checkpoint``, else its last whole one.
+    """The checkpoint that a stopped run goes on from: the one that ``last_checkpoint`` names, else its last whole one.
 
-    MMEngine writes that note, and removes old checkpoints, in steps that a kill can come between. It is looked up by
-    its name alone, and what is last by the iteration in it, so that a folder can be copied or moved.
+    The named one may be missing, since a run can be killed after MMEngine has removed an old checkpoint and before it
+    writes ``last_checkpoint``. Of the path in that file only the name counts, and the last checkpoint is that of the
+    highest iteration, not the newest file, so that a folder can be copied or moved.
 
     Returns:
         None where the folder has no checkpoint.
@@ -62,7 +63,7 @@ def find_resumable(work_dir: str) -> Optional[str]:
 
 
 def _iteration(file: str) -> int:
-    """That a checkpoint was saved after; -1 where it is damaged."""
+    """The iteration that a checkpoint was saved after: 0 where it does not say, -1 where it is damaged."""
     try:
         content = read_checkpoint(file)
     except UserError as error:

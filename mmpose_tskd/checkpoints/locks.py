@@ -6,17 +6,17 @@ from typing import Iterator
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Holds a file's lock, which one process at a time can have, and which ends with it however it ends.
+    """Holds a file's lock, which only one process at a time can hold, and which ends when that process ends.
 
-    Unlike ``flock``'s, it is not inherited: the loading processes of a killed run do not hold it for another five
-    seconds.
+    Unlike a lock by ``flock``, child processes do not inherit it. So the data loader's processes, which outlive a
+    killed run by five seconds, do not keep the lock.
 
     Args:
         path: The file, which is made where there is none.
-        wait: Wait for the process that has it.
+        wait: Wait for a process that holds it.
 
     Raises:
-        BlockingIOError: Another process has it, and ``wait`` is False.
+        BlockingIOError: Another process holds it, and ``wait`` is False.
         OSError: The file cannot be made, or its file system knows no locks.
     """
     if path.exists() and not path.is_file():

@@ -1,11 +1,13 @@
-"""Tensors-only reading for torch before 2.13, whose own is not to be relied on.
+"""Tensors-only reading for torch before 2.13, whose own cannot be relied on.
 
-Up to 2.8 at least, a tensor of an archive has as many bytes as the file says, and those that are not there are read
-from, and written to, whatever else is in memory. Before 2.4 it admits no further names, either.
+Up to 2.8 at least, torch believes the size that a file gives for a tensor. If the archive holds fewer bytes, the tensor
+reaches into whatever else is in memory, and is read from there and written to there. Before 2.4, torch does not let us
+admit further names, either.
 
-A ``pickle_module`` for :func:`torch.load`. It knows the operations that ``torch.save`` writes, finds nothing but what
-torch's own tensors-only reading of that version admits and our stand-ins, and calls nothing else. Of what a file sets
-on an object it takes up the state of a stand-in alone.
+This module makes a ``pickle_module`` for :func:`torch.load`. It knows only the pickle operations that ``torch.save``
+writes. It finds and calls only what the installed torch's tensors-only reading admits, ``set``, ``Counter`` and
+``_codecs.encode``, and our stand-ins. Where a file sets the state of an object, it keeps that of a stand-in, ignores
+that of a dict, and refuses any other.
 """
 
 import pickle
@@ -27,7 +29,7 @@ OPERATIONS = (
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """What protocol 2 writes bytes as a call of."""
+    """Replaces ``_codecs.encode``: pickle's protocol 2 stores bytes as a call of it."""
     if encoding != 'latin1':
         raise pickle.UnpicklingError(f'bytes in {encoding!r}')
     return text.encode(encoding)
@@ -43,9 +45,9 @@ PYTHONS: Any = pickle._Unpickler  # type: ignore[attr-defined]  # the one in Pyt
 
 
 class Unpickler(PYTHONS):
-    """Python's own, in Python, with those operations alone."""
+    """Python's unpickler, the one written in Python, limited to :data:`OPERATIONS`."""
 
-    records: ClassVar[Optional[Dict[str, int]]] = None  # the bytes of each in the archive; None of a file that is none
+    records: ClassVar[Optional[Dict[str, int]]] = None  # sizes in bytes, by name; None where the file is no archive
     dispatch: Dict[int, Any] = {code: do for code, do in PYTHONS.dispatch.items() if bytes([code]) in OPERATIONS}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -78,7 +80,7 @@ class Unpickler(PYTHONS):
         state = self.stack.pop()
         if isinstance(self.stack[-1], Recorded):
             self.stack[-1].__setstate__(state)
-        elif not isinstance(self.stack[-1], dict):  # whose attributes are nobody's
+        elif not isinstance(self.stack[-1], dict):  # a dict's state is ignored
             raise pickle.UnpicklingError(f'the state of a {type(self.stack[-1]).__name__}')
 
     def load_binpersid(self) -> None:

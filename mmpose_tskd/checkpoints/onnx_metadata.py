@@ -20,7 +20,7 @@ def _are_places(values: Any, joints: int) -> bool:
     return isinstance(values, list) and all(isinstance(one, int) and 0 <= one < joints for one in values)
 
 
-# what each entry of a file's metadata has to be, beside the number of keypoints
+# for each entry of the metadata, whether its value is possible, given the number of keypoints
 METADATA: Dict[str, Callable[[Any, int], bool]] = dict(
     keypoints=lambda names, joints: joints > 0 and all(isinstance(name, str) for name in names),
     format=lambda name, _: name in ('coords', 'rtmlib', 'mmdeploy'),
@@ -44,17 +44,17 @@ METADATA: Dict[str, Callable[[Any, int], bool]] = dict(
 
 
 def read_metadata(session: Any, name: str) -> Optional[Dict[str, Any]]:
-    """A file's metadata, looked through.
+    """Reads a file's metadata and checks them.
 
     Args:
-        session: ONNX Runtime's, of the file.
-        name: The file.
+        session: The file's session in ONNX Runtime.
+        name: The file's name, for the messages.
 
     Returns:
         What ``tools/export_onnx.py`` wrote; None where another tool wrote the file.
 
     Raises:
-        UserError: They are not what it writes.
+        UserError: The file has metadata of ``tools/export_onnx.py``, but an entry is missing or impossible.
     """
     stored = session.get_modelmeta().custom_metadata_map
     if not {'checkpoint_sha256', 'flip_indices'} & stored.keys():

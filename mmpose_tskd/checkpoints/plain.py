@@ -1,4 +1,4 @@
-"""Values of which nothing but the numbers and the text matters."""
+"""Reduces what a file holds to plain values: numbers, text and tensors, in dicts, lists and tuples."""
 
 import re
 from typing import Any, Dict, List, Tuple
@@ -16,9 +16,9 @@ class NotPlainError(ValueError):
 
 
 class Recorded:
-    """What a file asks to be called, kept and never called.
+    """A call that a file asks for: its arguments and state are kept, and nothing is called.
 
-    :data:`STAND_INS` has a subclass for each name that MMEngine's checkpoints call beside torch's.
+    :data:`STAND_INS` has a subclass for each name, other than torch's, that MMEngine's checkpoints call.
     """
 
     args: tuple
@@ -55,18 +55,18 @@ STAND_INS: List[Any] = [
 
 
 def to_plain(value: Any, drop: bool = False) -> Any:
-    """The same value, made anew of dict, list, tuple, str, int, float, bool, None and tensor.
+    """Rebuilds a value from dict, list, tuple, str, int, float, bool, None and tensor alone.
 
-    Each of them is of that very type, without attributes. Arrays become lists, NumPy's scalars numbers, ordered
-    dictionaries and counters dictionaries, parameters tensors, and MMEngine's logs ``dict(log=..., count=...)`` of two
-    tensors. A value that stands in two places stays one.
+    Every part is of exactly that type, not of a subclass, and without attributes of its own. Arrays become lists,
+    NumPy's scalars numbers, ordered dictionaries and counters dictionaries, parameters tensors, and MMEngine's logs
+    ``dict(log=..., count=...)`` of two tensors. An object that stands in two places of the value stays one object.
 
     Args:
         value: What a file holds, or what is to be saved.
         drop: Put None in the place of what is not plain, instead of raising.
 
     Raises:
-        NotPlainError: Something in it is not plain, or holds itself.
+        NotPlainError: Something in it is not plain or contains itself, or it is nested too deeply.
     """
     try:
         return _rebuild(value, 'it', drop, {})
@@ -131,7 +131,7 @@ def _tensor(value: Tensor, where: str) -> Tensor:
 
 
 def _decode(value: Recorded, where: str) -> Any:
-    """What a recorded call would have made, of those that make numbers."""
+    """The numbers that a recorded call would have made; None where it would have made a method or a type."""
     name = type(value).__name__
     try:
         if name == '_reconstruct':

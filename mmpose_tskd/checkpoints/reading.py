@@ -1,4 +1,4 @@
-"""Reading a checkpoint that somebody else wrote: its numbers and its text, and nothing that could act."""
+"""Reads checkpoints of others: their tensors, numbers and text, and no code that they may hold."""
 
 import hashlib
 import logging
@@ -30,7 +30,7 @@ _trusts = False  # whether --trust-checkpoint is given
 
 @contextmanager
 def trusting_checkpoints(trusts: bool) -> Iterator[None]:
-    """Within it checkpoints are loaded in full, with the code that they may hold, if ``trusts``; the log says so."""
+    """If ``trusts``, checkpoints are loaded in full inside the block, with code that they may hold; the log says so."""
     global _trusts
     _trusts = trusts
     try:
@@ -44,14 +44,15 @@ def is_url(source: str) -> bool:
 
 
 def read_checkpoint(source: str, map_location: Any = 'cpu') -> Any:
-    """What a checkpoint holds, in plain values made anew (:func:`to_plain`), without running anything of it.
+    """Reads a checkpoint into plain values (:func:`to_plain`), without running any code from it.
 
-    The archive's checksums are looked at. torch reads it tensors-only; what MMEngine puts beside the weights, arrays
-    and logs, is admitted as numbers. For torch before 2.13, :mod:`.old_torch` reads it so.
+    The archive's checksums are verified. torch reads it tensors-only; the arrays and logs that MMEngine stores beside
+    the weights become numbers. Before torch 2.13, :mod:`.old_torch` does the same. Inside
+    :func:`trusting_checkpoints`, the file is loaded in full, and what is not plain becomes None.
 
     Args:
         source: A file, or a URL of what MMEngine's file backends can fetch.
-        map_location: As of :func:`torch.load`.
+        map_location: As in :func:`torch.load`.
 
     Raises:
         UserError: It does not exist, is damaged, or holds more than tensors and plain values.
@@ -107,7 +108,7 @@ def _check_archive(file: Path) -> None:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Lets torch's tensors-only reading record the calls of :data:`STAND_INS`' names."""
+    """Makes torch's tensors-only reading admit the names of :data:`STAND_INS`, and record their calls."""
     if _trusts:
         yield
         return
@@ -143,9 +144,10 @@ def _download(url: str) -> Path:
 
 
 def load_from_plain_values(filename: str, map_location: Any = 'cpu', **kwargs: Any) -> Any:
-    """:func:`read_checkpoint` as a loader of MMEngine's, which takes its name from the tenth letter on into the log.
+    """:func:`read_checkpoint` as one of MMEngine's loaders.
 
-    The text of a config in it, ``meta['config']``, is left out: MMEngine runs that when a run is resumed.
+    The log shows this function's name without its first ten letters ("Loads checkpoint by plain_values backend").
+    The text of a config in the checkpoint, ``meta['config']``, is left out: MMEngine would run it on resuming.
     """
     content = read_checkpoint(filename, map_location)
     if isinstance(content, dict) and isinstance(content.get('meta'), dict):

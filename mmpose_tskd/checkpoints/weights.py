@@ -16,7 +16,8 @@ def load_weights(source: str, entries: Sequence[str] = ('state_dict',)) -> Dict[
 
     Args:
         source: A file or a URL.
-        entries: Names that they may stand under, the first one there wins; without any, the file is the weights.
+        entries: The checkpoint's entries that may hold the weights; the first that exists is taken. If none exists, the
+            whole checkpoint is taken for the weights.
 
     Raises:
         UserError: It does not exist, is damaged, holds more than tensors and plain values, or holds no weights.
@@ -58,6 +59,8 @@ def load_strictly(
     module: nn.Module, weights: Dict[str, Tensor], source: str, what: str, only: Optional[Iterable[str]] = None
 ) -> None:
     """Fills a module with weights that must fit it key for key, in shape and in kind of number.
+
+    ``num_batches_tracked`` may be missing, and entries of ``data_preprocessor`` are ignored.
 
     Args:
         module: The module.
@@ -110,7 +113,7 @@ def check_finite(value: Any, source: str, name: str = '') -> None:
     """Looks through the tensors and numbers in nested plain values.
 
     Raises:
-        UserError: A tensor holds NaN or infinity, or a number is NaN; some options of optimizers are infinite.
+        UserError: A tensor holds NaN or infinity, or a number is NaN. A number may be infinite, as in some optimizers.
     """
     _check_finite(value, source, name, set())
 

@@ -1,4 +1,4 @@
-"""What would spoil a run in a data set's labels, or make it fail far from its cause."""
+"""Finds what is wrong in a data set's labels and would spoil a run, or make it fail with a misleading error."""
 
 import inspect
 import io
@@ -20,9 +20,9 @@ from mmpose.registry import DATASETS
 
 from ..errors import UserError
 
-FAR = 10  # sizes of the box
+FAR = 10  # times the longer side of the box
 SMALL_BOX = 100  # pixels; a smaller box counts as of this size
-LARGEST = 2**63  # what NumPy has whole numbers for
+LARGEST = 2**63  # NumPy's whole numbers are smaller
 COCO_LISTS = ('images', 'annotations', 'categories')
 BOX_KEYS = ('image_id', 'category_id', 'bbox', 'score')
 MPII_KEYS = ('image', 'center', 'scale', 'joints', 'joints_vis')
@@ -33,9 +33,9 @@ class LabelReport(NamedTuple):
     """What was found in labels.
 
     Args:
-        faults: What makes MMPose fail, or train or score on what is not there.
-        used: The annotations that serve.
-        unused: Those that MMPose leaves out or that teach nothing, each under one reason.
+        faults: Entries that make MMPose fail, or train or score on wrong values: their ids, by fault.
+        used: The annotations that MMPose uses.
+        unused: Annotations that MMPose leaves out or that teach nothing: their ids, each under one reason.
     """
 
     faults: Faults
@@ -43,7 +43,7 @@ class LabelReport(NamedTuple):
     unused: Faults
 
     def counts(self) -> str:
-        """How many annotations serve, and why others do not."""
+        """How many annotations are used, and why others are not."""
         left_out = f'; left out: {_describe(self.unused)}' if self.unused else ''
         return f'{len(self.used):,} instances with keypoints{left_out}'
 
@@ -121,7 +121,7 @@ def read_labels(
 
 
 def _check_lists(file: str, content: Any, needed: Sequence[str]) -> None:
-    """COCO's lists must be there where they are needed, and lists where they are there."""
+    """Refuses labels without a needed list of COCO's format, or with something else in the place of a list."""
     lists = content if isinstance(content, dict) else {}
     lacking = [key for key in COCO_LISTS if not isinstance(lists.get(key, None if key in needed else []), list)]
     if lacking:
@@ -129,11 +129,11 @@ def _check_lists(file: str, content: Any, needed: Sequence[str]) -> None:
 
 
 def check_people(file: str, content: Any) -> None:
-    """Looks through labels of which images and boxes alone count.
+    """Looks through labels of which only the images and boxes are used.
 
     Args:
         file: Where they were read from, for the messages.
-        content: In COCO's format; ``annotations`` may lack.
+        content: In COCO's format; ``annotations`` may be missing.
 
     Raises:
         UserError: They are in another format, or have faults.
@@ -251,7 +251,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _numbers(values: Any) -> Optional[np.ndarray]:
-    """A list's finite numbers; None where it is no such list."""
+    """A flat list of finite numbers as an array; None for anything else."""
     try:
         array = np.asarray(values)
     except ValueError:  # lists of several lengths
@@ -274,7 +274,7 @@ def _image_faults(image: dict, images: Dict[int, dict], are_sized: bool) -> Iter
 
 
 def _common_faults(person: dict, seen: Set[Any]) -> Iterator[str]:
-    """Those that do not depend on how a data set reads boxes and keypoints."""
+    """The faults of an annotation that do not depend on how a data set reads boxes and keypoints."""
     if not _is_whole(_id(person)) and not isinstance(_id(person), str):
         yield 'no id'
         return
@@ -330,7 +330,7 @@ def _why_unused(person: dict, images: Dict[int, dict]) -> Optional[str]:
 
 
 def _examine_parsed(file: str, kind: Any, options: Dict[str, Any], by_area: bool) -> LabelReport:
-    """Looks through what a data set, of that class and options, makes of labels that it reads in its own way."""
+    """Looks through labels as they are parsed by a data set of class ``kind``, which has its own way to read them."""
     content = read_json(file)
     _check_lists(file, content, COCO_LISTS[:2])
     report = LabelReport(defaultdict(list), [], defaultdict(list))
@@ -383,7 +383,7 @@ def _parsed_fault(info: dict, num_keypoints: int) -> Optional[str]:
         return 'a coordinate that is no number'
     if not np.isfinite(box).all():
         return 'a box that is not four numbers'
-    if ((visible < 0) | (visible > 1)).any():  # 2 is 1 by now
+    if ((visible < 0) | (visible > 1)).any():  # the class has made 2 a 1
         return 'a visibility that is not 0, 1 or 2'
     whole = np.concatenate([box[0, :2], box[0, 2:] - box[0, :2]])
     if (whole[2:] > 0).all() and _is_far(np.concatenate([joints, visible], axis=1), whole):
@@ -392,26 +392,25 @@ def _parsed_fault(info: dict, num_keypoints: int) -> Optional[str]:
 
 
 def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
-    """Looks through the labels of a data set, from its config, before MMPose reads them; no image is opened.
+    """Looks through the labels that a data set's config names, before MMPose reads them; no image is opened.
 
-    Of a data set whose class reads its labels in another way than COCO's or MPII's, it looks through what that class
-    makes of them. Others than BaseCocoStyleDataset's are left to MMPose.
+    If the data set's class reads labels in its own way, unlike COCO's or MPII's, the labels are checked as that class
+    parses them. Classes that are not derived from ``BaseCocoStyleDataset`` are not checked.
 
     Args:
         dataset: The config of a data set, or of a wrapper of others (its ``dataset`` or ``datasets``).
         by_area: Whether results on it are scored by the instances' areas.
 
     Returns:
-        For the log: a line for each file with its number of instances, and of those that MMPose leaves out or that
-        teach nothing.
+        For the log, a line for each file: how many instances are used, and how many are left out or teach nothing.
 
     Raises:
-        UserError: A file is missing or damaged, lists an image or an annotation twice, or has text, nothing or no
-            finite number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category,
-            no area where that is needed, a keypoint more than ten box sizes away from its box, another number of
-            keypoints than the data set's metainfo, or no instance with a labeled keypoint. Or ``bbox_file`` is no JSON
-            file (one whose loading could run code), has an image that the labels do not list, or no number where one
-            belongs.
+        UserError: A file is missing or damaged, lists an image or an annotation twice, or has anything but a finite
+            number where MMPose or a metric needs one, a visibility other than 0, 1 and 2, an unknown category, no area
+            where that is needed, a keypoint more than ten box sizes away from its box, another number of keypoints than
+            the data set's metainfo, or, without ``bbox_file``, no instance with a labeled keypoint. Or ``bbox_file`` is
+            not JSON (other files could run code when they are loaded), names an image that the labels do not list, or
+            has no number where one belongs.
     """
     parts = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if parts:
@@ -448,7 +447,7 @@ def check_labels(dataset: ConfigDict, by_area: bool = False) -> List[str]:
 
 @lru_cache(maxsize=16)
 def _count(file: str, stamp: int, *options: Any) -> Tuple[int, str]:
-    """What :func:`read_labels` counts; a file is read again where its stamp has changed."""
+    """Counts by :func:`read_labels`; a file is read again if its time of change, ``stamp``, differs."""
     report = read_labels(file, *options)[1]
     return len(report.used), report.counts()
 

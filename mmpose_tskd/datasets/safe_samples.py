@@ -1,4 +1,4 @@
-"""How the samples of a run are drawn and read: alike in every run with the same seed, and none damaged unnoticed."""
+"""Draws and reads the samples of a run: alike in every run with the same seed, with damaged ones reported."""
 
 import os
 import random
@@ -36,9 +36,9 @@ class SeededSampler(Sampler):
     depend on the number of worker processes or GPUs, nor on what was drawn before.
 
     Args:
-        sampler: The sampler; its ``epoch`` counts where it has one.
+        sampler: The other sampler; without an ``epoch``, its epoch counts as 0.
         seed: The run's.
-        start: Places of this process to leave out in the first epoch, which a stopped run has trained on.
+        start: How many of this process's samples to skip in the first epoch, since a stopped run has trained on them.
     """
 
     def __init__(self, sampler: Sampler, seed: int, start: int = 0):
@@ -69,11 +69,11 @@ class Damage:
 
 
 class SafeSamples(Dataset):
-    """A data set whose samples are read with their own seed, and that hands out the damaged ones as such.
+    """Wraps a data set: each sample is read with its own seed, and a damaged one is reported as :class:`Damage`.
 
-    To :func:`isinstance` and by its attributes it is the data set itself, as samplers and hooks expect. Indices may be
-    :class:`Draw`. A batch with a damaged sample is ``[Damage]``; where ``skip`` is set, another sample stands in for
-    it, which says so in the metainfo ``damage`` of its ``data_samples``.
+    To :func:`isinstance` and by its attributes it is the wrapped data set, as samplers and hooks expect. Indices may be
+    :class:`Draw`. A batch with a damaged sample is ``[Damage]``. With ``skip``, another sample takes its place, and the
+    metainfo ``damage`` of that sample's ``data_samples`` holds the :class:`Damage`.
 
     Args:
         dataset: An MMEngine data set.
@@ -147,13 +147,13 @@ class SafeSamples(Dataset):
 
 
 def check_images(dataset: BaseDataset) -> None:
-    """Sees whether the images of a data set are there, a folder at a time; none is opened.
+    """Checks that the images of a data set exist, a folder at a time; no image is opened.
 
     Args:
-        dataset: A data set of MMPose, read, or a wrapper of others.
+        dataset: A data set of MMPose that has read its labels, or a wrapper of such data sets.
 
     Raises:
-        UserError: Some are missing, or no files.
+        UserError: Some images are missing, or are not files.
     """
     there: Dict[str, Set[str]] = {}
     missing: Dict[str, None] = {}
@@ -189,10 +189,12 @@ def _files_in(folder: str) -> Set[str]:
 
 
 def check_whole(file: str) -> None:
-    """Sees whether an image's file is cut off, which OpenCV reads as one that is gray from there on.
+    """Checks that an image's file is not cut off: OpenCV would fill the rest of such an image with gray.
+
+    A missing file passes.
 
     Raises:
-        OSError: It is, or it is a pipe or a folder.
+        OSError: The file is cut off, or it is a pipe or a folder.
     """
     if not os.path.isfile(file):
         if os.path.exists(file):
@@ -213,7 +215,7 @@ def read_image(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """An image as :func:`cv2.imread` gives it, BGR.
 
     Raises:
-        UserError: It is missing, cut off, or none.
+        UserError: It is missing, cut off, or no image.
     """
     try:
         check_whole(file)
@@ -227,7 +229,7 @@ def read_image(file: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
 @contextmanager
 def _seeded(seed: Optional[Tuple[int, ...]]) -> Iterator[None]:
-    """Seeds Python, NumPy and torch, and gives them back as they were."""
+    """Seeds Python, NumPy and torch inside the block, and restores their states after it."""
     if seed is None:
         yield
         return
@@ -242,9 +244,10 @@ def _seeded(seed: Optional[Tuple[int, ...]]) -> Iterator[None]:
 
 
 def seed_cpu(seed: Tuple[int, ...]) -> int:
-    """Seeds Python, NumPy and torch on the CPU, and returns the number that it did it with.
+    """Seeds Python, NumPy and torch on the CPU, and returns the number that they were seeded with.
 
-    ``torch.manual_seed`` seeds GPUs too, for which it writes down its call stack: a millisecond for each sample.
+    ``torch.manual_seed`` is not used: it seeds GPUs, too, and records the call stack for that, which would take a
+    millisecond for each sample.
     """
     word = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(word)
@@ -254,10 +257,10 @@ def seed_cpu(seed: Tuple[int, ...]) -> int:
 
 
 def check_damage(batch: Union[dict, List[Damage]]) -> List[Damage]:
-    """The damage in a batch of :class:`SafeSamples` that others stand in for.
+    """The damaged samples in a batch of :class:`SafeSamples` for which other samples were taken.
 
     Raises:
-        UserError: The batch is one that nothing stands in for.
+        UserError: No other sample was taken for a damaged one.
     """
     if isinstance(batch, list):
         raise UserError(f'{batch[0].file} cannot be used ({batch[0].reason}). {WHAT_TO_DO}')

@@ -14,7 +14,7 @@ from ..models.heads import IGPGCNHead
 from ..poses import find_reader
 from ..poses.labels import NO_COORDS
 
-# What a codec's targets depend on, of all of MMPose's top-down codecs that we read.
+# The options on which targets depend, of all top-down codecs of MMPose that our readers read.
 CODEC_OPTIONS = (
     'input_size',
     'heatmap_size',
@@ -38,7 +38,7 @@ def check_targets(dataset: BaseDataset, model: nn.Module, later: Sequence[Sequen
     Args:
         dataset: A data set of MMPose, or a wrapper of one.
         model: The model that it is for.
-        later: Configs of the pipelines that take the place of its own in the course of the training.
+        later: Configs of pipelines that replace the data set's own in the course of the training.
 
     Raises:
         UserError: The data set has another number of keypoints than the head, or a pipeline crops images to another

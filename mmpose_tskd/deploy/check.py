@@ -25,13 +25,14 @@ class Agreement(NamedTuple):
 def compare(session: OnnxSession, reference: PoseNetwork, form: Format, crops: Tensor, batch: int = 16) -> Agreement:
     """Compares what a file says of instances with what PyTorch does.
 
-    PyTorch gives each keypoint three places, two with pixels brighter and darker by a ten-thousandth, and the
-    nearest one counts: where two bins are as high but for rounding, a runtime may say either.
+    PyTorch predicts each keypoint three times: for the pixels, and for pixels that are brighter and darker by a
+    ten-thousandth. The prediction nearest to the file's counts, since where two bins are equally high but for rounding,
+    a runtime may choose either. Confidences are compared with the first prediction.
 
     Args:
         session: The file.
-        reference: The network, in fp32, given pixels.
-        form: The file's.
+        reference: The network in PyTorch, in fp32, which takes pixels.
+        form: The file's format.
         crops: BGR pixels, N×3×H×W, uint8.
         batch: How many instances at a time.
     """
@@ -51,7 +52,7 @@ def check(agreement: Agreement, tolerance: float, what: str) -> None:
     """Refuses a file that differs.
 
     Raises:
-        UserError: By more than the tolerance, in pixels, or a confidence by more than 0.01.
+        UserError: A keypoint differs by more than ``tolerance`` input pixels, or a confidence by more than 0.01.
     """
     if not (agreement.pixels <= tolerance and agreement.score <= SCORE_TOLERANCE):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The forms in which runtimes take a pose, and how they read it."""
+"""The output formats that runtimes expect, and how they decode them."""
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..poses import PoseOutputs
 from .network import Normalization
 
-# What rtmlib's RTMPose class subtracts and divides by: for RGB, but it reads images as BGR and never turns them.
+# Mean and std of rtmlib's RTMPose class. They are meant for RGB, but rtmlib applies them to BGR images.
 RTMLIB = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=False)
 RTMLIB_BINS = 2.0  # bins a pixel, fixed in rtmlib
 Answer = Tuple[Tensor, Tensor]
@@ -17,16 +17,16 @@ Pose = Tuple[np.ndarray, np.ndarray]  # keypoints N×K×2 and confidences N×K
 
 
 class Format(NamedTuple):
-    """One form of a file.
+    """An output format of exported files.
 
     Args:
-        outputs: The names of its two outputs.
-        answer: What it says of a batch.
-        decode: How the runtime reads that: keypoints N×K×2 and confidences N×K.
-        expected: The keypoints that it should come to, N×K×2; NaN where it can come to none.
-        tolerance: By how many input pixels it may differ from them.
-        given: How the runtime normalizes images; None where it can be told.
-        decoded: Its keypoints are what the codec's ``decode`` returns, which is not input pixels for UDP.
+        outputs: The names of the file's two outputs.
+        answer: Computes the two outputs from the :class:`PoseOutputs` of a batch.
+        decode: Reads them as the runtime does, as keypoints N×K×2 and confidences N×K.
+        expected: The keypoints that ``decode`` should give, N×K×2; NaN where it can give none.
+        tolerance: By how many input pixels decoded keypoints may differ from the expected ones.
+        given: How the runtime normalizes images; None where that can be configured.
+        decoded: Whether the keypoints are those of the codec's ``decode``, which are not input pixels for UDP.
     """
 
     outputs: Tuple[str, str]
@@ -55,9 +55,9 @@ def _decoded(outputs: PoseOutputs) -> Tensor:
 
 
 def _within_bins(outputs: PoseOutputs) -> Tensor:
-    """Bins reach to half a pixel from the far border: a keypoint beyond them is read at the border.
+    """The keypoints as rtmlib's bins can express them: clamped to the last bin, half a pixel before the far border.
 
-    One of confidence 0 has no highest bin, and no place (NaN); rtmlib says -1.
+    A keypoint of confidence 0 has no highest bin: it is NaN here, and -1 in rtmlib.
     """
     sides = [
         coords.clamp(0, size - 1 / RTMLIB_BINS) for coords, size in zip(outputs.peaks.unbind(-1), outputs.input_size)
@@ -76,10 +76,10 @@ def say_decoded(outputs: PoseOutputs) -> Answer:
 
 
 def say_simcc(outputs: PoseOutputs, sigma: float = 4.0) -> Answer:
-    """Two vectors of bins whose highest one is the keypoint's and as high as its confidence.
+    """Two vectors of bins for each keypoint; the highest bin lies at the keypoint and is as high as its confidence.
 
-    With b the bin next to the coordinate, ``confidence · exp(-(j - b)² / 2σ²)``. Reading them back is off by half a bin
-    at most.
+    Bin j is ``confidence · exp(-(j - b)² / 2σ²)``, where b is the bin nearest to the coordinate. So a coordinate that
+    is read back is off by half a bin at most.
 
     Returns:
         N×K×2W and N×K×2H.

@@ -22,7 +22,7 @@ def write_folder(
     """Writes ``end2end.onnx``, ``deploy.json``, ``pipeline.json`` and ``detail.json``.
 
     ``SimCCLabelDecode`` with ``export_postprocess`` takes ``simcc_x`` as coordinates and ``simcc_y`` as scores, so that
-    any estimator and a refined one keep their sub-pixel places.
+    every estimator, also a refined one, keeps its sub-pixel coordinates.
 
     Args:
         folder: To write to.

@@ -23,7 +23,7 @@ PIXELS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), rgb=False)
 
 
 def normalization(preprocessor: Any) -> Normalization:
-    """That of a model's data preprocessor, which is given BGR pixels."""
+    """The normalization of a model's data preprocessor, which takes BGR pixels."""
     mean, std = [0.0], [1.0]
     if preprocessor._enable_normalize:
         mean, std = preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
@@ -65,7 +65,7 @@ class InputLayer(nn.Module):
 
 
 class ConstantGraphConv(nn.Module):
-    """A trained :class:`SemGraphConv`, whose matrix A depends on its weights alone, with A as a constant."""
+    """A trained :class:`SemGraphConv` with its matrix A, which depends on the weights alone, as a constant."""
 
     own: Tensor
     neighbors: Tensor
@@ -89,11 +89,12 @@ class PoseNetwork(nn.Module):
 
     Args:
         model: A :class:`TopdownPoseEstimator` on the CPU whose head a reader knows; a copy of it is kept.
-        answer: What to say of a batch's :class:`PoseOutputs`; two tensors.
-        given: How the images that it is given are normalized; by default as the model wants them.
-        flip_indices: For each keypoint the one on the other side of the body: averages over image and mirror image.
-        half: Keep backbone and neck in half precision. The head and a refiner stay in fp32, in which the highest bins
-            of a wide peak differ.
+        answer: Computes the two outputs from a batch's :class:`PoseOutputs`.
+        given: How the input images are normalized; by default as the model wants them.
+        flip_indices: For each keypoint, its counterpart on the other side of the body. If given, the pose is averaged
+            over the image and its mirror image.
+        half: Keep backbone and neck in half precision. The head and a refiner stay in fp32: in half precision the
+            highest bins of a wide peak would be equal.
 
     Raises:
         UserError: No reader knows the head.
@@ -131,7 +132,7 @@ class PoseNetwork(nn.Module):
         return self.reader.input_size
 
     def read(self, images: Tensor) -> PoseOutputs:
-        """What the model says of images N×3×H×W, normalized (or not) as ``given`` tells."""
+        """The model's outputs for images N×3×H×W, which are normalized as ``given`` says."""
         images = self.input_layer(images)
         outputs = self._view(images)
         if self.flip_indices is None:

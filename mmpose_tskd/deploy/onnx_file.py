@@ -39,7 +39,7 @@ def to_onnx(network: nn.Module, example: Tensor, outputs: Sequence[str], legacy:
         network: Takes ``example``, answers with a tensor for each name.
         example: Two or more images, N×3×H×W.
         outputs: The names of what it answers with.
-        legacy: By torch's exporter that traces, which is all that torch before 2.6 has. Else by the current one.
+        legacy: Use torch's older exporter, which traces, as torch before 2.6 always does; else the current one.
 
     Returns:
         The model (``onnx.ModelProto``), at opset 18, or 17 from the tracing exporter.
@@ -48,7 +48,7 @@ def to_onnx(network: nn.Module, example: Tensor, outputs: Sequence[str], legacy:
     names: Dict[str, Any] = dict(input_names=[INPUT], output_names=list(outputs))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')  # of the exporters about one another, and of shapes that they take as fixed
-        network(example)  # whatever is worked out once is there before
+        network(example)  # fills caches, so that what is computed once is not exported
         if legacy or digit_version(torch.__version__) < digit_version('2.6'):
             file: Any = io.BytesIO()
             old: Dict[str, Any] = {} if digit_version(torch.__version__) < digit_version('2.5') else dict(dynamo=False)
@@ -85,7 +85,7 @@ class OnnxSession:
         threads: Of one call; ONNX Runtime's choice with 0.
 
     Raises:
-        UserError: There is no such file, ONNX Runtime cannot read it, or it is none of this package's.
+        UserError: There is no such file, ONNX Runtime cannot read it, or this package did not export it.
     """
 
     def __init__(self, file: Union[str, Path, bytes], threads: int = 0):
@@ -119,7 +119,7 @@ class OnnxSession:
         """The file's outputs for its input, N×3×H×W.
 
         Raises:
-            UserError: It has none, or they are not those of its format.
+            UserError: The file cannot be run on this input, or its outputs are not those of its format.
         """
         try:
             values = self.session.run(None, {self.session.get_inputs()[0].name: images})

@@ -1,4 +1,4 @@
-"""The instances of a config's data sets as a network is given them, and metrics of what is said of them."""
+"""The instances of a config's data sets, cropped as a network's input, and the metrics of predictions for them."""
 
 import copy
 from pathlib import Path
@@ -47,12 +47,13 @@ def crops_of(cfg: Config, split: str, count: int) -> Tensor:
 
 
 def evaluate(cfg: Config, model: Any, predict: Predict) -> Dict[str, float]:
-    """The config's test metrics of what is predicted, on the boxes that ``tools/test.py`` takes.
+    """Evaluates predictions by the config's test metrics, on the boxes that ``tools/test.py`` takes.
 
     Args:
         cfg: The config.
-        model: The estimator that it builds; brings keypoints back to the image.
-        predict: Crops (BGR pixels N×3×H×W, uint8) to keypoints as its codec decodes them, N×K×2, and scores, N×K.
+        model: The estimator that the config builds; it maps keypoints back to the image.
+        predict: Takes crops (BGR pixels N×3×H×W, uint8) and returns keypoints as the model's codec decodes them, N×K×2,
+            and scores, N×K.
     """
     loader = Runner.build_dataloader(dict(cfg.test_dataloader, num_workers=0, persistent_workers=False))
     evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))

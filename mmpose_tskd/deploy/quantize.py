@@ -11,7 +11,7 @@ BATCH = 8
 
 
 class _Batches:
-    """Hands ONNX Runtime its images in whole batches: calibration asks until there is None, others iterate."""
+    """Gives ONNX Runtime the images in whole batches, by ``get_next`` for calibration and by iteration elsewhere."""
 
     def __init__(self, images: np.ndarray):
         whole = len(images) // BATCH * BATCH or len(images)
@@ -25,7 +25,7 @@ class _Batches:
 
 
 class Quantizer:
-    """Quantizes the convolutions of a file; what is small beside them, the head and a refiner, stays in fp32.
+    """Quantizes the convolutions of a file; all other operators, which are small beside them, stay in fp32.
 
     Args:
         model: ``onnx.ModelProto``, in fp32.
@@ -62,7 +62,7 @@ class Quantizer:
         return onnx.load(self.folder / 'int8.onnx')
 
     def by_loss(self) -> List[str]:
-        """The convolutions, those first whose output 8 bits spoil most (signal to noise, on one batch)."""
+        """The names of the convolutions, the one whose output suffers most from 8 bits first (SNR on one batch)."""
         onnx, debug = require('onnx', 'onnxruntime.quantization.qdq_loss_debug')
         activations = []
         for name in ('float.onnx', 'int8.onnx'):

@@ -16,8 +16,8 @@ class AtomicLocalBackend(LocalBackend):
     """:class:`LocalBackend` whose files are whole or not there.
 
     A file is written under another name in the same folder, flushed to the disk and then renamed, so that neither a
-    killed process nor a full disk leaves half of one, or puts it in the place of a good one. A file is removed as soon
-    as the next one is written: MMEngine removes the last checkpoint before it writes the new one.
+    killed process nor a full disk leaves half of one, or puts it in the place of a good one. :meth:`remove` deletes a
+    file only when the next one is written, since MMEngine removes the last checkpoint before it writes the new one.
     """
 
     partial: ClassVar[str] = '.partial'  # the end of the name of a file that is not whole yet

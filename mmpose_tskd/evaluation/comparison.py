@@ -38,20 +38,20 @@ def resampled(record: dict, counts: np.ndarray) -> Dict[str, np.ndarray]:
 
 
 class Comparison:
-    """Rows of an ablation on one set, and resamples of them.
+    """Compares the rows of an ablation on one set, with bootstrap intervals.
 
-    All numbers are worked out from what each run found in each image, not taken from its record's ``metrics``.
+    All numbers are computed from what each run found in each image, not taken from its record's ``metrics``.
 
-    An interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over images and seeds: each
-    resample draws as many images as there are, and one seed less than there are, with replacement (drawing all n
-    would make the mean's variance too small by (n - 1) / n: Rao and Wu, JASA 83, 1988; from one seed, it is of the
-    images alone). Every row gets the same draws, so what images and seeds have in common is not counted as noise.
+    The interval of a difference is the 2.5th to the 97.5th percentile of a bootstrap over images and seeds. Each
+    resample draws with replacement: as many images as there are, and n - 1 of the n seeds, since drawing n would make
+    the mean's variance too small by the factor (n - 1) / n (Rao and Wu, JASA 83, 1988). With one seed, only images are
+    drawn. Every row gets the same draws, so that what is common to all rows does not count as noise.
 
     Args:
-        rows: Records by seed, of each row.
-        resamples: Of the bootstrap.
-        seed: Of its draws.
-        left_out: Places of images that do not count, among the set's by their ids.
+        rows: By row, its records by seed.
+        resamples: How many resamples the bootstrap draws.
+        seed: The seed of its draws.
+        left_out: Indices of images that do not count, in the order of the set's image ids.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class Comparison:
         return table
 
     def difference(self, row: str, other: str, metric: str) -> Dict[str, float]:
-        """The mean over the seeds that both have of row - other, paired: ``delta``, ``ci_low`` and ``ci_high``.
+        """The paired difference row - other in 0-100, as the mean over the seeds that both have.
 
-        Nothing where they have no seed in common.
+        Returns:
+            ``delta``, ``ci_low`` and ``ci_high``; an empty dict where they have no seed in common.
         """
         mine, others = self.values[row], self.values.get(other, {})
         common = sorted(set(mine) & set(others))

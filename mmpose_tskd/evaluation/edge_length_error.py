@@ -7,7 +7,7 @@ from mmpose.registry import METRICS
 
 @METRICS.register_module()
 class EdgeLengthError(BaseMetric):
-    r"""How far the lengths of the limbs are off: what the structure loss (Eq. 3) works on, as a measure.
+    r"""Measures how far the lengths of the limbs are off, which the structure loss (Eq. 3) reduces.
 
     .. math::
         E = \frac{100}{|V|} \sum_{(n,i,j) \in V}

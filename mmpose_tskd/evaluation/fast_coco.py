@@ -13,19 +13,19 @@ EASY, MEDIUM = 0.2, 0.8  # the crowd indices that CrowdPose's subsets end at
 
 
 def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndarray, use_area: bool) -> List[float]:
-    """What xtcocotools says of detections, by hotcoco.
+    """Evaluates detections by hotcoco, with the values that xtcocotools gives.
 
     Args:
         coco: The labels.
-        people: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, except
-            for whole bodies, where known ``bbox`` (x, y, w, h).
+        people: Detections with ``img_id``, ``category_id``, ``keypoints`` (K×3: x, y, score), ``score`` and, where
+            known, ``bbox`` (x, y, w, h), which is not used for whole bodies.
         kind: xtcocotools' ``iouType``.
         sigmas: K, of OKS.
         use_area: Read the labels' areas; else 0.53 times the box's.
 
     Returns:
-        The values of :data:`COCO_NAMES`, or for ``'keypoints_crowd'`` of :data:`CROWD_NAMES`; -1 for what no label is
-        there for.
+        The values of :data:`COCO_NAMES`, or for ``'keypoints_crowd'`` of :data:`CROWD_NAMES`; -1 where there is no
+        label to measure on.
     """
     import hotcoco
 
@@ -50,7 +50,7 @@ def evaluate_fast(coco: COCO, people: Sequence[dict], kind: str, sigmas: np.ndar
     index = np.array([coco.imgs[image]['crowdIndex'] for image in images])
     for subset in (index < EASY, (index >= EASY) & (index < MEDIUM), index >= MEDIUM):
         chosen = [image for image, is_in in zip(images, subset) if is_in]
-        # hotcoco takes no images for all; the rounding and the mean over absent categories are xtcocotools'
+        # given no images, hotcoco takes all; xtcocotools rounds so, and averages over absent categories, too
         stats.append(round(float(measure(chosen)[0][..., 0].mean()), 4) if chosen else -1.0)
     return stats
 
@@ -62,7 +62,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _labels(coco: COCO, kind: str, num_keypoints: int, use_area: bool) -> dict:
     annotations = []
-    for number, person in enumerate(coco.dataset['annotations'], 1):  # to hotcoco, id 0 would be nobody
+    for number, person in enumerate(coco.dataset['annotations'], 1):  # hotcoco takes id 0 for no instance
         parts = PARTS if kind == 'keypoints_wholebody' else PARTS[:1]
         keypoints = [value for part in parts for value in person[part]]
         seen = sum(value > 0 for value in keypoints[2::3])
@@ -84,7 +84,7 @@ def _labels(coco: COCO, kind: str, num_keypoints: int, use_area: bool) -> dict:
 
 
 def _detections(people: Sequence[dict], kind: str) -> List[dict]:
-    """As hotcoco reads them; as xtcocotools does, without those of which no keypoint has a score."""
+    """The detections as hotcoco reads them, without those whose scores are all 0, which xtcocotools drops, too."""
     if not people:
         return []
     points = np.array([person['keypoints'] for person in people], dtype=float)

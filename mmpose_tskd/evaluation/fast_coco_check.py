@@ -19,7 +19,7 @@ TOLERANCE = 1e-9
 
 @cache
 def hotcoco_agrees() -> bool:
-    """Whether hotcoco is installed, and says of a small case of each kind what xtcocotools does."""
+    """Whether hotcoco is installed and agrees with xtcocotools on a small case of each kind of evaluation."""
     if importlib.util.find_spec('hotcoco') is None:
         return False
     for kind in ('keypoints', 'keypoints_crowd', 'keypoints_wholebody'):
@@ -68,10 +68,11 @@ def _subsets(coco: COCO) -> List[List[int]]:
 
 
 def draw_case(kind: str, seed: int) -> Tuple[COCO, List[dict], str, np.ndarray, bool]:
-    """Labels and detections at random, with what makes an evaluation hard, as arguments of :func:`evaluate_fast`.
+    """Draws labels and detections with what makes an evaluation hard, as arguments of :func:`evaluate_fast`.
 
-    Crowds, instances of which no keypoint is seen, a label with id 0, detections without scores, equal scores, images
-    without instances or detections, two categories, more detections than count; for CrowdPose, subsets without images.
+    Cases are crowds, instances without a visible keypoint, a label with id 0, detections without scores, equal scores,
+    images without instances or detections, two categories, and more detections than are evaluated; for CrowdPose also
+    subsets without images.
     """
     rng = np.random.default_rng(seed)
     counts = (17, 6, 68, 21, 21) if kind == 'keypoints_wholebody' else (14 if kind == 'keypoints_crowd' else 17,)

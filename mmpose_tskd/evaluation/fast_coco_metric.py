@@ -13,7 +13,7 @@ from .fast_coco_check import hotcoco_agrees
 
 @dataclass
 class _Result:
-    """One of ``CocoMetric.results``, which MMEngine would search for tensors for longer than the evaluation takes."""
+    """Hides one of ``CocoMetric.results`` from MMEngine, whose search for tensors takes longer than the evaluation."""
 
     pair: Tuple[dict, dict]
 
@@ -56,7 +56,7 @@ class FastCocoMetric(_FastEvaluation):
     """MMPose's ``CocoMetric``, some ten times faster where hotcoco is installed (``mmpose_tskd[fast-eval]``).
 
     The numbers are those of xtcocotools within 1e-9. When the first metric is made, hotcoco has to agree with it on a
-    small case; where it does not, a warning says so and xtcocotools does the work. What it prints is left out.
+    small case; where it does not, a warning says so and xtcocotools does the work. With hotcoco, no table is printed.
 
     Args:
         args, kwargs: Of ``CocoMetric``.
@@ -76,9 +76,10 @@ class FastCocoWholeBodyMetric(_FastEvaluation, CocoWholeBodyMetric):
 
 @contextmanager
 def _fast_loops() -> Iterator[None]:
-    """``CocoMetric.compute_metrics`` with vectorized NMS, which it takes from its module, and no search for garbage.
+    """Speeds up ``CocoMetric.compute_metrics`` inside the block: vectorized NMS, and no garbage collection.
 
-    It makes a dict and lists for each detection, without cycles, and Python would search all of them again and again.
+    MMPose's module is given our ``oks_nms``. ``compute_metrics`` makes a dict and lists for each detection, which have
+    no cycles; the garbage collector would search all of them again and again.
     """
     own, coco_metric.oks_nms = coco_metric.oks_nms, oks_nms
     searches = gc.isenabled()

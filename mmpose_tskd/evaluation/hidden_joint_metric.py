@@ -12,13 +12,14 @@ HIDDEN, SEEN = 1, 2  # COCO's visibility of labeled keypoints
 
 
 def keep_joints(coco: COCO, wanted: Callable[[np.ndarray], np.ndarray]) -> COCO:
-    """The same labels, with those keypoints alone that are wanted.
+    """A copy of labels in which only the wanted keypoints are labeled.
 
-    An instance without one has no labeled keypoint left: the COCO evaluation ignores it, and what was detected there.
+    The COCO evaluation ignores an instance that has none of them, and the detections that match it.
 
     Args:
         coco: The labels.
-        wanted: From an instance's K visibilities (0 no label, 1 hidden, 2 seen) to which keypoints to keep (K, bool).
+        wanted: Takes an instance's K visibilities (0 no label, 1 hidden, 2 seen) and returns which keypoints to keep
+            (K, bool).
     """
     kept = COCO()
     kept.dataset = copy.deepcopy(coco.dataset)

@@ -13,29 +13,31 @@ from ..errors import UserError
 from .hidden_joint_metric import HIDDEN, SEEN, keep_joints
 from .resampled import Matches, average_precision
 
-SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # of an instance's labeled keypoints that are hidden: the limits of the groups
+SHARES = (0.0, 0.2, 0.4, 0.6, 1.0)  # upper limits of the groups, by the hidden share of labeled keypoints
 
 
 @METRICS.register_module()
 class PersonRecordMetric(CocoMetric):
-    """AP, AR and PCK of all, of seen and of hidden keypoints, and what it takes to resample the instances.
+    """Measures AP, AR and PCK of all, of seen and of hidden keypoints, and keeps what resampling the images needs.
 
     It writes a JSON of
 
+    - ``pictures``: the number of images;
     - ``metrics``: AP, AP50, AP75, AR and PCK in 0-100, with ``_seen`` and ``_hidden`` for those keypoints alone; None
       where the set has no such keypoints;
-    - ``matches`` (see :class:`Matches`) and ``correct`` (per image the number of seen keypoints that are right, of seen
-      keypoints, and the same of hidden ones), for confidence intervals;
-    - ``joints``: for each, PCK and the mean error in percent of the longer side of the box;
-    - ``hidden_shares``: instances and their AP by the share of their labeled keypoints that is hidden.
+    - ``matches`` (see :class:`Matches`) and ``correct``, for confidence intervals. ``correct`` has four counts for each
+      image: seen keypoints that are right, seen keypoints, hidden keypoints that are right, hidden keypoints;
+    - ``joints``: for each keypoint, PCK and the mean error in percent of the longer side of the box;
+    - ``hidden_shares``: the number of instances and their AP, by the share of an instance's labeled keypoints that is
+      hidden.
 
-    A keypoint is right in PCK within ``pck_thr`` times the longer side of the instance's box. PCK is the share of all
-    labeled keypoints; MMPose's ``PCKAccuracy`` takes the mean over the kinds of keypoints.
+    In PCK, a keypoint is right if its error is at most ``pck_thr`` times the longer side of the instance's box. PCK is
+    the share of right ones among all labeled keypoints; MMPose's ``PCKAccuracy`` averages the shares by keypoint.
 
     Args:
         ann_file: The labels.
         out_file: The JSON to write; None writes none.
-        pck_thr: The radius.
+        pck_thr: The largest error of a right keypoint, as a factor on the longer side of the box.
         kwargs: Of MMPose's ``CocoMetric``.
 
     Raises:
@@ -59,7 +61,7 @@ class PersonRecordMetric(CocoMetric):
         return {name: value for name, value in self.record['metrics'].items() if value is not None}
 
     def _measure_joints(self, predictions: Sequence[dict]) -> None:
-        """PCK and errors, of the instance that each prediction was made for."""
+        """Records PCK and errors of each prediction, compared with the instance that it was made for."""
         rows = {image_id: row for row, image_id in enumerate(sorted(self.coco.imgs))}
         errors, visibility, owners = [], [], []
         for prediction in predictions:
@@ -126,7 +128,7 @@ class PersonRecordMetric(CocoMetric):
 
 
 def coco_statistics(matches: Matches) -> List[Optional[float]]:
-    """AP, AP at OKS 0.50 and 0.75, and AR, in 0-100; None without anybody to find."""
+    """AP, AP at OKS 0.50 and 0.75, and AR, in 0-100; each None without an instance to find."""
     if not matches.positives.any():
         return [None] * 4
     precision, recall = (values[0] for values in average_precision(matches, np.ones((1, len(matches.positives)))))

@@ -1,4 +1,4 @@
-"""COCO's average precision for resampled images, without matching anew."""
+"""COCO's average precision for resampled images, without matching detections and instances again."""
 
 from typing import List, NamedTuple, Tuple
 
@@ -10,7 +10,7 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 class Matches(NamedTuple):
-    """Which detections found an instance, the most confident first.
+    """Which of D detections found an instance, the most confident detection first.
 
     Args:
         images: D, the row of each detection's image among the sorted image ids.
@@ -45,7 +45,7 @@ class Matches(NamedTuple):
         )  # fmt: skip
 
     def packed(self) -> dict:
-        """For JSON: the thresholds as the bits of one number."""
+        """The matches for JSON: the thresholds of a detection become the bits of one number."""
         bits = 1 << np.arange(THRESHOLDS)
         return dict(
             pictures=self.images.tolist(),
@@ -70,7 +70,7 @@ def average_precision(matches: Matches, counts: np.ndarray) -> Tuple[np.ndarray,
         counts: B×images, how often each image is drawn; ones are the set itself.
 
     Returns:
-        AP (mean precision at 101 recalls) and recall, B×10 each, in [0, 1]; NaN where nobody is to be found.
+        AP (mean precision at 101 recalls) and recall, B×10 each, in [0, 1]; NaN without an instance to find.
     """
     people = (counts @ matches.positives).astype(float)
     people[people == 0] = np.nan

@@ -1,4 +1,4 @@
-"""MMPose's own distiller behind the arguments that the distillers here have, so that the same runs compare them."""
+"""MMPose's own distiller with the arguments of this package's distillers, so that the same runs compare them."""
 
 import tempfile
 from pathlib import Path
@@ -20,9 +20,9 @@ class DWPosePeer(DWPoseDistiller):
 
     Args:
         teacher: The teacher's model.
-        data_preprocessor: The student's, which both get their inputs from.
+        data_preprocessor: The student's; it makes the inputs of both.
         teacher_checkpoint: The teacher's weights.
-        student: The rest of the student's model, of which what only a distiller here has is left out.
+        student: The rest of the model's config. Entries that only this package's distillers have are left out.
     """
 
     def __init__(

@@ -37,8 +37,8 @@ def draw_instances(
 ) -> List[float]:
     """Draws labels and models in rows, instances in columns.
 
-    The instances are chosen to show a difference, not to measure one: of those where the second model is right, the
-    ones where it is nearest to the labels in comparison with the first.
+    The instances are chosen to show a difference, not to measure one: of those that the second model gets right, the
+    ones where it gains most over the first.
 
     Args:
         models: By the name to show, two or more; what :func:`open_column` takes.
@@ -46,7 +46,7 @@ def draw_instances(
         images: The folder of the images.
         out: The JPEG file to write.
         count: How many instances, each of another image.
-        right: The mean error of a right pose at most, in percent of the square root of the box's area.
+        right: The largest mean error of a pose that counts as right, in percent of the square root of the box's area.
 
     Returns:
         The gain of each instance that is drawn, in percent of the square root of its box's area.

@@ -33,12 +33,12 @@ class Labels(NamedTuple):
         return json.loads(self.file.read_text())
 
     def digest(self) -> str:
-        """12 hexadecimal digits of the annotations' SHA-256, without what describes the set."""
+        """12 hexadecimal digits of the SHA-256 of the annotations without their ``info``."""
         content = {key: value for key, value in self.read().items() if key != 'info'}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def into(self, dataset: Any) -> None:
-        """Puts the set, with its instances' own boxes, in place of that of a dataset's config."""
+        """Makes a dataset's config read this set, with the boxes of the labels, in place."""
         dataset.ann_file = str(self.file.absolute())
         dataset.data_prefix = dict(img=str(self.images.absolute()))
         dataset.pop('bbox_file', None)

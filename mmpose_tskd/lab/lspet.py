@@ -113,7 +113,7 @@ def _read_joints(path: Path) -> np.ndarray:
 
 
 def _middle(joints: np.ndarray, *choices: List[int]) -> Optional[np.ndarray]:
-    """The middle of the labeled ones of the first choice that has any."""
+    """The mean of the labeled keypoints of the first choice that has any; None where none has."""
     for choice in choices:
         labeled = [k for k in choice if joints[k, 2] > 0]
         if labeled:

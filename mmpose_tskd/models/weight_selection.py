@@ -3,11 +3,11 @@ from torch import Tensor, nn
 
 
 def select_evenly(values: Tensor, shape: torch.Size) -> Tensor:
-    """Every n-th entry of a tensor along each dimension, so many that it has the given shape.
+    """Takes evenly spaced entries of a tensor along each dimension, so that the result has the given shape.
 
     Args:
         values: A tensor at least as large in every dimension.
-        shape: Of the same number of dimensions.
+        shape: The shape of the result, with as many dimensions.
 
     Example:
         >>> select_evenly(torch.arange(8), torch.Size([4]))
@@ -24,17 +24,18 @@ def select_evenly(values: Tensor, shape: torch.Size) -> Tensor:
 def select_weights(student: nn.Module, teacher: nn.Module) -> int:
     """Starts a network from a selection of the weights of a larger one of its own family.
 
-    Each of the student's entries (parameters and batch-norm statistics) takes every n-th entry of the teacher's of the
-    same name, along each dimension. A channel that leaves one layer is thereby the channel that enters the next one, so
-    that the student computes a thinned-out version of what the teacher does. The uniform selection of `Initializing
-    Models with Larger Ones <https://arxiv.org/abs/2311.18823>`_ (Xu et al., ICLR 2024).
+    Each of the student's parameters and batch-norm statistics takes evenly spaced entries of the teacher's tensor of
+    the same name (:func:`select_evenly`). A layer's output and the next layer's input thereby keep the same channels,
+    so the student computes a thinned-out version of what the teacher does. This is the uniform selection of
+    `Initializing Models with Larger Ones <https://arxiv.org/abs/2311.18823>`_ (Xu et al., ICLR 2024).
 
     Args:
         student: The network to start.
-        teacher: A trained one. Entries that it has not, or has in fewer dimensions or smaller, are left as they are.
+        teacher: A trained one. The student keeps its own values where the teacher has no tensor of that name, a smaller
+            one, or one with another number of dimensions.
 
     Returns:
-        The number of the student's entries that were taken from the teacher.
+        The number of the student's tensors that were taken from the teacher.
     """
     given, taken = teacher.state_dict(), 0
     for name, own in student.state_dict().items():

@@ -13,11 +13,12 @@ from .outputs import PoseOutputs
 
 
 class CombinedReader(HeatmapReader):
-    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: a disc a keypoint, and each pixel's way to it.
+    """Reads heads with ``UDPHeatmap(heatmap_type='combined')``: for each keypoint a disc, and x and y offsets to it.
 
-    The three maps of a keypoint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel in which
-    the blurred disc is highest and the way from there, as the codec has it; ``coords`` the mean of what the pixels
-    around that one say, each by its height in the disc, which is exact for the target too and has a gradient in all.
+    The three maps of a keypoint stand one below the other in ``heatmaps``, N×K×3h×w. ``peaks`` is the pixel where the
+    blurred disc is highest, plus the offset there, as the codec decodes. ``coords`` is the mean of pixel plus offset
+    over the pixels within the disc's radius of that one, weighted by the disc's height in each. It is exact for the
+    head's own target, and has a gradient in all these pixels.
     """
 
     def __init__(self, head: BaseHead):
@@ -41,14 +42,19 @@ class CombinedReader(HeatmapReader):
         return self((), torch.stack([s.gt_fields.heatmaps for s in data_samples]))
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The maps averaged with those for the mirrored image, whose ways point to the other side."""
+        """The maps averaged with those for the mirrored image, whose x offsets change their sign."""
         maps = mirrored.require_heatmaps().float()
         n, k, height, w = maps.shape
         flipped = flip_heatmaps(maps.reshape(n, 3 * k, height // 3, w), flip_indices, 'udp_combined', False)
         return replace(outputs, heatmaps=(outputs.require_heatmaps().float() + _stacked(flipped)) / 2)
 
     def _read(self, outputs: PoseOutputs) -> Tuple[Tensor, Tensor, Tensor]:
-        """The discs N×K×h×w, where each pixel says that the keypoint is, N×K×2×h×w in pixels, and the highest, N×K."""
+        """Splits the maps of each keypoint.
+
+        Returns:
+            The discs, N×K×h×w; the place that each pixel's offset points to, N×K×2×h×w, in pixels of the heatmap; and
+            the index of the blurred disc's highest pixel, N×K.
+        """
         maps = outputs.require_heatmaps().float().unflatten(2, (3, -1))
         disc, ways = maps[:, :, 0], maps[:, :, 1:]
         return disc, _grid(disc) + self.radius * ways, self._blurred(disc).flatten(2).argmax(-1)
@@ -65,7 +71,7 @@ class CombinedReader(HeatmapReader):
         w = disc.shape[-1]
         top = torch.stack([index % w, index // w], dim=-1)[..., None, None]
         near = (_grid(disc) - top).square().sum(2) <= self.radius**2
-        weight = ((disc.clamp(min=0) + 0.02) * near).unsqueeze(2)  # of what is empty still, all count alike
+        weight = ((disc.clamp(min=0) + 0.02) * near).unsqueeze(2)  # in an empty disc all count alike
         return self._to_input((said * weight).sum((-2, -1)) / weight.sum((-2, -1)))
 
     def peaks(self, outputs: PoseOutputs) -> Tensor:

@@ -18,16 +18,19 @@ from .reader import HeadReader
 class HeatmapReader(HeadReader):
     """Reads heads with a Gaussian heatmap codec (:class:`MSRAHeatmap`, :class:`UDPHeatmap` in its Gaussian form).
 
-    Heatmaps are trained by regression, not by softmax, and a mean over them is pulled inwards where the image cuts
-    the Gaussian off. ``coords`` is instead the center of the Gaussian of the codec's σ through the pixels next to the
-    peak x0, ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the
-    rows within 3σ of the peak, and a little more (see :meth:`_center`); y alike.
-    Its gradient is local to the peak: it moves a peak by pixels, not across the image.
-    ``peaks`` is the highest pixel, moved as the codec does: a quarter of a pixel towards its higher neighbor in x and
-    y (:class:`MSRAHeatmap`; MMPose does not move what is in column or row 1), or to the top of a parabola through the
-    logarithm of the blurred map (``MSRAHeatmap(unbiased=True)``, which is
-    `DARK <https://arxiv.org/abs/1910.06278>`_, and `UDP <https://arxiv.org/abs/1911.07524>`_). A pixel of a UDP map is
-    (W-1)/(w-1) input pixels, as it was encoded; MMPose's decode takes W/(w-1), up to one pixel more at the far border.
+    Heatmaps are trained by regression, not by softmax, and a mean over the map is pulled inwards where the image cuts
+    the Gaussian off. ``coords`` instead fits a Gaussian of the codec's σ to the pixels next to the peak x0. Its center
+    is ``x = x0 + σ²/2 · ln(m(x0+1) / m(x0−1))``, with m(x) the sum of relu(h) over the rows within 3σ of the peak, plus
+    a small constant (see :meth:`_center`); y alike. The gradient is local to the peak: it moves a peak by pixels, not
+    across the image.
+
+    ``peaks`` is the highest pixel, moved as the codec does. :class:`MSRAHeatmap` moves it a quarter of a pixel towards
+    its higher neighbor in x and y, which MMPose itself does not do in column or row 1.
+    ``MSRAHeatmap(unbiased=True)``, which is `DARK <https://arxiv.org/abs/1910.06278>`_, and
+    `UDP <https://arxiv.org/abs/1911.07524>`_ move it to the top of a parabola through the logarithm of the blurred map.
+
+    A pixel of a UDP map is (W-1)/(w-1) input pixels wide, as in the encoding. MMPose's decode takes W/(w-1), which puts
+    a keypoint at the far border up to one pixel further out.
     """
 
     best_score = 1.0
@@ -50,7 +53,7 @@ class HeatmapReader(HeadReader):
         return self.codec.blur_kernel_size if self.is_udp or self.codec.unbiased else None
 
     def __call__(self, feats: Tuple[Tensor, ...], output: Union[Tensor, List[Tensor]]) -> PoseOutputs:
-        if isinstance(output, list):  # of a stack of networks, of which CPMHead, too, predicts with the last
+        if isinstance(output, list):  # one for each stage; CPMHead, too, predicts with the last
             output = output[-1]
         return PoseOutputs(feats=feats, reader=self, heatmaps=output)
 
@@ -159,7 +162,7 @@ class HeatmapReader(HeadReader):
 
 
 def _at(heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """N×K: the maps N×K×h×w at pixels N×K, which are moved into the map."""
+    """N×K: the values of the maps N×K×h×w at pixels (x, y), N×K each; one outside of the map is moved to its border."""
     h, w = heat.shape[-2:]
     index = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
     return heat.flatten(2).gather(-1, index.unsqueeze(-1)).squeeze(-1)

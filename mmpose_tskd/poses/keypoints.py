@@ -10,13 +10,13 @@ from .reader import flip_coords
 
 
 class KeypointReader:
-    """Reads poses that are known as coordinates and scores alone: of a record, a callable, or a file that decodes.
+    """Reads poses of which only coordinates and scores are known: from a record, a function, or a file that decodes.
 
     ``coords`` and ``peaks`` are the same pose. There are no features, bins or heatmaps, and no codec.
 
     Args:
         input_size: (W, H) in pixels.
-        is_udp: What said them takes crops of UDP.
+        is_udp: Whether the network that the poses come from takes crops of UDP.
     """
 
     best_score = 1.0
@@ -51,11 +51,11 @@ class KeypointReader:
 
 
 def join_keypoints(keypoints: Tensor, reach: Tensor) -> Tensor:
-    """Several answers on the same instances as one.
+    """Joins several answers for the same instances into one.
 
-    Of each keypoint, the place is the mean, weighted by the scores, of the most confident answer and of those that lie
-    within ``reach`` of it. The score is the mean of theirs, those that lie elsewhere counted as 0. A negative score is
-    that of an answer without this keypoint, which has no part in it.
+    For each keypoint, only the most confident answer and those within ``reach`` of it agree. The place is the mean of
+    these answers, weighted by their scores. The score is the mean over all answers, where those that do not agree count
+    as 0. A negative score marks an answer without this keypoint, which is left out of both.
 
     Args:
         keypoints: T×N×K×3: x, y and score of T answers.

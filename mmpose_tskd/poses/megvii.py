@@ -8,12 +8,12 @@ from .outputs import PoseOutputs
 
 
 class MegviiReader(HeatmapReader):
-    """Reads heads with :class:`MegviiHeatmap` (MSPN, RSN); of their stages and units the last counts.
+    """Reads heads with :class:`MegviiHeatmap` (MSPN, RSN); only the last unit of the last stage counts.
 
-    A keypoint is drawn, 255 high, onto the pixel that it lies in, so the pixel's middle stands for it (within a
-    kernel of the border the codec folds the Gaussian back, whose top is then up to two pixels off). ``peaks`` is the
-    highest pixel of the blurred map, half a pixel further, and a quarter towards its higher neighbors (MMPose does not
-    move what lies at the border), and a score is the map's height plus a half, as the codec has them.
+    The codec draws a keypoint, 255 high, onto the pixel that it lies in, so the pixel's middle stands for it. (Within a
+    kernel of the border the codec folds the Gaussian back, and its top is up to two pixels off.) ``peaks`` and
+    ``scores`` are as in the codec's decode: the highest pixel of the blurred map plus half a pixel, moved a quarter
+    towards its higher neighbors (at the border neither is done); and the map's height over 255, plus a half.
     """
 
     best_score, least_score = 1.5, 0.5
@@ -24,7 +24,7 @@ class MegviiReader(HeatmapReader):
 
     @property
     def sigma(self) -> float:
-        """OpenCV's, of the codec's kernel."""
+        """The σ that OpenCV takes for the codec's kernel size, in pixels of the heatmap."""
         return 0.3 * ((self.kernel_size - 1) * 0.5 - 1) + 0.8
 
     def labels(self, data_samples: Sequence) -> PoseOutputs:

@@ -38,14 +38,14 @@ class PoseOutputs:
     """The outputs of one pose network for one batch; coordinates and scores are computed when first asked for.
 
     Args:
-        feats: The backbone's (or neck's) feature maps, each N×C×H×W; a pooled one, N×C, becomes N×C×1×1, and those of a
-            backbone of several stages stand in one row.
+        feats: The backbone's (or neck's) feature maps, each N×C×H×W. A pooled one, N×C, becomes N×C×1×1; the nested
+            lists of a backbone with several stages become one tuple.
         reader: The reader that made this.
         simcc: SimCC logits, N×K×Wx and N×K×Wy; their softmax is the distribution that the head means.
         heatmaps: Heatmaps, N×K×h×w.
-        keypoints: A pose of which nothing else is known, N×K×3: x and y in input pixels, and the score in [0, 1].
+        keypoints: A pose known by its coordinates alone, N×K×3: x and y in input pixels, and the score in [0, 1].
         refined: A refiner's progressive poses, coarse to fine, each N×K×2 in input pixels.
-        weights: Of a teacher: how much each keypoint teaches, N×K or 1×K. None counts every keypoint as 1.
+        weights: For a teacher: the weight of each keypoint in the losses, N×K or 1×K. None counts each as 1.
     """
 
     feats: Tuple[Tensor, ...]
@@ -61,7 +61,10 @@ class PoseOutputs:
 
     @cached_property
     def coords(self) -> Tensor:
-        """N×K×2, input pixels, fp32, differentiable: an expectation that is unbiased for the head's own target."""
+        """N×K×2, input pixels, fp32, differentiable: a soft decode, for SimCC an expectation.
+
+        For the head's own target it is unbiased.
+        """
         return self.reader.coords(self)
 
     @cached_property
@@ -78,7 +81,10 @@ class PoseOutputs:
 
     @property
     def confidence(self) -> Tensor:
-        """N×K, in [0, 1]: the scores from the least to that of the head's own target, so that all heads' compare."""
+        """N×K, in [0, 1]: the scores, scaled so that the reader's ``least_score`` is 0 and its ``best_score`` 1.
+
+        Confidences of different heads can therefore be compared.
+        """
         least, best = self.reader.least_score, self.reader.best_score
         return ((self.scores - least) / (best - least)).clamp(0, 1)
 
@@ -95,7 +101,7 @@ class PoseOutputs:
         return _required(self.keypoints, 'coordinates are asked of a network whose head puts out none')
 
     def select_joints(self, indices: Tensor) -> 'PoseOutputs':
-        """The outputs of other keypoints, or the same in another order.
+        """The outputs for a selection of the keypoints, in the order of ``indices``; ``weights`` stay as they are.
 
         Args:
             indices: The keypoints to take, int64.

@@ -10,10 +10,10 @@ from .outputs import PoseOutputs
 
 
 class HeadReader(ABC):
-    """Reads one kind of head: what it puts out becomes :class:`PoseOutputs`.
+    """Turns the output of one kind of head into :class:`PoseOutputs`.
 
-    A new kind of head needs one subclass, chosen in :func:`build_reader`. ``head`` is the module whose ``forward`` it
-    reads, which may be a part of the model's head.
+    A new kind of head needs one subclass, chosen in :func:`find_reader`. ``head`` is the module whose ``forward`` is
+    read; it may be a part of the model's head.
     """
 
     head: BaseHead
@@ -30,7 +30,7 @@ class HeadReader(ABC):
 
     @abstractmethod
     def __call__(self, feats: Tuple[Tensor, ...], output: Any) -> PoseOutputs:
-        """The head's output for feature maps, as it came from ``head.forward``."""
+        """Wraps ``output``, which ``head.forward`` returned for ``feats``."""
 
     @abstractmethod
     def labels(self, data_samples: Sequence) -> PoseOutputs:
@@ -41,7 +41,7 @@ class HeadReader(ABC):
         """The outputs for an image averaged with those for the mirrored image (flip test)."""
 
     def unmerged(self, feats: Tuple[Tensor, ...]) -> Any:
-        """The head's output for feature maps, as far as :meth:`merge_flipped` reads it."""
+        """The part of the head's output for ``feats`` that :meth:`merge_flipped` needs."""
         return self.head.forward(feats)
 
     def decoded(self, coords: Tensor) -> Tensor:

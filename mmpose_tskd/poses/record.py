@@ -1,4 +1,4 @@
-"""Poses that a teacher was asked for once, in a file that is a label file in COCO format, too."""
+"""A teacher's recorded poses. Their file is a label file in COCO format, too."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ class PoseRecord(NamedTuple):
         skeleton: The K keypoints, without limbs.
         keys: N keys.
         files: N, the images' files as the labels name them.
-        boxes: N×4, fp32, the corners (x, y) twice, in pixels of the image, within the image.
+        boxes: N×4, fp32, the corners (x1, y1, x2, y2) in pixels of the image, within the image.
         keypoints: N×K×3, fp32: x and y in pixels of the image, and the confidence in [0, 1].
     """
 
@@ -47,7 +47,7 @@ def load_record(file: str) -> PoseRecord:
     """Reads what ``tools/record_teacher.py`` wrote.
 
     Raises:
-        UserError: There is no such file, it is no record, or a place, a box or a confidence in it cannot be.
+        UserError: There is no such file, it is no record, or a coordinate, box or confidence in it is impossible.
     """
     if not Path(file).is_file():
         raise UserError(f'there is no {file}: record the teacher first, by tools/record_teacher.py')
@@ -92,7 +92,7 @@ def clip_boxes(boxes: Any, sizes: Any) -> np.ndarray:
         sizes: N×2: width and height of the image.
 
     Returns:
-        N×4, fp32: the corners (x, y) twice, within the image.
+        N×4, fp32: the corners (x1, y1, x2, y2), within the image.
     """
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

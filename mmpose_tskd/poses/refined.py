@@ -34,11 +34,11 @@ class RefinerReader(HeadReader):
         return self.base.labels(data_samples)
 
     def unmerged(self, feats: Tuple[Tensor, ...]) -> Any:
-        """The base head's output alone: what is refined is the average."""
+        """The base head's output alone, since :meth:`merge_flipped` refines only the average."""
         return (), self.base.unmerged(feats)
 
     def merge_flipped(self, outputs: PoseOutputs, mirrored: PoseOutputs, flip_indices: List[int]) -> PoseOutputs:
-        """The base head's output averaged with that for the mirrored image, and its pose refined in both."""
+        """Averages the base head's outputs for the two images, and refines the averaged pose in both."""
         merged = self.base.merge_flipped(outputs, mirrored, flip_indices)
         initial = replace(merged, reader=self.base)
         views = (outputs.feats, mirrored.feats)

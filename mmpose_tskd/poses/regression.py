@@ -13,8 +13,8 @@ from .reader import HeadReader, flip_coords
 class RegressionReader(KeypointReader, HeadReader):
     """Reads heads that put out coordinates: :class:`RegressionHead`, :class:`RLEHead` and the integral ones.
 
-    The coordinates are shares of the input's width and height. A head that also tells how uncertain it is of them (RLE)
-    is as confident as its codec makes it, 1 less the mean of the two sigmas; the others are always sure.
+    The coordinates are shares of the input's width and height. For a head that also puts out its uncertainty (RLE), the
+    score is the codec's: 1 minus the mean of the two sigmas. For the others it is always 1.
 
     Args:
         head: The head; its ``decoder`` is :class:`RegressionLabel` or :class:`IntegralRegressionLabel`.

@@ -46,11 +46,12 @@ def merge_flipped_simcc(
     smoothing_type: str,
     split_ratio: float,
 ) -> Tuple[Tensor, Tensor]:
-    """Probabilities of an image and of its mirror image, averaged as the official SimCC code does.
+    """Averages the probabilities for an image and for its mirror image as the official SimCC code does.
 
-    The label-smoothed form averages the two softmaxes, the Gaussian form the logits before one softmax. The mirrored x
-    vector is moved left by one bin first (``SHIFT_HEATMAP``): with a split ratio of 2, bin j of a mirrored image lies
-    one bin right of its counterpart, with another the ratio less one (1.5 as with 2, like the official code).
+    With label smoothing it averages the two softmaxes, with Gaussian targets the logits before one softmax. Before
+    that, it moves the mirrored x vector left by ``round(split_ratio) - 1`` bins (``SHIFT_HEATMAP``), since a bin of the
+    mirrored image lies that many bins right of its counterpart. For a ratio of 1.5 this is one bin, as in the official
+    code.
 
     Args:
         simcc: Logits, N×K×Wx and N×K×Wy.
@@ -75,11 +76,11 @@ def merge_flipped_simcc(
 class SimCCReader(HeadReader):
     """Reads heads with a SimCC codec (:class:`SimCCHead`, :class:`RTMCCHead`).
 
-    A network trained to a target distribution with a floor (label smoothing's ε/(Wx−1); the 1/Z of a soft-maxed target)
-    answers, when perfect, with that distribution, whose mean lies between the keypoint and the image's center. The
-    floor is therefore taken off before the mean, which is then exact for the target itself (but for a Gaussian within
-    3σ of the border, which is cut off there: at σ = 4 bins a keypoint on the border reads as 1.4 pixels inside):
-    ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``.
+    Many target distributions have a floor: ε/(Wx−1) with label smoothing, 1/Z with a soft-maxed target. A perfect
+    network puts out the target, whose mean lies between the keypoint and the image's center. ``coords`` therefore
+    subtracts the floor: ``coords = Σ_j j·relu(p_j − floor) / Σ_j relu(p_j − floor) / split_ratio``. This is exact for
+    the target itself, except for a Gaussian within 3σ of the border, which cuts it off: at σ = 4 bins a keypoint on the
+    border is read 1.4 pixels inside.
 
     Args:
         head: The head; its ``decoder`` (codec) is read, and ``beta`` and ``label_softmax`` of its ``loss_module``.
@@ -98,7 +99,7 @@ class SimCCReader(HeadReader):
         center = np.array([[self.input_size]], dtype=np.float32) / 2
         target = codec.encode(center)
         prob_x, prob_y = (self._distribution(target[f'keypoint_{axis}_labels'], loss) for axis in 'xy')
-        # A smoothed label's 0.9 is not what a sure network stops at: cut off there, instances it is sure of would tie.
+        # A sure network goes beyond a smoothed label's 0.9: cut off there, all instances that it is sure of would tie.
         smoothed = self.smoothing_type == 'standard'
         self.best_score = 1.0 if smoothed else float(simcc_scores(prob_x, prob_y, self.smoothing_type))
         softened = [prob ** (1 / temperature) for prob in (prob_x, prob_y)]

@@ -69,7 +69,7 @@ class Skeleton(NamedTuple):
         return matrix
 
     def unmirrored(self) -> List[str]:
-        """The keypoints that an image mirrored twice does not give back: a mistake in the metainfo's swaps."""
+        """The keypoints that mirroring twice turns into others, because of a mistake in the metainfo's swaps."""
         flip = self.flip_indices
         return [name for k, name in enumerate(self.names) if flip[flip[k]] != k]
 
@@ -151,19 +151,20 @@ def _parse(raw: Any, where: str) -> dict:
 
 
 def training_skeleton(num_keypoints: int, given: Optional[Skeleton], key: str) -> Optional[Skeleton]:
-    """The keypoints of a network in training: those of the data, as the Runner's ``RuntimeInfoHook`` tells.
+    """The keypoints of a network in training: those of the data, which the Runner's ``RuntimeInfoHook`` reports.
 
     Args:
         num_keypoints: How many keypoints the network has.
-        given: Those that the config names, which count where the pipeline converts the data's (``KeypointConverter``),
-            and have to be the data's elsewhere.
-        key: Their config key, for messages.
+        given: The keypoints that the config names, or None. If the data have ``num_keypoints`` keypoints, they must be
+            the same. If not, the pipeline converts the data's (``KeypointConverter``), and ``given`` counts.
+        key: The config key of ``given``, for messages.
 
     Returns:
-        None outside of a Runner, where the config names none.
+        The keypoints; None where neither a Runner nor the config names any.
 
     Raises:
-        UserError: The data's keypoints are others.
+        UserError: The data have other keypoints than ``given``; or another number than the network, and ``given`` is
+            None.
     """
     metainfo = MessageHub.get_current_instance().get_info('dataset_meta')
     found = None if metainfo is None else load_skeleton(metainfo)
@@ -195,12 +196,12 @@ def config_skeleton(config: dict) -> Optional[Skeleton]:
 
 
 def match_joints(wanted: Skeleton, given: Skeleton) -> Optional[Tensor]:
-    """The keypoint of ``given`` with the name of each keypoint of ``wanted``.
+    """Finds for each keypoint of ``wanted`` the one of ``given`` with the same name.
 
-    A name that is but a number (``kpt-0``) says the same place within one data set alone.
+    A name that is only a number (``kpt-0``) is matched only if both are of the same data set.
 
     Returns:
-        K indices, -1 where there is none; None where both have the same keypoints in the same order.
+        K indices into ``given``, -1 where it has none; None where both have the same keypoints in the same order.
     """
     same_data = wanted.dataset == given.dataset
     indices = {name: k for k, name in enumerate(given.names) if same_data or not NUMBERED.fullmatch(name)}

@@ -130,6 +130,22 @@ def test_a_teacher_whose_losses_weigh_nothing_does_not_run(stage1, batch, monkey
         assert [losses[name].item() for name in ('loss_feat', 'loss_pose', 'loss_structure')] == [0, 0, 0]
 
 
+@pytest.mark.parametrize('gamma', [0.0, 1.0])
+def test_a_loss_that_is_called_like_one_of_the_heads_is_refused(stage1, batch, gamma):
+    stage1.model.distill_losses.loss_kpt = dict(type='PoseL1Loss', loss_weight=1.0)
+    model = build(stage1)
+    model.set_gamma(gamma)
+    with pytest.raises(UserError, match="distill_losses.loss_kpt: the head's own losses have that name already"):
+        model.loss(**batch(model))
+
+
+@pytest.mark.parametrize('gamma', ['1', None, float('nan'), 2.0])
+def test_a_gamma_that_is_none_is_refused(stage1, gamma):
+    model = build(stage1)
+    with pytest.raises(UserError, match='has γ = .*, which is in .0, 1.: it is damaged'):
+        model.load_distill_state_dict(dict(model.distill_state_dict(), gamma=gamma))
+
+
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(make_config, tmp_path, batch):
     cfg = make_config('stage1_structure.py')
     plain = MODELS.build(make_config('simcc/coco/simcc_hrnet-w32_4xb32-210e_coco-256x192.py').model)

@@ -86,8 +86,8 @@ def distill(
     ``logs/``. What is finished is not done again, and a run that was stopped goes on from its last epoch.
 
     Args:
-        labels: The training set in COCO format, and the validation set, without which a tenth of the images is set
-            apart. Keypoints, limbs and mirror pairs are the labels' own.
+        labels: The training set and the validation set, in COCO format. Of a training set alone, a tenth of the images
+            is set apart for validation. Keypoints, limbs and mirror pairs are the labels' own.
         images: The folder of the images, or one for each label file.
         out: The folder to write to.
         teacher: A config or ``'mmpose::path'``, a work folder, an ONNX file, ``'hf:NAME'``; or ``'none'``,
@@ -96,13 +96,13 @@ def distill(
         teacher_metainfo: The teacher's keypoints, where it does not say them: a data set's class.
         student: A preset (:data:`PRESETS`) or a config.
         unlabelled: A folder of images without keypoints, which the teacher labels.
-        boxes: The instances in them, as ``tools/detect_people.py`` writes them.
+        boxes: The boxes of the instances in these images, as ``tools/detect_people.py`` writes them.
         losses: What stage 1 compares of student and teacher: ``'none'``, ``'features'``, ``'pose'``, ``'bins'`` or
             ``'paper'``.
         refine: Add a refiner that the teacher's pose teaches.
         compare: Train the student without a teacher, too.
-        epochs: Of teacher, student and refiner. By default the student's config has the first two, and the refiner has
-            a seventh of them.
+        epochs: Of teacher, student and refiner. By default teacher and student train as long as their configs say, and
+            the refiner a seventh of the student's epochs.
         budget: A factor on the epochs.
         seed: Of the runs.
         gpus: Processes, one a GPU.
@@ -169,7 +169,7 @@ def _check_options(
 
 
 def _check_out(folder: Path, wanted: Dict[str, Any], dry_run: bool) -> None:
-    """Refuses to mix distillations of different settings in one folder, which a dry run does not bind."""
+    """Refuses a folder that has a distillation with other settings. A dry run does not write its settings there."""
     wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in wanted.items()}
     path = folder / 'settings.json'
     found = read_record(path)
@@ -219,7 +219,7 @@ def _plan(settings: Settings, options: Dict[str, Any]) -> Plan:
     if has_stage1:
         if options['losses'] != 'none' and not teacher.is_given and not options['dry_run']:
             first = [step for step in _steps(settings, teacher, written, options) if step.name == TEACHER]
-            run_steps(first, settings.out, 1)  # whose gradients are measured
+            run_steps(first, settings.out, 1)  # the loss weights are measured with it
         stage1, more = _stage1_config(plain, teacher, starts, settings, options)
         notes += more
         written['stage1'] = write_config(
@@ -326,7 +326,7 @@ def _stage1_config(
 
 
 def _conversion(teacher: Teacher, settings: Settings) -> Tuple[Optional[dict], List[Tuple[int, int]]]:
-    """The teacher's keypoints for a config, and which of them is which of the student's; none where all are alike."""
+    """The teacher's metainfo, and index pairs (teacher, student) of the same keypoint; none where all are the same."""
     own, given = settings.data.skeleton, teacher.skeleton
     if own.names == given.names:
         return None, []
@@ -378,7 +378,7 @@ def _stage2_config(
 
 
 def _runs(written: Dict[str, Config], compare: bool) -> List[str]:
-    """The trainings: a plain student is one where something is built on it, or compared with it."""
+    """The names of the trainings. The plain student is left out if stage 1 replaces it, unless ``compare`` is set."""
     runs = [name for name in RUNS if name in written]
     if 'stage1' in runs and not compare:
         runs.remove('plain_student')

@@ -24,7 +24,8 @@ class Preset(NamedTuple):
 
     Args:
         config: Its config.
-        teacher: That of the larger network of its family which is trained where no teacher is given; None doubles it.
+        teacher: The config of a larger network of its family, which is trained where no teacher is given. None makes
+            one from the student's own network, see :func:`enlarge`.
         what: For the help.
     """
 
@@ -63,7 +64,7 @@ PRESETS = {
 # the config of the plain model that each training gives
 DEPLOYED = dict(teacher='teacher', plain_student='plain_student', stage1='plain_student', stage2='refined_student')
 HOOKS = ('ReliableRunHook', 'SafeSamplesHook', 'BoxSourceHook')
-DEEPER = {18: 34, 50: 101, 101: 152}  # ResNets whose layers the shallower one has a selection of
+DEEPER = {18: 34, 50: 101, 101: 152}  # by depth of a ResNet, a deeper one that has all of its layers
 
 
 class Settings(NamedTuple):
@@ -95,10 +96,10 @@ class Settings(NamedTuple):
 
 
 def config_source(name: str) -> str:
-    """A preset's config, or the config itself, as ``_base_`` takes it from any folder.
+    """The config that ``name`` means, a preset's or itself, written so that ``_base_`` finds it from any folder.
 
     Raises:
-        UserError: It is neither.
+        UserError: ``name`` is neither a preset nor a config.
     """
     if '::' not in name and not Path(name).suffix and name not in PRESETS:
         raise UserError(f'there is no student {name}: give a config, or one of {", ".join(PRESETS)}')
@@ -110,7 +111,7 @@ def config_source(name: str) -> str:
 
 
 def load_base(source: str) -> Config:
-    """A config as one that inherits it has it: of another package, MMEngine notes the scope of each part."""
+    """Loads a config as one that inherits it sees it: MMEngine adds scopes to the parts of another package's config."""
     cfg = load_config(source)
     return Config.fromstring(f'_base_ = [{source!r}]', '.py') if '::' in source else cfg
 
@@ -162,7 +163,7 @@ def _difference(base: Any, wanted: Any) -> Dict[str, Any]:
 
 
 def _text(value: Any, names: Sequence[Tuple[str, Any]]) -> str:
-    """Python that says a value; a list or dict that has a name is said by it."""
+    """Python code for a value, in which a list or dict that has one of the ``names`` is written as that name."""
     for name, known in names if isinstance(value, (dict, list)) and value else ():
         if type(value) is type(known) and value == known:
             return name
@@ -192,7 +193,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
         The config, and notes for the report.
 
     Raises:
-        UserError: It is none of a top-down estimator.
+        UserError: ``source`` is not the config of a top-down estimator.
     """
     cfg = load_base(source)
     if 'model' not in cfg or 'head' not in cfg.model or 'train_dataloader' not in cfg:
@@ -219,7 +220,7 @@ def plain_config(source: str, settings: Settings, epochs: Optional[int], budget:
 
 
 def _allows_bfloat16(model: ConfigDict) -> bool:
-    """Whether training stays out of NumPy, which has no bfloat16; a heatmap head's accuracy is left out for it."""
+    """Whether training needs no NumPy, which has no bfloat16; turns off a heatmap head's accuracy, which needs it."""
     kind = model.head.get('base_head', model.head).type.rpartition('.')[2]
     if kind == 'HeatmapHead':
         model.train_cfg = dict(model.get('train_cfg') or {}, compute_acc=False)
@@ -240,7 +241,7 @@ def decoder(head: dict) -> dict:
 
 
 def input_size(head: dict, shape: float) -> Tuple[int, int]:
-    """The head's own input size, the same lying, or a square of about its area: what fits the boxes best."""
+    """The input size (w, h) that fits the boxes best: the head's own, the same swapped, or a square of its area."""
     width, height = decoder(head)['input_size']
     side = -(-round((width * height) ** 0.5) // 32) * 32
     sizes = [(width, height), (side, side), (height, width)]
@@ -314,7 +315,7 @@ def _drop_missing_weights(model: ConfigDict) -> List[str]:
 
 
 def _batch_size(own: int, people: int) -> int:
-    """The config's own, but twenty steps an epoch at least, where that leaves eight instances to a step."""
+    """The config's own batch size, or the largest of 8, 16, 32 ... with twenty steps an epoch; 8 if none has them."""
     batch = 8
     while batch < own and 40 * batch <= people:
         batch *= 2
@@ -322,15 +323,14 @@ def _batch_size(own: int, people: int) -> int:
 
 
 def set_epochs(cfg: Config, epochs: int, steps: int) -> None:
-    """Lets a config train for so many epochs of so many steps, with a warm-up of a tenth of them at most."""
+    """Lets a config train for so many epochs of so many steps; a warm-up takes a tenth of all steps at most."""
     if steps < 1:
         raise UserError(f'there are fewer instances to train on than a batch has ({cfg.train_dataloader.batch_size})')
     before = cfg.train_cfg.max_epochs
     scale_epochs(cfg, epochs / before)
     cfg.train_cfg.val_interval = max(1, -(-epochs // (2 if epochs < 20 else 10)))
-    for key, value in (('max_epochs', epochs), ('stage2_num_epochs', None)):
-        if value is not None and key in cfg:
-            cfg[key] = value
+    if 'max_epochs' in cfg:
+        cfg.max_epochs = epochs
     for hook in cfg.get('custom_hooks') or ():
         if 'switch_epoch' in hook:  # of RTMPose's last epochs, with weaker augmentation
             hook['switch_epoch'] = round(hook['switch_epoch'] * epochs / before)
@@ -340,10 +340,10 @@ def set_epochs(cfg: Config, epochs: int, steps: int) -> None:
 
 
 def enlarge(model: ConfigDict) -> ConfigDict:
-    """A larger network of a student's family, of whose weights the student's are a selection.
+    """A larger network of a student's family, from whose weights the student's can be selected.
 
     Raises:
-        UserError: None is known.
+        UserError: No larger network of the family is known.
     """
     model = copy.deepcopy(model)
     backbone, kind = model.backbone, model.backbone.type
@@ -393,7 +393,7 @@ def join_datasets(
         record: The record.
         images: The folder of its images.
         metainfo: The teacher's keypoints, where they are not the labels'.
-        mapping: Which of them is which of the labels'.
+        mapping: Index pairs of the same keypoint, the teacher's and the labels'; only with ``metainfo``.
     """
     labeled = dict(cfg.train_dataloader.dataset)
     pipeline = labeled.pop('pipeline')

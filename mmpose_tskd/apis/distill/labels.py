@@ -31,12 +31,12 @@ class Data(NamedTuple):
         skeleton: The keypoints.
         dataset_type: MMPose's class.
         metainfo: The keypoints for a config, where they are not the class's own.
-        people: How many with keypoints, by ``'train'`` and ``'val'``.
-        num_images: How many, likewise.
+        people: How many instances with keypoints, by ``'train'`` and ``'val'``.
+        num_images: How many images, by ``'train'`` and ``'val'``.
         has_areas, has_hidden, has_crowd: Whether the validation set has areas, hidden keypoints (v = 1), a crowd index.
         shape: The median of the boxes' width over height.
         findings: Of the doctor.
-        notes: For the report, how it came about.
+        notes: For the report: where the validation set and the keypoints come from.
     """
 
     folder: Path
@@ -137,7 +137,7 @@ def digest_of(*files: Optional[str]) -> str:
 
 
 def _one_category(content: dict, file: str) -> dict:
-    """The labels of the category that has keypoints, without outlines, whose instances all have the number 1."""
+    """The labels of the one category that has keypoints, without segmentations; the category's id becomes 1."""
     category = keypoint_category(content, file)
     people = [
         {**{key: person[key] for key in KEPT if key in person}, 'category_id': 1}
@@ -152,7 +152,7 @@ def _one_category(content: dict, file: str) -> dict:
 
 
 def _split(content: dict, images: Path) -> Tuple[List[dict], str]:
-    """Sets groups of images apart for validation: those of one video or folder, or that look alike, together."""
+    """Sets groups of images apart for validation; a group is a video, a folder, or images that look alike."""
     groups = _groups(content['images'], images)
     names = sorted(set(groups))
     count = max(1, round(VAL_SHARE * len(names)))
@@ -241,7 +241,7 @@ def metainfo_text(
 ) -> str:
     """A metainfo file as MMPose has them.
 
-    It is run when it is read, and the names in it are those of labels: each is a literal.
+    MMEngine runs the file when it reads it, so names that come from labels are written as literals.
     """
     coco = load_skeleton('CocoDataset')
     parts = {joint['name']: joint['type'] for joint in _coco_info()['keypoint_info'].values()}
@@ -270,7 +270,7 @@ def metainfo_text(
 
 
 def _literal(text: str) -> str:
-    """A text in Python, without the braces in which MMEngine puts paths and environment variables."""
+    """A Python literal of a text, with ``{`` escaped: MMEngine replaces names in braces by paths and variables."""
     return repr(str(text)).replace('{', '\\x7b')
 
 

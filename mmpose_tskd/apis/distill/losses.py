@@ -1,4 +1,4 @@
-"""What stage 1 compares of student and teacher, each weighed so that it pulls as strongly as in the recipes."""
+"""The distillation losses of stage 1, each with a weight that makes its gradient as strong as in the recipes."""
 
 import copy
 from typing import Any, Dict, List, Tuple
@@ -20,8 +20,9 @@ LOSSES = dict(
     bins=('loss_logit',),
     paper=('loss_feat', 'loss_pose', 'loss_structure'),
 )
-# Of the gradient of the labels' loss in the backbone: those of stage 1 on LSPET after an epoch
-# (docs/results/ablation_lspet/analysis/gradients_scheme4.json); for bins, with a loss of the labels kind, as DWPose
+# The norm of each loss's gradient in the backbone, as a share of that of the labels' loss: measured in stage 1 on LSPET
+# after an epoch (docs/results/ablation_lspet/analysis/gradients_scheme4.json); for bins, whose loss is like that of the
+# labels, the weight that DWPose gives it.
 SHARES = dict(loss_feat=3.7, loss_pose=0.33, loss_structure=0.14, loss_logit=0.1)
 
 
@@ -33,9 +34,9 @@ def stage1_losses(
     Args:
         cfg: The config of stage 1, without them.
         losses: A key of :data:`LOSSES`.
-        teacher: The teacher, which has its weights by now.
+        teacher: The teacher, which has its weights by now, but for a dry run.
         settings: Of the distillation.
-        dry_run: Train nothing first.
+        dry_run: The teacher may not be trained yet; then each loss keeps the weight 1.
 
     Raises:
         UserError: The teacher does not offer what is compared.
@@ -79,7 +80,7 @@ def _channels(head: Any) -> int:
 
 
 def measure_gradients(cfg: Config, losses: Dict[str, dict], settings: Settings, batches: int = 4) -> Dict[str, float]:
-    """The norm of each loss's gradient in the student's backbone, and of the labels' (``'task'``), at the start."""
+    """The mean norm of each loss's gradient in the student's backbone at the start; ``'task'`` is the labels' loss."""
     cfg = copy.deepcopy(cfg)
     data = settings.data
     cfg.model.update(distill_losses=losses, metainfo=data.metainfo or data.dataset_type)

@@ -132,7 +132,7 @@ def _rounded(key: str, value: Optional[float]) -> Optional[float]:
 
 
 def _gains(plan: Any, comparison: Comparison) -> List[Dict[str, Any]]:
-    """What each part adds, and what the whole does."""
+    """AP of each model over the one before, of the last over the first, and of the teacher over the first."""
     names = [name for name in ('plain_student', 'stage1', 'stage2') if name in comparison.values]
     pairs = list(zip(names[1:], names))
     pairs += [(names[-1], names[0])] if len(names) > 2 else []

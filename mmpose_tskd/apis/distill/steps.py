@@ -172,7 +172,7 @@ def _stop_with_parent(parent: int) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds a folder, and waits for what an earlier command has left running there."""
+    """Locks a folder, after waiting for commands that an earlier call has left running there."""
     with (folder / '.lock').open('a') as file:
         os.set_inheritable(file.fileno(), True)
         try:

@@ -25,7 +25,7 @@ class Teacher(NamedTuple):
         model: The model's config of an MMPose network; None of others.
         metainfo: Its keypoints, where its config does not say them.
         skeleton: Its keypoints.
-        is_given: Else it is trained first.
+        is_given: Whether the user has given it; else it is trained first.
         unknown: The student's keypoints that it does not know.
     """
 

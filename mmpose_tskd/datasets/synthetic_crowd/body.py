@@ -122,8 +122,8 @@ def sample_body(rng: np.random.Generator) -> Dict[str, np.ndarray]:
 class Part(NamedTuple):
     """The convex hull of discs, in one material.
 
-    ``joints`` are those which are seen where this part lies on top of them. A keypoint in the depth of a ``bulky`` part
-    (a torso, a head) is seen only from its own side.
+    ``joints`` names the keypoints that are seen where this part is drawn on top of them. A keypoint inside a ``bulky``
+    part (a torso, a head) is seen only if it lies on the part's side towards the viewer.
     """
 
     points: Tuple[str, ...]

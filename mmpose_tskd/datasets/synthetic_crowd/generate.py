@@ -20,11 +20,13 @@ SIZE = (320, 240)
 def crowd_index(people: List[Person]) -> float:
     """CrowdPose's measure of how crowded an image is.
 
-    The mean over people of the number of other people's labeled keypoints inside a person's box over the number of the
-    person's own (Li et al., CrowdPose, CVPR 2019, section 3.1), at most 1 a person.
+    For each instance: the number of other instances' labeled keypoints inside its box, divided by the number of its own
+    labeled keypoints there, at most 1. The index is the mean over all instances (Li et al., CrowdPose, CVPR 2019,
+    section 3.1).
 
     Returns:
-        0 (nobody in anybody's box) to 1. Easy is below 0.2 in MMPose's ``CocoMetric``, medium below 0.8, hard the rest.
+        0 (no box has another instance's keypoint) to 1. To MMPose's ``CocoMetric``, an image is easy below 0.2, medium
+        below 0.8, and hard above.
     """
     ratios = []
     for i, person in enumerate(people):
@@ -44,7 +46,7 @@ def _write_image(task: Tuple[Path, List[int]]) -> List[Person]:
     path, seed = task
     cv2.setNumThreads(0)
     image, people = draw_scene(np.random.default_rng(seed), SIZE)
-    mmcv.imwrite(image, str(path), [cv2.IMWRITE_JPEG_QUALITY, 92])  # raises what OpenCV's would leave to be asked
+    mmcv.imwrite(image, str(path), [cv2.IMWRITE_JPEG_QUALITY, 92])  # raises where cv2.imwrite only returns False
     return people
 
 

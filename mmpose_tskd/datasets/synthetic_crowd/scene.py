@@ -241,7 +241,7 @@ def _draw_scene(rng: np.random.Generator, size: Tuple[int, int]) -> Tuple[np.nda
     for person in people:
         visibility = person.keypoints[:, 2]
         if (visibility > 0).sum() < MIN_JOINTS or (visibility == 2).sum() < MIN_SEEN:
-            return _draw_scene(rng, size)  # nobody may be there whom a human could not label
+            return _draw_scene(rng, size)  # a human could not label this one
     return canvas.image, people
 
 

@@ -31,7 +31,7 @@ def image_to_input(results: Dict[str, Any], use_udp: bool) -> np.ndarray:
 
 
 class PackInputFrame(BaseTransform):
-    """Packs a sample as another transform does, and with it where its instance is in the image on the disk.
+    """Packs a sample as ``pack`` does, and adds where its instance lies in the image on the disk.
 
     The sample's metainfo ``input_frame`` is a dict of ``key`` (:func:`instance_key`), ``matrix``
     (:func:`image_to_input`), and ``swaps``, whether left and right keypoints have changed places.
@@ -64,7 +64,7 @@ def pack_input_frames(transforms: List[Any]) -> bool:
         transforms: The pipeline's.
 
     Returns:
-        Whether it does now: it has one ``TopdownAffine``, and ``PackPoseInputs``.
+        Whether it does now: it needs exactly one ``TopdownAffine``, and ``PackPoseInputs``.
     """
     crops = [step for step in transforms if isinstance(step, TopdownAffine)]
     for place, step in enumerate(transforms):

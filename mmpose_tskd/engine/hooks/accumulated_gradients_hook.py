@@ -39,7 +39,7 @@ class AccumulatedGradientsHook(Hook):
 
 
 def _gradients(runner) -> Dict[str, Tensor]:
-    """By parameter; none where a step is whole."""
+    """The accumulated gradients by parameter name; none right after a step of the optimizer."""
     if runner.optim_wrapper.should_update():
         return {}
     parameters = unwrapped_model(runner).named_parameters()

@@ -9,11 +9,11 @@ from .utils import unwrapped_model
 
 @HOOKS.register_module()
 class DistillStateHook(Hook):
-    """Keeps what a distiller itself has learned in its checkpoints: the losses' adapters, and γ.
+    """Saves in the checkpoints what a distiller has learned beside the student, such as the losses' adapters and γ.
 
-    ``state_dict`` in the file is the plain student's; they stand beside it under ``distill``. A distiller does not
-    train without this hook, and is not resumed from a file without that entry, or with another teacher. Other models do
-    not need it.
+    In the file, ``state_dict`` is the plain student's; ``distill`` holds the rest, and the teacher's digest. A
+    distiller does not train without this hook. It is not resumed from a file without ``distill``, nor with another
+    teacher unless ``allow_changes=True`` is in the config. Other models do not need the hook.
     """
 
     priority = 'LOWEST'

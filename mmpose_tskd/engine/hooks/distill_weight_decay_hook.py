@@ -26,7 +26,8 @@ class DistillWeightDecayHook(Hook):
 
     Args:
         schedule: ``'linear'``, ``'cosine'`` or ``'stop'``.
-        end: T, the epoch (or iteration) from which γ is 0; None takes the run's last, and ``'stop'`` needs a number.
+        end: T, the epoch (or iteration) from which γ is 0. None takes the run's number of epochs (or iterations);
+            ``'stop'`` needs a number.
         by_epoch: Set γ at each epoch, else at each iteration.
         begin: B, the first epoch (or iteration) in which the student is distilled. Before it the teacher does not run.
 

@@ -10,11 +10,11 @@ from ...errors import UserError
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
-    """Stops a run whose loss or weights are not finite any more, before it puts them into the place of good ones.
+    """Stops a run whose loss or weights are not finite any more, before it replaces good checkpoints.
 
     Args:
-        patience: Iterations in a row whose loss is not finite, after which the run ends; float16's loss scaling skips
-            some. It is looked at once in as many iterations, since the look waits for the device.
+        patience: The run ends after this many iterations in a row with a loss that is not finite; float16's loss
+            scaling skips a few. The hook looks once in this many iterations, since each look waits for the device.
     """
 
     priority = 'LOW'  # before MMEngine saves

@@ -13,10 +13,10 @@ from .utils import unwrapped_model
 
 @HOOKS.register_module()
 class RecordedTeacherHook(Hook):
-    """Prepares the training data for a :class:`RecordedTeacher`, which it is no use without.
+    """Prepares the training data for a :class:`RecordedTeacher`, which does not work without this hook.
 
-    Before the first step it compares the record with the labels, and lets the pipeline say where in its image each
-    sample is.
+    Before the first step it compares the record with the labels, and makes the pipeline pack with each sample where it
+    is in its image.
     """
 
     priority = 'LOW'  # after what replaces the data loader or its pipeline
@@ -28,11 +28,11 @@ class RecordedTeacherHook(Hook):
         unwrapped_model(runner).learn_joints()
         teacher.prepare(runner.train_dataloader.dataset)
         self._frame(runner)
-        if isinstance(runner.train_loop, IterBasedTrainLoop):  # it has begun to iterate over the samples as they were
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # it already iterates over samples without that
             runner.train_loop.dataloader_iterator = _InfiniteDataloaderIterator(runner.train_dataloader)
 
     def before_train_epoch(self, runner) -> None:
-        self._frame(runner)  # of a pipeline that was switched to
+        self._frame(runner)  # a hook such as PipelineSwitchHook may have set another pipeline
 
     def _frame(self, runner) -> None:
         packed = [pack_input_frames(transforms) for transforms in _pipelines(runner.train_dataloader.dataset)]

@@ -23,7 +23,7 @@ class ReliableRunHook(Hook):
     into a checkpoint.
     """
 
-    priority = 'VERY_HIGH'  # the others come later, in the very round of calls that registers them
+    priority = 'VERY_HIGH'  # so that the hooks that it registers get their own before_run after it
 
     def before_run(self, runner) -> None:
         for kind in HOOKS_OF_A_RUN:

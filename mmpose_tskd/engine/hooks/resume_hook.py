@@ -24,8 +24,8 @@ SETTINGS = (
     'auto_scale_lr',
     'custom_hooks',
 )
-# What may be another when a run goes on: places, what is checked by its weights, and the batches, which may be spread
-# over other devices.
+# The settings that may differ when a run goes on: paths, models (which are checked by their weights), and how batches
+# are loaded, since they may be spread over other devices.
 FREE = {
     *('data_root', 'teacher', 'teacher_checkpoint', 'student_checkpoint', 'work_dir'),
     *('batch_size', 'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'),
@@ -34,14 +34,16 @@ FREE = {
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
-    """Lets a run go on from its own last whole checkpoint, and from nothing else.
+    """Resumes a run from a whole checkpoint of its own, and from nothing else.
 
-    Its folder is locked while it trains, and swept of files that a kill left half written. With ``resume=True`` it goes
-    on from the last whole checkpoint, within an epoch too (with :class:`SafeSamplesHook`), and first does the
-    validation that a killed run still owed. A checkpoint of weights alone is refused, and one of a run with another
-    model, data pipeline, optimizer, schedule or hooks, by what differs; ``allow_changes=True`` in the config goes on
-    from that one, and says in the log what has changed. Where the best checkpoint of the run is not in this folder, the
-    next validation finds a new one; no path in a checkpoint is followed.
+    While a run trains, its folder is locked; files that a killed process left half written are removed. With
+    ``resume=True`` the run goes on from its last whole checkpoint (or from ``load_from``), within an epoch too (with
+    :class:`SafeSamplesHook`). If the stopped run had not finished a validation, it is done first.
+
+    A checkpoint of weights alone is refused. So is one of a run with another model, data pipeline, optimizer, schedule
+    or hooks; the message says what differs. With ``allow_changes=True`` in the config, the run goes on from that one
+    and logs what has changed. If the run's best checkpoint is not in this folder, the next validation finds a new one;
+    no path in a checkpoint is followed.
     """
 
     priority = 'LOWEST'  # after what others put into a checkpoint
@@ -66,7 +68,7 @@ class ResumeHook(Hook):
                 resume(*args, **kwargs)
             except UserError:
                 raise
-            except Exception as error:  # MMEngine and torch take what a file says of a run's state as it comes
+            except Exception as error:  # MMEngine and torch do not check a file's state
                 raise UserError(
                     f'{runner._load_from} holds a state that this run cannot go on from ({type(error).__name__}: '
                     f'{error}): it is damaged, or of another run. Take another checkpoint'
@@ -139,7 +141,7 @@ def _check_state(runner, checkpoint: dict) -> None:
 
 
 def _check_start(runner, start: Any, meta: Dict[str, Any]) -> None:
-    """Of where the epoch began there must be as many batches trained on as an epoch has."""
+    """Checks where the checkpoint's epoch began: at most all of its batches can have been trained on since."""
     if start is None:
         return
     names = ('epoch', 'iter', 'batches')
@@ -154,7 +156,7 @@ def _is_log(entry: Any) -> bool:
 
 
 def _settings(runner) -> Dict[str, str]:
-    """What a run is, in text, by the dotted key of its config."""
+    """The settings that may not change in a run, as text, by their dotted config keys."""
     return {key: value for name in SETTINGS for key, value in _flat(runner.cfg.get(name), name)}
 
 
@@ -198,7 +200,7 @@ def _compare_settings(runner, before: Any) -> None:
 
 
 def _keep_within(runner, info: Dict[str, Any]) -> None:
-    """Lets what a checkpoint says of other files name nothing but checkpoints in the run's folder."""
+    """Lets a checkpoint name only best checkpoints in the run's folder; others are dropped with their scores."""
     for key in [key for key in info if str(key).startswith('best_ckpt')]:
         name = info[key] if isinstance(info[key], str) else ''
         file = Path(runner.work_dir, Path(name).name)

@@ -19,21 +19,23 @@ from .utils import EPOCH_START, epoch_progress, unwrapped_model
 
 @HOOKS.register_module()
 class SafeSamplesHook(Hook):
-    """Draws the samples of a run alike whenever it is stopped and resumed, and lets no damaged one pass unnoticed.
+    """Draws the same samples whether a run is resumed or not, and lets no damaged sample pass unnoticed.
 
-    The augmentation of a sample is a function of the run's seed, the epoch and the place in the epoch alone, and what
-    is random in a training step one of the seed and the iteration. Stock workers are seeded once, in each epoch or run
-    anew, so that a resumed run sees other images, and without persistent workers each epoch the same ones. A run that
-    was stopped within an epoch goes on at the sample after the last one that it was trained on, and begins the epoch
-    anew where that has another number of batches by now. Before the first sample, the labels, those of the validation
-    too, are looked through for what would spoil the run (:func:`check_labels`), the images must be there
-    (:func:`check_images`), and the pipelines, with those that a
-    ``PipelineSwitchHook`` brings, are compared with the model (:func:`check_targets`).
+    The augmentation of a sample depends only on the run's seed, the epoch and the sample's place in the epoch; what is
+    random in a training step depends only on the seed, the iteration and the process. Stock workers are seeded when
+    they start: a resumed run then sees other images, and without persistent workers each epoch sees the same ones. A
+    run that was stopped within an epoch goes on after the last sample that it was trained on. If the epoch has another
+    number of batches by now, the run begins it anew.
+
+    Before the first sample, the hook checks three things: the labels, for what would spoil the run
+    (:func:`check_labels`); that the images are there (:func:`check_images`; not those of the training with ``'skip'``);
+    and that the pipelines, with those that a ``PipelineSwitchHook`` brings, fit the model (:func:`check_targets`). It
+    checks the data for validation and testing alike.
 
     Args:
-        damaged: What a sample does that cannot be read or transformed (or whose file is cut off) in training:
-            ``'stop'`` the run, or ``'skip'``: another stands in for it, and its file is logged once. In validation and
-            testing it stops the run, since a metric over the rest would not be comparable.
+        damaged: What happens in training with a sample that cannot be read or transformed, or whose file is cut off:
+            ``'stop'`` ends the run; ``'skip'`` takes another sample in its place and logs the file once. In validation
+            and testing the run always ends, since a metric over the rest would not be comparable.
     """
 
     priority = 'VERY_HIGH'
@@ -68,7 +70,7 @@ class SafeSamplesHook(Hook):
         batches: Any = loader.batch_sampler  # torch names its type without its attributes
         batches.sampler = SeededSampler(batches.sampler, runner.seed, self.trained * batches.batch_size)
         loop.dataloader = loader
-        if not by_epoch:  # it has begun to iterate over the loader that was
+        if not by_epoch:  # it already iterates over the old loader
             loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
 
     def before_train_epoch(self, runner: Runner) -> None:

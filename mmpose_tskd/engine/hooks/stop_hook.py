@@ -24,12 +24,12 @@ class StopHook(Hook):
     """Saves a run that is told to stop: by Ctrl-C, SIGTERM, or SIGHUP, which a closed terminal sends.
 
     The state after the current iteration is saved as ``interrupted.pth``, and a :class:`KeyboardInterrupt` ends the
-    run. A validation that is under way is done first, unless its epoch is saved and there is but one process; a second
-    signal does not wait.
+    run. A validation that is under way is finished first, unless there is only one process and a checkpoint of this
+    iteration exists already. A second signal, over ``patience`` seconds later, ends the run at once, without saving.
     """
 
     priority = 'LOWEST'  # after MMEngine's own checkpoint of the iteration
-    patience = 3.0  # seconds within which a signal is the same one again: a launcher passes on what reached all
+    patience = 3.0  # seconds; a signal that comes sooner after another is the same one, passed on by a launcher
     sync_interval = 10  # iterations after which the processes of distributed training tell each other of a signal
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class StopHook(Hook):
     def _agree_to_stop(self, runner) -> bool:
         """Whether a signal has come, in distributed training to any of the processes.
 
-        One that comes while they ask each other is left for the next time: not all may have heard of it.
+        A signal that comes during this exchange counts only at the next one, since not all processes may know of it.
         """
         if not is_distributed():
             return self.signal is not None
@@ -96,7 +96,7 @@ class StopHook(Hook):
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: Optional[FrameType]) -> None:
-        if os.getpid() != self.process:  # a worker, forked from it: Ctrl-C reaches it too, and what it reads is needed
+        if os.getpid() != self.process:  # a forked data worker: Ctrl-C reaches it, too, but its samples are needed
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)

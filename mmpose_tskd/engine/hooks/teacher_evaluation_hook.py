@@ -15,10 +15,10 @@ from .utils import unwrapped_model
 class TeacherEvaluationHook(Hook):
     """Reports the teacher's own metrics beside the student's in each validation, as ``teacher/...``.
 
-    What is evaluated is what teaches: the teacher's decoded pose in the student's keypoints and pixels (with
-    ``teacher_flip_test``, the average). It is worked out along with the first validation and repeated after the others,
-    since it does not change. Scores are confidences, on one scale for all heads. A keypoint that the teacher does not
-    know has score 0.
+    It evaluates the pose that teaches: the teacher's decoded one, in the student's keypoints and pixels (with
+    ``teacher_flip_test``, the average). The teacher runs in the first validation alone; later ones report the same
+    metrics again, since the teacher does not change. Scores are confidences, on one scale for all heads. A keypoint
+    that the teacher does not know has score 0.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ def unwrapped_model(runner) -> Any:
 
 
 def within_training(runner, context: Callable[[], ContextManager]) -> None:
-    """Lets a run train within a context, which ends with the training also where that fails: no hook is called then."""
+    """Makes a run train within a context, which ends even if the training fails; MMEngine calls no hook then."""
     loop = runner._train_loop
     if not isinstance(loop, BaseLoop):  # in testing
         return
@@ -27,10 +27,10 @@ EPOCH_START = 'epoch_start'  # in the message hub: the epoch, the iteration it b
 
 
 def epoch_progress(runner) -> Tuple[int, int]:
-    """Of the epoch that a run by epochs is in, as far as it is resumed: batches trained on, and batches it had then.
+    """The progress of a resumed run within its epoch: the batches trained on, and the epoch's batches in the saved run.
 
-    It may have another number now, on another number of GPUs or after labels were mended. A checkpoint that does not
-    say tells it by its iteration, if that can be.
+    The epoch may have another number of batches now: on another number of GPUs, or after the labels were changed. For a
+    checkpoint that lacks these numbers, the first follows from the iteration; it is 0 if that does not fit.
     """
     length = len(runner.train_dataloader)
     start = runner.message_hub.runtime_info.get(EPOCH_START)

@@ -16,12 +16,10 @@ from .utils import unwrapped_model
 class WholeCheckpointHook(Hook):
     """Keeps checkpoints whole, plain and strict.
 
-    A file is written by :class:`AtomicLocalBackend`: whole, or not there. It consists of plain values
-    (:func:`to_plain`), which ``torch.load`` reads tensors-only; MMEngine's own files hold arrays and objects, which
-    torch from 2.6 on refuses by default.
-
-    From the run's beginning on, MMEngine reads checkpoints by :func:`read_checkpoint`. One that is tested or resumed
-    must fit the model in each weight.
+    Whole: :class:`AtomicLocalBackend` writes each file, which is there as a whole or not at all. Plain: a file consists
+    of plain values (:func:`to_plain`), which ``torch.load`` reads tensors-only; MMEngine's own files hold arrays and
+    objects, which torch from 2.6 on refuses by default. Strict: a checkpoint that is tested or resumed must fit the
+    model in each weight. From the run's beginning on, MMEngine reads checkpoints by :func:`read_checkpoint`.
     """
 
     priority = 'LOWEST'  # after what others put into a checkpoint
@@ -36,7 +34,7 @@ class WholeCheckpointHook(Hook):
                         'folder, where --resume and the next stage look for them. Set work_dir instead'
                     )
                 hook.backend_args = dict(backend='AtomicLocalBackend')
-        AtomicLocalBackend.outdated.clear()  # of a run before it in this process, which has failed
+        AtomicLocalBackend.outdated.clear()  # left by an earlier run in this process that failed
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         try:
@@ -51,7 +49,7 @@ class WholeCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         source, model = runner._load_from, unwrapped_model(runner)
-        # In training without a resumption load_from may fit in part; its loop is not built in testing.
+        # In testing the training loop is not built. In training, unless resumed, load_from may fit only in part.
         if source is not None and (runner._resume or not isinstance(runner._train_loop, BaseLoop)):
             load_strictly(model, find_weights(checkpoint, source), source, 'model')
         if not runner._resume:

@@ -28,18 +28,19 @@ RECORD_OF = 'record'
 BUILT_ON = ('student', START, RECORD_OF)
 LARGEST_YAML = 100_000  # values
 RECORD = '{family}_{scheme}_seed{seed}_{hash}'  # the name of a run and of its record
-# What a run's hash is of: what is learned depends on it.
+# The config's entries that go into a run's hash: what is learned depends on them.
 TRAINING = (
     'model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness',
     'load_from',
 )  # fmt: skip
-# But for where things lie, how fast they are read, when it is measured, how it is tested, and the runs built on, which
-# have hashes of their own;
+# Of these, what stays out of the hash: where files lie, how fast they are read, when and how the run is tested, and the
+# checkpoints of other runs, which have hashes of their own.
 UNHASHED = (
     'work_dir', 'data_root', 'ann_file', 'data_prefix', 'num_workers', 'persistent_workers', 'pin_memory',
     'prefetch_factor', 'val_interval', 'val_begin', 'test_cfg', 'teacher', 'teacher_checkpoint', 'student_checkpoint',
 )  # fmt: skip
-# and for hooks that save, show or check, or, as SyncBuffersHook in one process and ChannelsLastHook, change roundings.
+# Hooks that stay out of it, too: they save, show or check, or change rounding errors alone (ChannelsLastHook, and
+# SyncBuffersHook in one process).
 UNHASHED_HOOKS = (
     'ReliableRunHook', 'DistillStateHook', 'BoxSourceHook', 'TeacherEvaluationHook', 'SyncBuffersHook',
     'ChannelsLastHook',
@@ -50,12 +51,12 @@ class Family(NamedTuple):
     """A teacher and a student on a data set.
 
     Args:
-        name: The YAML's.
-        schemes: Of the teacher and of each scheme the config, and the schemes that it builds on, by role.
+        name: Its name in the YAML.
+        schemes: By scheme (or ``'teacher'``), its config, and the schemes that it builds on, by role.
         sets: The labeled images to train and to measure on, by name.
         digest: Of the labels to train on.
-        left_out: By set, the ids of images that count in no number, since a set before it has the same photograph.
-        few: By a number of images, as many of those to train on, and the others.
+        left_out: By set, the ids of images that no result counts, since an earlier set has the same photograph.
+        few: By number of images, a part of the training set with as many images, and the rest of it.
     """
 
     name: str
@@ -87,14 +88,14 @@ class Run(NamedTuple):
         name: Its folder's: ``'FAMILY_SCHEME_seedN_HASH'``.
         family, scheme, seed: What it is; the teacher is a scheme of its own.
         cfg: What the Runner gets, without the checkpoints of the runs it builds on.
-        needs: The names of these, by ``'teacher'``, ``'student'``, ``'start'``, whose weights it starts from, and
-            ``'record'``, whose poses it learns from.
+        needs: The names of these runs, by role: ``'teacher'``, ``'student'``, ``'start'``, whose weights it starts
+            from, and ``'record'``, whose poses it learns from.
         hash: Of all that bears on what is learned: the config, the labels, and the hashes of the runs in ``needs``.
         evaluation: A hash of all that bears on how it is measured, but for the labels.
         sets: The labeled images to measure it on, by name.
-        teacher_epoch: The epoch of whose checkpoint its teacher is; None is the last one.
-        images: How many of the training images have labels for it; None is all.
-        recording: Where it learns from a record of poses, how that is made.
+        teacher_epoch: The epoch of its teacher's checkpoint; None is the last one.
+        images: How many of the training images it has labels for; None is all.
+        recording: How the record of poses is made that it learns from; None where it learns from none.
     """
 
     name: str
@@ -115,8 +116,8 @@ class Plan(NamedTuple):
     """What an ablation consists of, and where it goes.
 
     Args:
-        runs: All runs by name, each after those that it needs; of the YAML's seeds, the wanted ones, and those that
-            have left a result.
+        runs: All runs by name, each after those that it needs: of the YAML's seeds, of the wanted seeds, and of seeds
+            that have left a result.
         chosen: The names of those to be run.
         families: The chosen ones, by name.
         schemes: The YAML's, in its order.
@@ -155,24 +156,28 @@ def make_plan(
 ) -> Plan:
     """Reads an ablation's YAML, lays out its data, and resolves every run's config.
 
+    The YAML may name another one as ``_base_``. It has ``seeds``, ``work_dir``, ``results`` and, where wanted,
+    ``teacher_seed`` (else 0) and ``options`` for all schemes. Its other entries are:
+
+    - ``families``: for each, the configs that the schemes use, below the configs folder (``teacher``, ``student``,
+      ``stage1``, ``stage2``), and ``dev_images``, how many training images become dev. Optional: ``draw``, the
+      options of :func:`generate_synthetic_crowd`, to draw the data, and ``occluded_views: true``, to train all schemes
+      on the occluded copies of the images.
+    - ``schemes``: for each, ``config``, which is one of these four. Optional: ``student``, the scheme that it refines;
+      ``start``, the scheme whose weights it starts from; ``options``; ``budget``; ``dev_only``; ``teacher_epoch``, the
+      epoch of the teacher's checkpoint, where it is not the last (which needs ``--keep-checkpoints``); ``images``, how
+      many training images have labels; ``record``, the scheme (or ``teacher``) whose recorded poses replace the live
+      teacher of a stage 2, or label the other images of a student with ``images``; ``record_flip_test``.
+    - ``same_photographs`` (optional): groups of ids of images that show the same photograph. No result counts an image
+      of dev whose photograph the training set has, or one of the test set whose photograph either has.
+
     Args:
-        path: The YAML. ``families``: for each the configs that the schemes name, of ``teacher``, ``student``,
-            ``stage1`` and ``stage2``, below the configs folder, and ``dev_images``; and, where it is true,
-            ``occluded_views``: train all on the occluded copies of the images. ``schemes``: for each ``config``, and,
-            where it has them, ``student`` (the scheme that it refines), ``start`` (the one that it goes on from),
-            ``options``, ``budget``, ``dev_only``, ``teacher_epoch`` (that of the teacher's checkpoint, which only
-            ``--keep-checkpoints`` leaves, in place of its last), ``images`` (so many of the training images have
-            labels) and ``record`` (the scheme, or the teacher, whose poses of stage 2's images teach in place of a
-            live teacher, or whose poses of the other images are labels, too), with ``record_flip_test``. ``seeds``,
-            ``teacher_seed`` (0 without it),
-            ``work_dir``, ``results``, and, where wanted, ``options`` for all and ``same_photographs``: groups of ids
-            of images that are of the same photograph. Those of dev that the training images have, and those of the
-            test set that either has, count in no number.
+        path: The YAML.
         work_dir, results: In place of the YAML's.
-        families, schemes, seeds: Run those alone and what they build on; ``'teacher'`` is the scheme of the teacher.
+        families, schemes, seeds: Run only these and what they build on; ``'teacher'`` is the scheme of the teacher.
         budget: A factor on the epochs of every run, beside that of its scheme; each has at least one.
         test: Measure on the test set and its occluded copy, too.
-        keep_checkpoints: Keep those of every epoch, not the last alone.
+        keep_checkpoints: Keep the checkpoints of every epoch, not only the last.
 
     Raises:
         UserError: The YAML or an argument names something that is not there.
@@ -253,8 +258,8 @@ def write_configs(
 ) -> List[Path]:
     """Writes the config of every scheme of an ablation, and of the teacher, for ``tools/train.py``.
 
-    A config is whole and inherits nothing. It trains and tests on its family's own data, and starts from the work
-    folders that the others have by default, ``work_dirs/NAME`` of ``NAME.py``.
+    A config is whole and inherits nothing. It trains and tests on its family's own data. It takes the checkpoints of
+    other runs from where ``tools/train.py`` puts them by default: ``work_dirs/NAME`` for ``NAME.py``.
 
     Args:
         path: The YAML, see :func:`make_plan`, of which ``families`` (the four configs) and ``schemes`` are read.
@@ -311,7 +316,7 @@ def starts_from_others(run: Run) -> bool:
 
 
 def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Sequence[str] = ()) -> Config:
-    """The YAML, with what it must have: schemes, families with their configs and ``of_family``, and ``others``."""
+    """Reads the YAML; it must have schemes, families with their configs and ``of_family``, and ``others``."""
     spec = _read_yaml(Path(path))
     missing = [key for key in ('families', 'schemes', *others) if key not in spec]
     if missing:
@@ -352,7 +357,7 @@ def _load_spec(path: Union[str, Path], of_family: Sequence[str] = (), others: Se
 
 
 def _check_kinds(path: Union[str, Path], spec: Config) -> None:
-    """Refuses lists and texts where names have entries, and the like."""
+    """Refuses entries of the wrong type, such as a list where names have entries."""
     for key in ('families', 'schemes'):
         entries = spec[key].items() if isinstance(spec[key], dict) else [('', None)]
         wrong = [name for name, entry in entries if not (isinstance(name, str) and isinstance(entry, dict))]
@@ -379,7 +384,7 @@ def _check_chain(path: Union[str, Path], schemes: Dict[str, Any], name: str) -> 
 
 
 def _read_yaml(path: Path, above: Tuple[Path, ...] = ()) -> Config:
-    """A YAML of plain values, over the one that it names as ``_base_``, as in MMEngine's configs."""
+    """Reads a YAML of plain values, merged into the one that it names as ``_base_``, as in MMEngine's configs."""
     if not path.is_file():
         raise UserError(f'there is no {path}: name the YAML of an ablation, such as configs/ablation/lspet.yaml')
     if path.resolve() in above:
@@ -399,7 +404,7 @@ def _read_yaml(path: Path, above: Tuple[Path, ...] = ()) -> Config:
 
 
 def _load_yaml(text: str) -> Any:
-    """Plain values; aliases may not make more of a few lines than fits into memory, nor stand for themselves."""
+    """Plain values. Refuses aliases that stand for more than :data:`LARGEST_YAML` values, or for themselves."""
     loader = yaml.SafeLoader(text)
     node: Any = loader.get_single_node()
     counted: Dict[int, int] = {}
@@ -440,7 +445,7 @@ def _with_students(schemes: Dict[str, Any], chosen: List[str]) -> List[str]:
 
 
 def _prepare(name: str, spec: Config, budget: float, folder: Path, test: bool) -> Family:
-    """Splits the training labels and occludes what is measured on, into the ablation's own folder."""
+    """Sets dev apart from the training labels, and makes occluded copies of dev and test, in the ablation's folder."""
     entry, schemes = spec.families[name], _configure(spec, name, budget)
     for scheme, (cfg, _) in schemes.items():
         if isinstance(cfg.val_evaluator, dict):
@@ -498,7 +503,7 @@ def _load_config(file: str) -> Config:
 
 
 def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Config, Dict[str, str]]]:
-    """Of the teacher and of each scheme the config, and the schemes that it builds on, by role."""
+    """By scheme (or ``'teacher'``), its config, and the schemes that it builds on, by role."""
     if budget <= 0:
         raise UserError(f'--budget is a factor on the epochs and must be above 0, not {budget}')
     configs = {role: _load_config(file) for role, file in spec.families[family].items() if role in ROLES}
@@ -528,7 +533,7 @@ def _configure(spec: Config, family: str, budget: float) -> Dict[str, Tuple[Conf
 
 
 def _learn_from_record(cfg: Config) -> None:
-    """Puts a record in place of a live teacher, or, without one, beside the labels; see :func:`place_record`."""
+    """Replaces a live teacher by a record, or, without one, adds a record to the labels; see :func:`place_record`."""
     if cfg.model.get('teacher') is not None:
         cfg.model.teacher = dict(type='RecordedTeacher', file='')
         cfg.model.teacher_checkpoint = None
@@ -604,7 +609,7 @@ def _hash(**content: Any) -> str:
 
 
 def _described(value: Any) -> Any:
-    """What of a config is hashed: plain values, without what has no part in the outcome."""
+    """The part of a config that is hashed: without :data:`UNHASHED` and :data:`UNHASHED_HOOKS`."""
     if isinstance(value, dict):
         return {str(k): _described(v) for k, v in value.items() if k not in UNHASHED}
     if isinstance(value, (list, tuple)):

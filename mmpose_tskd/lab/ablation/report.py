@@ -35,12 +35,12 @@ HEADINGS = {
 
 
 def write_report(plan: Plan, family: str, part: str, resamples: int = 1000) -> Dict[str, Any]:
-    """Writes down what the finished runs of a family have come to on one set and its occluded copy.
+    """Writes down the results of a family's finished runs on one set and its occluded copy.
 
-    Beside the results folder ``NAME.json`` for the test set, ``NAME_dev.json`` for ``'dev'`` (with the family's name
-    before it where there are several); inside it, in a folder for the set, ``table.md``, ``table.csv`` (every metric),
-    ``table.tex``, ``differences.md`` (each row's AP minus each other's), ``gains.png``, ``curves.png``, ``joints.png``
-    and ``hidden.png``.
+    Beside the results folder NAME, it writes ``NAME.json`` for the test set, or ``NAME_dev.json`` for ``'dev'``; of
+    several families, ``NAME_FAMILY.json`` and ``NAME_FAMILY_dev.json``. Inside it, in a folder for the set, it writes
+    ``table.md``, ``table.csv`` (every metric), ``table.tex``, ``differences.md`` (each row's AP minus each other's),
+    ``gains.png``, ``curves.png``, ``joints.png`` and ``hidden.png``.
 
     Args:
         plan: The ablation.

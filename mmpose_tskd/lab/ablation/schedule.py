@@ -23,9 +23,9 @@ def run_ablation(
 ) -> Dict[str, Dict[str, Any]]:
     """Trains and measures every run of an ablation that is not finished, and reports on those that are.
 
-    A run is finished when the JSON that is named after it is in the results folder and holds all sets; it is not
-    started again, wherever it was made. What others build on is trained anew where its checkpoint is not in the work
-    folder. A run that was stopped, by whatever, goes on from its last epoch.
+    A run is finished if its JSON is in the results folder and holds all sets. It is not started again, even if the JSON
+    was made on another machine. But it is trained again if a run that has to be trained builds on it and its checkpoint
+    is not in the work folder. A stopped run goes on from its last epoch.
 
     Args:
         spec: See :func:`make_plan`.

@@ -52,11 +52,10 @@ class Task(NamedTuple):
 
 
 def work(task: Task) -> None:
-    """Trains the run, unless that is done, from its last epoch, if there is one; measures it where that is missing.
+    """Trains the run, unless it is trained, and measures it on the sets where that is missing.
 
-    Where its last weights are kept beside its record, in half precision, they are what it trained.
-
-    Another process that has the same run in hand is waited for. MMEngine's output goes to ``console.log``.
+    Training goes on from the run's last epoch. Weights that are kept in half precision beside the run's record replace
+    the training. If another process works on the same run, this one waits. MMEngine's output goes to ``console.log``.
     """
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +102,7 @@ def missing_sets(run: Run, record: Optional[dict], sets: List[str]) -> List[str]
 
 
 def is_trained(run: Run, folder: Path, record: Path) -> bool:
-    """Whether its last epoch is done, and with it the last point of its learning curve, or its weights were kept."""
+    """Whether its last checkpoint is there, and either the last epoch was validated or its weights were kept."""
     last = run.cfg.train_cfg.max_epochs
     is_validated = any('loss' not in entry and entry['step'] == last for entry in read_scalars(folder))
     return (is_validated or _has_kept_weights(record)) and (folder / f'epoch_{last}.pth').is_file()
@@ -115,7 +114,7 @@ def kept_weights(record: Path) -> Path:
 
 
 def _has_kept_weights(record: Path) -> bool:
-    """Without their record they are not known to be this run's."""
+    """Whether a run's weights are kept. Without a record beside them, it is not known that they are this run's."""
     return record.is_file() and kept_weights(record).is_file()
 
 
@@ -148,10 +147,10 @@ def _say_into(log: Path) -> None:
 
 
 class _FollowHook(Hook):
-    """Keeps what tells whether two runs were comparable, and stops with the command that started the run.
+    """Notes what shows whether runs are comparable, and ends the run when the command that started it has ended.
 
-    ``start`` holds what is ``known`` (the run's :attr:`Run.evaluation`, and digests of the weights of the runs that it
-    needs, by role), and digests of the model's first weights and of the first epoch's images in their order.
+    The message hub's ``start`` gets ``known`` (the run's :attr:`Run.evaluation`, and digests of the weights of the runs
+    that it needs, by role), and digests of the model's first weights and of the first epoch's images in their order.
     """
 
     priority = 'BELOW_NORMAL'  # before the checkpoint is written
@@ -245,7 +244,7 @@ def _measure(cfg: Config, run: Run, name: str, folder: Path) -> dict:
 
 
 def _record(task: Task) -> dict:
-    """What was written down about these very weights; without them, of weights that are gone, begun anew."""
+    """The run's record if it is of the weights in the work folder; else a new one, without measurements."""
     record = read_run(task.run, task.record)
     weights = weights_digest(load_weights(str(last_checkpoint(task.folder))))
     return record if record and record['weights'] == weights else _describe(task.run, task.folder, weights)

@@ -34,8 +34,8 @@ def benchmark_data(
 
     Args:
         config: The config.
-        own_data: The config's own data set; else images of the synthetic crowd, drawn for the purpose.
-        people: To load, at most; for each, the image is read that it stands in.
+        own_data: Take the config's own data set; else images of the synthetic crowd, drawn for the purpose.
+        people: How many instances to load at most; for each, its image is read.
         workers: Numbers of processes of the data loader; 0 loads in the process that trains.
         seed: Of what is drawn, and of the augmentation.
         out: A JSON file to write as well.

@@ -26,7 +26,7 @@ FILES: Dict[str, Dict[str, Any]] = {
     'fp16': dict(precision='fp16'),
     'int8': dict(precision='int8'),
 }
-ANY_DROP = 100.0  # of AP: what is lost is told, not refused
+ANY_DROP = 100.0  # points of AP: a loss is reported, not refused
 COMPARED = (1, 3, 32)  # batch sizes
 
 
@@ -43,9 +43,9 @@ def benchmark_deploy(
     """Exports models, and measures the files beside PyTorch, on one CPU thread.
 
     Args:
-        setting: Its seed counts.
+        setting: Only its seed and device count.
         models: ``'NAME=CONFIG,CHECKPOINT'``. Times are given as multiples of the first one's, too.
-        people: Of the config's test set, whose keypoints are compared, in batches of 1, 3 and 32.
+        people: How many instances of the config's test set are compared, in batches of 1, 3 and 32.
         rounds: At the largest batch size; the smaller ones have more, so that each sees as many instances.
         metric: Of the config's test metrics.
         files: Keys of :data:`FILES`.
@@ -54,12 +54,12 @@ def benchmark_deploy(
 
     Returns:
         What the file holds: for each model ``files`` (metric in PyTorch and in the file, in 0-100, size in MB, the
-        largest difference of a keypoint in input pixels), ``over_pytorch`` and ``over_first`` (medians of the time of
-        its ``coords`` file by that of eager PyTorch, and of the first model's file, by batch size); every round's
-        seconds; and what it was measured with.
+        largest difference of a keypoint in input pixels), ``over_pytorch`` and ``over_first`` (for each batch size, the
+        median time of its ``coords`` file divided by that of eager PyTorch, and by that of the first model's file);
+        every round's seconds; and what it was measured with.
 
     Raises:
-        UserError: A model or a file is not written so, or cannot be exported.
+        UserError: An entry of ``models`` or ``files`` is not in this form, or a model cannot be exported.
     """
     unknown = [kind for kind in files if kind not in FILES]
     if unknown:

@@ -97,7 +97,7 @@ def _labels(truth: np.ndarray, seen: np.ndarray) -> dict:
 
 
 def _detections(truth: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> Iterator[dict]:
-    """As a top-down model leaves them: the instances, about where they are, over and over."""
+    """Data samples as a top-down model gives them: an image's instances again and again, with growing errors."""
     for image, people in enumerate(truth):
         for i in range(DETECTIONS):
             person = i % PEOPLE

@@ -32,7 +32,7 @@ class Setting(NamedTuple):
         precision: ``'fp32'``, or ``'bf16'``: under autocast, as :class:`BF16OptimWrapper` trains.
         channels_last: Networks in that memory format, as :class:`ChannelsLastHook` trains.
         seed: Of the weights and the images.
-        teacher_pass: Of the distillers' teacher, see :class:`FrozenTeacher`; that of the limits is plain.
+        teacher_pass: How a distiller's teacher runs, see :class:`FrozenTeacher`. A teacher timed alone runs plain.
     """
 
     device: torch.device
@@ -80,7 +80,7 @@ def seconds(call: Call, device: torch.device) -> float:
 
 
 def take_turns(calls: Mapping[str, Call], rounds: int, device: torch.device, warmup: int = 1) -> Times:
-    """Times calls in rounds, so that what else the machine does meets them all alike.
+    """Times calls in rounds, so that other work on the machine slows all of them alike.
 
     Args:
         calls: By name. Each round starts with another one.
@@ -108,12 +108,12 @@ def quartiles(values: Sequence[float]) -> Dict[str, float]:
 
 
 def ratio(times: Times, name: str, limit: Sequence[str]) -> Dict[str, float]:
-    """Quartiles over the rounds of the time of one call by the summed times of others in the same round."""
+    """Quartiles over the rounds of one call's time divided by the sum of other calls' times in the same round."""
     return quartiles([own / sum(others) for own, *others in zip(times[name], *(times[other] for other in limit))])
 
 
 def peak_memory(call: Call, device: torch.device) -> int:
-    """Bytes of tensors that a call holds at most, above what was there before it."""
+    """The most bytes of tensors that a call holds at a time, beyond those that were held before it."""
     gc.collect()
     if device.type == 'cuda':
         torch.cuda.synchronize(device)

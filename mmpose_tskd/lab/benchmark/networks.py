@@ -65,7 +65,7 @@ def load_stage(source: str) -> Config:
     """A stage's config, its teacher as a model dict, both without the weights that would be downloaded.
 
     Raises:
-        UserError: There is no such config, or it is none of a distiller between SimCC heads.
+        UserError: There is no such config, or it is not that of a distiller between SimCC heads.
     """
     cfg = load_plain(source)
     if 'teacher' not in cfg.model:
@@ -195,7 +195,7 @@ def _distiller(cfg: Config, weights: str, teacher_pass: str) -> nn.Module:
 
 
 def _recorded_distiller(cfg: Config, setting: Setting, folder: str) -> nn.Module:
-    """Stage 2 from a record of a pose for each of :func:`noise_batch`."""
+    """Stage 2 that learns from a record, with a pose for each sample of :func:`noise_batch`."""
     dataset = cfg.train_dataloader.dataset
     metainfo = parse_pose_metainfo(dict(DATASETS.get(dataset.type).METAINFO))
     names = list(metainfo['keypoint_id2name'].values())

@@ -35,7 +35,7 @@ def benchmark_scaling(
     stage2: str = STAGE2,
     out: Optional[str] = None,
 ) -> Dict[str, Any]:
-    """Times both stages' steps and their parts as one size after the other changes, the rest as in the configs.
+    """Times both stages' steps and their parts, and varies one size at a time; the others are those of the configs.
 
     Args:
         setting: Device, precision, memory format and seed; and the batch size where another size changes.
@@ -43,14 +43,14 @@ def benchmark_scaling(
         batch_sizes: Instances.
         input_sizes: (w, h) in pixels.
         datasets: Whose keypoints and limbs to take.
-        processes: Of distributed training, on one machine; they share its cores, or have a GPU each, and more than
-            there are GPUs are left out.
+        processes: Numbers of processes that train together on one machine. They share its cores, or have a GPU each;
+            numbers above that of the GPUs are left out.
         stage1, stage2: Configs.
         out: A JSON file to write as well.
 
     Returns:
-        What the file holds: ``rows``, one for each stage and size, with instances a second, the time by the limit's
-        (see :func:`benchmark_step`) and every round's seconds; and what it was measured with.
+        What the file holds: ``rows``, one for each stage and size, with instances a second, the time divided by
+        the limit's (see :func:`benchmark_step`) and every round's seconds; and what it was measured with.
 
     Raises:
         UserError: A config is missing, or no distiller's between SimCC heads.

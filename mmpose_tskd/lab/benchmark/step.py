@@ -1,4 +1,4 @@
-"""Training steps beside the forward passes and steps that they cannot do without."""
+"""Times training steps, and the forward passes and steps that they cannot do without."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -47,11 +47,12 @@ def benchmark_step(
         out: A JSON file to write as well.
 
     Returns:
-        What the file holds: ``stage1_over_limit`` and ``dwpose_over_limit``, the median over the rounds of a step's
-        time by the student's own step and the teacher's forward pass; ``stage2_over_limit``, by the two forward passes;
-        ``record_over_limit``, by the student's alone, and ``record_light_over_limit``, the same
-        without feature adaption; ``record_to_live``, stage 2 from a record by stage 2;
-        ``memory``, in MiB; every round's seconds; and what it was measured with.
+        What the file holds. Each ``..._over_limit`` is the median over the rounds of a step's time divided by that of
+        the parts that it cannot do without. These are, for ``stage1_over_limit`` and ``dwpose_over_limit``, the
+        student's own step and the teacher's forward pass; for ``stage2_over_limit``, the two forward passes; for
+        ``record_over_limit`` and ``record_light_over_limit`` (without feature adaption), the student's forward pass.
+        ``record_to_live`` is the time of stage 2 from a record divided by that of stage 2. Further ``memory_mib`` and
+        ``memory_of_limit_mib``; every round's seconds; and what it was measured with.
 
     Raises:
         UserError: A config is missing, or no distiller's between SimCC heads.

@@ -44,25 +44,27 @@ class PoseDistiller(TopdownPoseEstimator):
         student_checkpoint: Weights to start the student from: a file, a URL, or a work folder (best checkpoint). A
             plain model's ``head`` fills ``head.base_head`` of a refined one. Every key must fit.
         temperature: Divides the logits before the softmax of ``coords``, for SimCC heads.
-        metainfo: The student's keypoints, a dataset class's name (``'CocoDataset'``) or a metainfo dict, where the
-            training data do not say them: outside of a Runner, or where the pipeline converts them
+        metainfo: The student's keypoints, as a dataset class's name (``'CocoDataset'``) or a metainfo dict. Needed
+            where the training data do not say them: outside of a Runner, or where the pipeline converts them
             (``KeypointConverter``). A refiner takes its graph from them.
-        teacher_metainfo: The teacher's keypoints, likewise, where its config does not name its data set or names them
-            otherwise. It teaches those that have the same name in both.
+        teacher_metainfo: The teacher's keypoints, in the same form. Needed where its config names no data set, or one
+            that calls the keypoints otherwise. The teacher teaches the keypoints that have the same name in both.
         teacher_flip_test: The teacher answers with the average over the image and its mirror image, at twice the
             cost. Its feature maps are those of the image.
-        teacher_pass: ``'plain'``, or for a faster teacher of MMPose ``'folded'``: batch norm is folded into the
-            convolutions, which moves a keypoint by less than 0.01 pixels in fp32; ``'compiled'`` compiles its backbone
-            too. Not the default, so that a run's teacher computes bit for bit what its file does elsewhere.
-        init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`), where
-            the two are of one family, such as HRNet-W32 and W48. With another number of keypoints the head starts by
-            itself; with the same number in another order it starts from the wrong rows, which the labels put right.
-        teacher_confidence: A keypoint teaches with the teacher's confidence, in [0, 1], to this power; 0: all alike.
+        teacher_pass: How an MMPose teacher runs. ``'plain'``: bit for bit as its file does elsewhere. The others are
+            faster. ``'folded'`` folds batch norm into the convolutions, which moves a keypoint by less than 0.01 pixels
+            in fp32. ``'compiled'`` compiles its backbone, too.
+        init_from_teacher: Start the student from a selection of the teacher's weights (:func:`select_weights`). The two
+            must be of one family, such as HRNet-W32 and W48. If they have different numbers of keypoints, the head
+            keeps its own initialization. If they have the same number in another order, the head starts from the wrong
+            rows, and training on the labels corrects it.
+        teacher_confidence: The losses weigh each keypoint by the teacher's confidence, in [0, 1], to this power; 0
+            weighs all keypoints alike.
         kwargs: Of :class:`TopdownPoseEstimator`.
 
     Raises:
-        UserError: A loss's name or options are wrong, or there is no module to freeze; at the first step, the keypoints
-            cannot be matched, or are not those of the data.
+        UserError: A loss's name or options are wrong, or ``frozen`` names a module that does not exist. At the first
+            step: the keypoints cannot be matched, or are not those of the data.
     """
 
     def __init__(
@@ -129,11 +131,11 @@ class PoseDistiller(TopdownPoseEstimator):
         self.distill_losses = nn.ModuleDict(losses)
         self.register_buffer('gamma', torch.ones(()), persistent=False)
         self.compares = any(getattr(loss, 'loss_weight', 1) for loss in losses.values())
-        self.teaches = self.compares  # and γ is above 0, known without asking the device
+        self.teaches = self.compares  # and γ is above 0; a Python bool, so that no step waits for the device
         self.knows_joints = False
         self.teacher_check = TeacherCheck()
         self.categories = LabeledCategories()
-        self.has_state_hook = False  # DistillStateHook says that it is there
+        self.has_state_hook = False  # DistillStateHook sets it
         self._register_state_dict_hook(_drop_distill_keys)
 
     def _build_loss(self, name: str, cfg: dict) -> nn.Module:
@@ -149,7 +151,7 @@ class PoseDistiller(TopdownPoseEstimator):
     def learn_joints(self) -> None:
         """Takes the student's keypoints from the training data, and gives them to its teacher and its losses.
 
-        The first training step calls it, and who asks the teacher before.
+        The first training step calls it. Whoever asks the teacher before that step must call it first.
 
         Raises:
             UserError: The data's keypoints are not those of ``metainfo``, the teacher has none of them, or a loss needs
@@ -298,7 +300,10 @@ class PoseDistiller(TopdownPoseEstimator):
         return self
 
     def set_gamma(self, gamma: float) -> None:
-        """Sets γ, the weight of all distillation losses; while it is 0, or theirs are, the teacher does not run."""
+        """Sets γ, the weight of all distillation losses.
+
+        While γ is 0, or each loss has a ``loss_weight`` of 0, the teacher does not run.
+        """
         self.gamma.fill_(gamma)
         self.teaches = gamma > 0 and self.compares
 
@@ -310,9 +315,13 @@ class PoseDistiller(TopdownPoseEstimator):
             data_samples: N samples with their labels.
 
         Returns:
-            The task loss's entries, each distillation loss by its name, times γ, and γ itself as ``distill_gamma``.
+            The head's own losses, if ``task_loss`` is set. With a teacher, also each distillation loss times γ, by its
+            name, and γ itself as ``distill_gamma``.
+
+        Raises:
+            UserError: A distillation loss has the name of one of the head's own losses; or see :meth:`learn_joints`.
         """
-        if self.teacher is not None and self.teaches:  # before the student, whose activations would be held meanwhile
+        if self.teacher is not None and self.teaches:  # first, while the student holds no activations
             if not self.teacher.is_built:
                 self._build_teacher(self.teacher, self.teacher.find_source())
             self.learn_joints()
@@ -323,27 +332,30 @@ class PoseDistiller(TopdownPoseEstimator):
         if self.task_loss:
             with replay_forward(self.reader.head, (feats, output)):
                 losses.update(self.head.loss(feats, data_samples, train_cfg=self.train_cfg))
-        if self.teacher is not None and not self.teaches:
+        if self.teacher is None:
+            return losses
+        for name in self.distill_losses:
+            if name in losses:
+                raise UserError(
+                    f"model.distill_losses.{name}: the head's own losses have that name already; choose another, or "
+                    'set task_loss=False'
+                )
+        if not self.teaches:
             # 0, but with a gradient (of 0) for every parameter, which DDP waits for
             nothing = 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
             losses.update({name: nothing for name in self.distill_losses}, distill_gamma=self.gamma)
-        elif self.teacher is not None:
+        else:
             student = self.reader(feats, output)
             for name, loss in self.distill_losses.items():
-                if name in losses:
-                    raise UserError(
-                        f"model.distill_losses.{name}: the head's own losses have that name already; choose "
-                        'another, or set task_loss=False'
-                    )
                 losses[name] = self.gamma * loss(student, teacher, data_samples)
             losses['distill_gamma'] = self.gamma
         return losses
 
     def parse_losses(self, losses: dict) -> Tuple[Tensor, dict]:
-        """As :meth:`BaseModel.parse_losses`, through which each of MMEngine's training steps goes, also under DDP.
+        """As :meth:`BaseModel.parse_losses`, which every training step of MMEngine calls, also under DDP.
 
         Raises:
-            UserError: Nothing would keep what the distiller learns beside the student.
+            UserError: There is no :class:`DistillStateHook`, so no checkpoint would hold the adapters and γ.
         """
         if self.teacher is not None and not self.has_state_hook:
             raise UserError(
@@ -354,7 +366,10 @@ class PoseDistiller(TopdownPoseEstimator):
         return super().parse_losses(losses)
 
     def _teach(self, teacher: Teacher, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
-        """The teacher's answer, of which what nobody was trained on has no weight."""
+        """The teacher's outputs, with weight 0 for keypoints that no label of the instance's category has had so far.
+
+        Logs a warning, once, if the teacher does not fit the labels of the first batches (:class:`TeacherCheck`).
+        """
         outputs = teacher(inputs, data_samples)
         known = self.categories(data_samples, inputs.device)
         outputs = replace(outputs, weights=known if outputs.weights is None else known * outputs.weights)
@@ -378,13 +393,13 @@ class PoseDistiller(TopdownPoseEstimator):
         return dict(adapters=adapters, gamma=float(self.gamma), categories=self.categories.state_dict())
 
     def load_distill_state_dict(self, state: Dict[str, Any]) -> None:
-        """Takes up :meth:`distill_state_dict`.
+        """Restores what :meth:`distill_state_dict` returned.
 
         Raises:
-            UserError: The losses' adapters are others, or γ is no number in [0, 1].
+            UserError: The adapters do not fit those of the losses, or γ is no number in [0, 1].
         """
         source = 'the checkpoint\'s "distill" entry'
-        if not 0 <= state['gamma'] <= 1:
+        if not (isinstance(state['gamma'], (int, float)) and 0 <= state['gamma'] <= 1):
             raise UserError(f'{source} has γ = {state["gamma"]}, which is in [0, 1]: it is damaged, take another')
         load_strictly(self.distill_losses, state['adapters'], source, 'model.distill_losses')
         self.set_gamma(state['gamma'])

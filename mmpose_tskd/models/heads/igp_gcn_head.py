@@ -33,35 +33,37 @@ class RefinedOutput(NamedTuple):
 class IGPGCNHead(BaseHead):
     """Image-guided progressive graph network: refines the pose of another head in steps, coarse to fine.
 
-    The base head's pose P_init and its confidence are the nodes (x, y, score): x and y in [-1, 1], the score as
-    :attr:`PoseOutputs.confidence` has it, on the same scale for any head. After an input layer and a block without
-    image, each step reads one feature map at the keypoints, coarse to fine, and puts out a pose. From
-    `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C uses it.
+    Each keypoint of the base head's pose P_init is a node (x, y, score): x and y in [-1, 1], and as score the
+    confidence (:attr:`PoseOutputs.confidence`), which has the same scale for any head. The nodes pass an input layer
+    and a block without image features. Then each step reads one feature map at the keypoints, coarse to fine, and puts
+    out a pose. From `OPEC-Net <https://arxiv.org/abs/2003.10506>`_ (Qiu et al., 2020), as the paper's section III-C
+    uses it.
 
-    The graph is that of the training data, which the first training step takes up; checkpoints have it. Until then a
+    The graph is that of the training data. The first training step sets it, and checkpoints hold it. Before that, each
     keypoint is connected with itself alone.
 
     Args:
         base_head: The head whose pose is refined, such as :class:`OfficialSimCCHead`.
-        metainfo: The keypoints and limbs, a dataset class's name or a metainfo dict (see :func:`load_skeleton`), where
-            the training data do not say them: outside of a Runner, or where the pipeline converts them
+        metainfo: The keypoints and limbs, as a dataset class's name or a metainfo dict (see :func:`load_skeleton`).
+            Needed where the training data do not say them: outside of a Runner, or where the pipeline converts them
             (``KeypointConverter``).
-        in_channels: Channels of the feature maps to read, coarse to fine; one a step.
-        in_indices: Which of the backbone's (or neck's) maps these are; steps may share one, as (-1, -1, -1) does.
+        in_channels: Channels of the feature maps to read, coarse to fine; one map for each step.
+        in_indices: Indices of these maps among the backbone's (or neck's); steps may share a map, as in (-1, -1, -1).
         feat_channels: Channels of the image feature that each step adds to its keypoints.
         hidden_channels: Width of the input layer; half of it lies between a block's two convolutions.
-        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. Else each keypoint's feature is projected by
-            itself, which is far lighter.
-        output: ``'offset'``: the steps move P_init, and the untrained head leaves it where it is. ``'absolute'``: they
-            put out coordinates, as in OPEC-Net.
-        resample: Read each step's features at the last step's pose instead of at P_init.
-        refine_score_thr: Refine only keypoints whose confidence is below this, in (0, 1]; None refines all, as training
-            always does.
+        feature_adaption: Adapt the maps with :class:`FeatureAdaption`. False projects only the features read at the
+            keypoints, by one linear layer a step, which is far lighter.
+        output: ``'offset'``: each step puts out an offset from P_init, which is 0 before training. ``'absolute'``: each
+            step puts out coordinates, as in OPEC-Net.
+        resample: Read each step's features at the pose of the step before, instead of at P_init.
+        refine_score_thr: In testing, refine only keypoints whose confidence is below this, in (0, 1]. None refines all.
+            Training always refines all.
         stage_weights: λ of Eq. 7, coarse to fine, for :meth:`loss`; :class:`ProgressivePoseLoss` has its own.
 
     Raises:
-        UserError: The base head and the metainfo differ in their keypoints, or the lists above in their length; or a
-            value is none of those above; at the first training step, the keypoints are not known, or not the data's.
+        UserError: The base head and the metainfo have different numbers of keypoints, ``in_channels``, ``in_indices``,
+            ``feat_channels`` and ``stage_weights`` differ in length, or ``output`` or ``refine_score_thr`` is none of
+            the above. At the first training step: the keypoints are not known, or are not those of the data.
     """
 
     def __init__(
@@ -137,10 +139,10 @@ class IGPGCNHead(BaseHead):
         self.skeleton = skeleton
 
     def learn_joints(self) -> None:
-        """Takes the graph from the training data, as the first training step does.
+        """Takes the graph from the training data; the first training step calls it.
 
         Raises:
-            UserError: Nothing says what it is, or the data's keypoints are not those of ``metainfo``.
+            UserError: Neither a Runner nor the config names the keypoints, or the data's are not those of ``metainfo``.
         """
         count = self.base_reader.num_keypoints
         skeleton = training_skeleton(count, self.skeleton, 'model.head.metainfo')
@@ -158,13 +160,13 @@ class IGPGCNHead(BaseHead):
         Args:
             feats: The backbone's feature maps, each N×C×h×w.
             coords: P_init, N×K×2, input pixels.
-            confidence: In each of its keypoints, N×K, in [0, 1].
+            confidence: The confidence of each keypoint of P_init, N×K, in [0, 1].
 
         Returns:
             The progressive poses, coarse to fine, each N×K×2, input pixels, fp32.
 
         Raises:
-            UserError: ``in_indices`` or ``in_channels`` are not the maps'.
+            UserError: ``in_indices`` or ``in_channels`` do not fit the maps.
         """
         maps = self.select_maps(feats)
         dtype = next(self.input_layer.parameters()).dtype
@@ -191,17 +193,20 @@ class IGPGCNHead(BaseHead):
     def refine_flipped(
         self, views: Sequence[Sequence[Tensor]], coords: Tensor, confidence: Tensor, flip_indices: List[int]
     ) -> Tuple[Tensor, ...]:
-        """Refines a pose in an image and, mirrored, in its mirror image, and averages what comes of it.
+        """Refines one pose both in an image and, mirrored, in its mirror image, and averages the two results.
 
-        Both start from the same P_init, read from the base head's averaged output (as the flip test of
-        :class:`OfficialSimCCHead` is). Where the views disagree about a keypoint, that has chosen one of the two
-        places; the mean of poses that start from one each would lie between them.
+        Both start from the same P_init, decoded from the base head's output averaged over the two images (as in the
+        flip test of :class:`OfficialSimCCHead`). Where the images disagree about a keypoint, this P_init is at one of
+        the two places. If each image had its own P_init, the average of the two results would lie between the places.
 
         Args:
             views: The feature maps of the image and of its mirror image.
             coords: P_init in the image, N×K×2, input pixels.
-            confidence: In each of its keypoints, N×K, in [0, 1].
+            confidence: The confidence of each keypoint of P_init, N×K, in [0, 1].
             flip_indices: The keypoint on the other side of the body, for each keypoint.
+
+        Returns:
+            The progressive poses in the image, coarse to fine, each N×K×2, input pixels, fp32.
         """
         width = self.input_size[0]
         refined = self.refine(views[0], coords, confidence)
@@ -234,7 +239,7 @@ class IGPGCNHead(BaseHead):
         return RefinedOutput(self.refine(initial.feats, initial.peaks, initial.confidence), base)
 
     def loss(self, feats: Tuple[Tensor, ...], batch_data_samples: Sequence, train_cfg: dict = {}) -> dict:
-        """Eq. 7 against the labels, and the base head's own loss where it is trained along.
+        """The loss of Eq. 7 against the labels, and the base head's own loss unless base head and backbone are frozen.
 
         Raises:
             UserError: The batch holds no keypoints in input pixels.
@@ -245,7 +250,7 @@ class IGPGCNHead(BaseHead):
         target, mask = labeled_coords(batch_data_samples, device), labeled_joints(batch_data_samples, device)
         loss = progressive_pose_loss(output.refined, target, mask, self.input_size, self.stage_weights)
         losses = dict(loss_refine=loss)
-        if initial.coords.requires_grad:  # the base head, or a backbone whose maps are its pose, is trained along
+        if initial.coords.requires_grad:  # the base head, or the backbone below it, is trained
             with replay_forward(self.base_reader.head, (feats, output.base)):
                 losses.update(self.base_head.loss(feats, batch_data_samples, train_cfg=train_cfg))
         return losses

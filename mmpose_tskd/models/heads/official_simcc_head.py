@@ -20,11 +20,12 @@ class OfficialSimCCHead(SimCCHead):
     and drops it when that is not positive; published SimCC results come from the decode here. Parameters and their
     names are the stock head's.
 
-    Scores are confidences in [0, 1], as :attr:`PoseOutputs.confidence` has them: the official score, a probability,
-    divided by that of the head's own target (0.1 for a Gaussian of 4 bins), so that one threshold serves all heads.
+    Scores are confidences in [0, 1], as in :attr:`PoseOutputs.confidence`, so that one threshold serves all heads: the
+    official score, a probability, is divided by its best value. That is 1 with label smoothing; with Gaussian targets
+    it is the score of the target itself (0.1 for σ = 4 bins).
 
     Args:
-        decode: ``'official'``, or ``'mmpose'`` for the stock head's decode.
+        decode: ``'official'``, or ``'mmpose'`` for the stock head's decode and scores.
         kwargs: Of :class:`SimCCHead`; ``loss`` defaults to :class:`SimCCKLLoss`.
 
     Raises:
@@ -43,8 +44,8 @@ class OfficialSimCCHead(SimCCHead):
     def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """As :meth:`SimCCHead.forward`, in fp32 under autocast too.
 
-        The highest bins of a wide peak differ by less than half precision resolves: they would tie, and the argmax fall
-        on the first of them, a quarter of a pixel off.
+        In half precision the highest bins of a wide peak would tie, and the argmax would take the first of them, a
+        quarter of a pixel off.
         """
         with torch.autocast(feats[-1].device.type, enabled=False):
             return super().forward((feats[-1].to(next(self.parameters()).dtype),))
@@ -70,7 +71,7 @@ class OfficialSimCCHead(SimCCHead):
             return (close & mask).sum() / mask.sum().clamp(min=1)
 
     def predict(self, feats, batch_data_samples: Sequence, test_cfg: dict = {}):
-        """As :meth:`SimCCHead.predict`, scores being confidences."""
+        """As :meth:`SimCCHead.predict`, but with confidences as scores, unless ``decode`` is ``'mmpose'``."""
         if self.decode_rule == 'mmpose':
             return super().predict(feats, batch_data_samples, test_cfg)
         prob_x, prob_y = self.predict_probabilities(feats, batch_data_samples, test_cfg)

@@ -5,7 +5,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 
 @WEIGHT_INITIALIZERS.register_module()
 class SimCCMarginalInit:
-    r"""Starts a SimCC head as the marginals of heat maps, for training from random weights.
+    r"""Starts a SimCC head as the marginals of heatmaps, for training from random weights.
 
     A SimCC head maps the flattened H×W map of a keypoint to bins along x and y by two fully connected layers. From
     random weights it has to learn first where each of the H·W cells lies. Here bin b of x starts as
@@ -13,9 +13,9 @@ class SimCCMarginalInit:
     .. math::
         w_{b,(i,j)} = s \exp\left(-\frac{(c_b - j)^2}{2}\right), \qquad c_b = \frac{b + 1/2}{W_x} W - \frac{1}{2}
 
-    with j a cell's column (y: its row): the logit of a place is the sum of the map's column there. No layer, parameter
-    or checkpoint key differs, and every weight is trained. Ours, not of SimCC or of the paper, whose networks start
-    from pre-trained weights or are trained long enough.
+    with j the cell's column (for y: its row), so that a bin's logit sums up the map's columns around that bin. No
+    layer, parameter or checkpoint key differs, and every weight is trained. This is ours, not SimCC's or the paper's:
+    their networks start from pre-trained weights or are trained long enough.
 
     Args:
         scale: s, small, so that the first predictions are undecided.

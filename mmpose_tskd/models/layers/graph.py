@@ -51,9 +51,10 @@ class SemGraphConv(nn.Module):
 
 
 def normalize_joints(norm: nn.Module, x: Tensor) -> Tensor:
-    """Batch normalization of N×K×C over instances and keypoints, by a norm of N·K×C.
+    """Normalizes N×K×C by a batch norm of C channels, whose statistics are over instances and keypoints.
 
-    A function, since a subclass of :class:`nn.BatchNorm1d` would be lost where a run synchronizes batch norm.
+    This is a function and no subclass of :class:`nn.BatchNorm1d`: a run that synchronizes batch norm replaces the
+    module, and would lose the subclass.
     """
     return norm(x.flatten(0, 1)).view_as(x)
 

@@ -17,7 +17,7 @@ def check_option(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_shapes(name: str, student: Tensor, teacher: Tensor, joint_weights: Optional[Tensor] = None) -> None:
-    """That a loss compares like with like: PyTorch would broadcast 4×17×2 against 1×17×2 without a word.
+    """Checks that a loss compares tensors of one shape: PyTorch would broadcast 4×17×2 against 1×17×2 without a word.
 
     Args:
         name: The loss's, for the message.
@@ -26,7 +26,7 @@ def check_shapes(name: str, student: Tensor, teacher: Tensor, joint_weights: Opt
         joint_weights: N×K or 1×K, or None.
 
     Raises:
-        ValueError: The shapes are others.
+        ValueError: The shapes differ, or the weights' shape does not fit them.
     """
     if student.shape != teacher.shape:
         raise ValueError(f'{name} compares tensors of one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}')
@@ -37,7 +37,7 @@ def check_shapes(name: str, student: Tensor, teacher: Tensor, joint_weights: Opt
 
 
 def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOutputs) -> None:
-    """That the heads of both networks put out what a loss compares.
+    """Checks that the heads of both networks put out what a loss compares.
 
     Args:
         kind: ``'heatmaps'`` or ``'simcc'``.
@@ -46,7 +46,7 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
         teacher: The teacher's.
 
     Raises:
-        UserError: One of them does not; with a loss that would fit.
+        UserError: One of them does not. The message names a loss that would fit.
     """
     other = 'simcc' if kind == 'heatmaps' else 'heatmaps'
     for who, outputs in (('student', student), ('teacher', teacher)):
@@ -61,16 +61,16 @@ def check_both_offer(kind: str, loss: str, student: PoseOutputs, teacher: PoseOu
 
 
 def check_drawn_alike(loss: str, student: PoseOutputs, teacher: PoseOutputs, options: Sequence[str]) -> None:
-    """That the codecs of both networks encode a keypoint alike, so that equal poses have equal targets.
+    """Checks that the codecs of both networks encode a keypoint alike, so that equal poses have equal targets.
 
     Args:
         loss: The loss's name, for the message.
         student: The student's outputs.
         teacher: The teacher's.
-        options: Of the codecs, those on which the encoding depends.
+        options: Names of the codec options on which the encoding depends.
 
     Raises:
-        UserError: They do not.
+        UserError: The codecs are of different classes, or differ in one of these options.
     """
     drawn, others = (
         {name: np.asarray(getattr(outputs.codec, name)).tolist() for name in options if hasattr(outputs.codec, name)}

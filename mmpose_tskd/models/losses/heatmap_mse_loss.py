@@ -39,13 +39,14 @@ def heatmap_mse_loss(student: Tensor, teacher: Tensor, joint_weights: Optional[T
 class HeatmapMSELoss(nn.Module):
     """:func:`heatmap_mse_loss`: the teacher's heatmaps as soft targets.
 
-    The logit distillation of IKD and of `FPD <https://arxiv.org/abs/1811.05419>`_, whose
+    The logit distillation of IKD and of `FPD <https://arxiv.org/abs/1811.05419>`_. FPD's
     ``(1 - a)·MSE(labels) + a·MSE(teacher)`` is ``loss_weight=1 - a`` in the head's ``KeypointMSELoss`` and
-    ``loss_weight=a`` here. Both codecs should draw a keypoint alike (σ, UDP or not): a UDP map's pixels lie elsewhere.
+    ``loss_weight=a`` here. Both codecs must draw a keypoint alike: with the same σ, and both or neither by UDP, whose
+    pixels lie elsewhere.
 
     Args:
-        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``, as the head's loss does. Else the
-            teacher's guess for a keypoint without a label counts, too.
+        use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``, as the head's loss does. False
+            counts the teacher's guess for a keypoint without a label, too.
         loss_weight: Factor on the mean.
     """
 

@@ -11,11 +11,12 @@ from .joint_weights import joint_weights
 
 
 def joint_affinities(heatmaps: Tensor, least_norm: float) -> Tensor:
-    """Cosines of an instance's heatmaps, keypoint by keypoint.
+    """Cosine similarity between the heatmaps of each two keypoints of an instance.
 
     Args:
         heatmaps: N×K×h×w.
-        least_norm: What a heatmap is divided by at least; one without a response has affinity to none.
+        least_norm: Each heatmap is divided by its L2 norm, or by this where the norm is smaller. A heatmap without a
+            response thus has affinity 0 to all.
 
     Returns:
         N×K×K, fp32, in [-1, 1].
@@ -32,13 +33,13 @@ def joint_affinity_loss(
 
     .. math::
         L_{structure} = \frac{1}{NK^2} \sum_n \sum_{i,j} w_{ni} w_{nj} \left( S^t_{nij} - S^s_{nij} \right)^2, \qquad
-        S = F F^\top, \quad F_k = \frac{H_k}{\| H_k \|_2}
+        S = F F^\top, \quad F_k = \frac{H_k}{\max(\| H_k \|_2, \varepsilon)}
 
     Args:
         student: N×K×h×w.
         teacher: N×K×h'×w'; an affinity has no resolution, so the sizes may differ.
-        joint_weights: N×K or 1×K; a pair counts with the product of its two keypoints'. None counts each as 1.
-        least_norm: See :func:`joint_affinities`.
+        joint_weights: N×K or 1×K; a pair counts with the product of its keypoints' weights. None counts each as 1.
+        least_norm: ε, see :class:`JointAffinityLoss`.
 
     Returns:
         Scalar, fp32.
@@ -61,12 +62,12 @@ def joint_affinity_loss(
 class JointAffinityLoss(nn.Module):
     """:func:`joint_affinity_loss` between the student's and the teacher's heatmaps: IKD's structure distillation.
 
-    IKD's own formula is not public: this is one reading of its abstract, by which the student's prediction is to hold
-    the structure that the teacher's has.
+    IKD's own formula is not public. This is one reading of its abstract: the student's prediction is to have the same
+    structure as the teacher's.
 
     Args:
-        least_norm: A heatmap of a smaller norm is divided by this instead, so that what is all but empty neither makes
-            its noise count nor its gradient explode. A Gaussian of σ = 2 has 3.5.
+        least_norm: A heatmap with a smaller L2 norm is divided by this instead of by its norm. Otherwise the noise of a
+            nearly empty heatmap would count, and its gradient explode. A Gaussian of σ = 2 has a norm of 3.5.
         use_target_weight: Weigh the keypoints by the batch's ``keypoint_weights``.
         loss_weight: Factor on the mean.
     """

@@ -40,8 +40,8 @@ class SimCCKLLoss(nn.Module):
     """:func:`simcc_kl_loss` as the ``loss`` of a SimCC head.
 
     Args:
-        use_target_weight: Weigh the keypoints by ``keypoint_weights``. Else all count, and keypoints without a label
-            (whose target is all zero) add nothing but their share of the mean.
+        use_target_weight: Weigh the keypoints by ``keypoint_weights``. False counts each as 1; a keypoint without a
+            label still adds nothing, since its target is all zero.
     """
 
     def __init__(self, use_target_weight: bool = True):

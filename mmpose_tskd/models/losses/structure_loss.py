@@ -60,23 +60,23 @@ def structure_loss(
 class StructureLoss(nn.Module):
     """:func:`structure_loss` between the student's and the teacher's ``coords``, over the limbs of the training data.
 
-    The distiller tells it these before the first step, by :meth:`set_skeleton`.
+    Before the first step the distiller passes these limbs to :meth:`set_skeleton`.
 
     Args:
         edge_form: ``'length'`` (Eq. 3) or ``'vector'``.
         edge_weights: ω: ``'uniform'``; ``'sigma'``, 1 / (σ_i + σ_j) of the keypoints' OKS sigmas; ``'length_std'``, 1
-            over the standard deviation of the limb's length over the labels in ``ann_file``; or one number a limb. All
-            but the numbers are scaled to a mean of 1.
+            over the standard deviation of the limb's length (as a share of the longer side of the instance's box) in
+            the labels of ``ann_file``; or one number a limb. All but the numbers are scaled to a mean of 1.
         ann_file: COCO-format labels, for ``'length_std'``.
         use_target_weight: Weigh a limb by the product of its ends' ``keypoint_weights``.
         hard_teacher: Compare with the teacher's decoded pose (``peaks``) instead of its expectation.
         loss_weight: β of Eq. 5.
 
     Raises:
-        UserError: An option has no such value, or there is no ``ann_file``.
+        UserError: An option has no such value, or ``'length_std'`` has no ``ann_file``.
     """
 
-    edges: Tensor  # no buffers: EMA's copy of a model that has not met its data yet has none
+    edges: Tensor  # no buffers: EMA copies the model before they are set, and its copy would lack them
     edge_weights: Tensor
 
     def __init__(
@@ -112,8 +112,8 @@ class StructureLoss(nn.Module):
             device: Where the poses will be.
 
         Raises:
-            UserError: There are no limbs, or not as many as numbers; or the labels in ``ann_file`` are missing or
-                another dataset's.
+            UserError: There are no limbs, ``edge_weights`` has another number of entries or needs sigmas that are
+                missing, or the labels in ``ann_file`` are missing, too few, or of another dataset.
         """
         self.edges = skeleton.edges().to(device)
         self.edge_weights = make_edge_weights(skeleton, self.edge_kind, self.ann_file).to(device)

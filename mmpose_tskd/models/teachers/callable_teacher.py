@@ -31,7 +31,7 @@ class CallableTeacher(ForeignTeacher):
         """Imports the function.
 
         Raises:
-            UserError: There is none.
+            UserError: There is no such module or function.
         """
         module, _, name = self.name.partition(':')
         try:
@@ -47,6 +47,6 @@ class CallableTeacher(ForeignTeacher):
         return self.function(inputs)
 
     def digest(self) -> str:
-        """Of the file that the function is written in."""
+        """The first 12 hexadecimal digits of the SHA-256 of the file that defines the function."""
         file = inspect.getsourcefile(self.function)  # type: ignore[arg-type]
         return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:12]

@@ -65,7 +65,7 @@ class ForeignTeacher(LiveTeacher):
 
     @property
     def license(self) -> str:
-        """Under which the network is, as far as it says so."""
+        """The network's license, or ``'not stated'``."""
         return 'not stated'
 
     def make(self, source: str) -> None:

@@ -19,16 +19,16 @@ MOST_MOVED = 0.01  # input pixels that a keypoint may move by when batch norm is
 
 
 class FrozenTeacher(LiveTeacher):
-    """A trained pose estimator of MMPose that answers and never changes: its batch-norm statistics stay as they are.
+    """A trained pose estimator of MMPose whose weights and batch-norm statistics never change.
 
-    Its keypoints are those of the data set that its config names, where ``metainfo`` does not say others.
+    Its keypoints are those of the data set that its config names, unless ``metainfo`` names others.
 
     Args:
         config: The teacher: a model dict, a config file, or a config of a package, ``'mmpose::path'``.
         checkpoint: Its weights: a file, a URL, or a work folder (best checkpoint).
         temperature: See :func:`build_reader`.
-        forward_pass: ``'plain'``; ``'folded'``: batch norm becomes a part of the convolution before it, when the
-            keypoints are matched; ``'compiled'``: folded, and the backbone goes through ``torch.compile``.
+        forward_pass: ``'plain'``; ``'folded'``: :meth:`match` folds each batch norm into the convolution before it;
+            ``'compiled'``: folded, and the backbone goes through ``torch.compile``.
         kwargs: Of :class:`LiveTeacher`.
 
     Raises:
@@ -60,7 +60,7 @@ class FrozenTeacher(LiveTeacher):
         """The file or URL of its weights.
 
         Raises:
-            UserError: None is given, or there is none; with the commands that make one.
+            UserError: No checkpoint is given, or there is no such file. The message has the commands that make one.
         """
         if self.checkpoint is None:
             raise UserError(
@@ -96,10 +96,11 @@ class FrozenTeacher(LiveTeacher):
             self.model.to(memory_format=torch.channels_last)
 
     def match(self, student: Optional[Skeleton], num_keypoints: int) -> None:
-        """See :meth:`LiveTeacher.match`; from here on, batch norm is folded where that is asked for.
+        """See :meth:`LiveTeacher.match`; then folds batch norm and compiles the backbone as ``forward_pass`` says.
 
         Raises:
-            UserError: Folding moves the pose: a norm does not follow the convolution before it.
+            UserError: As there; or folding moves a keypoint by 0.01 pixels or more, since a norm is not applied to the
+                convolution listed before it.
         """
         super().match(student, num_keypoints)
         if self.forward_pass != 'plain':
@@ -166,7 +167,7 @@ def load_model_config(source: Union[str, dict]) -> dict:
     """The model part of a config given as a dict, a file or ``'package::path'``.
 
     Raises:
-        UserError: There is no such file, or its model is none that sees one instance at a time.
+        UserError: There is no such file, or its model is no top-down one, which sees one instance at a time.
     """
     config = load_whole_config(source)
     model = config.get('model', config)

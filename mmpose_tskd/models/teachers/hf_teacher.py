@@ -35,7 +35,7 @@ class HFTeacher(ForeignTeacher):
         """Loads the model.
 
         Raises:
-            UserError: There is none, or it is no ViTPose.
+            UserError: There is no such model, it is no ViTPose, or it has experts and ``dataset_index`` is not set.
         """
         kind = self.transformers.VitPoseForPoseEstimation
         try:
@@ -65,7 +65,7 @@ class HFTeacher(ForeignTeacher):
 
     @property
     def license(self) -> str:
-        """The model card's."""
+        """The license on the model card, or ``'not stated'``."""
         from huggingface_hub import ModelCard
 
         card = Path(self.name, 'README.md')

@@ -10,9 +10,9 @@ from ...poses import visible_joints
 class LabeledCategories:
     """Knows which keypoints the labels of each category have, from the samples that it was shown.
 
-    Of the 294 keypoints of DeepFashion2 a skirt has 8, and no network was ever trained on the others in an image of
-    one: what a teacher says of them is noise. Where all are labeled in a category, as of people in COCO, all teach,
-    also in an instance of which some are not.
+    DeepFashion2 has 294 keypoints, of which a skirt has 8. No network was ever trained on the others in an image of a
+    skirt, so what a teacher says of them is noise. Where a category has labels for all keypoints, as the one of COCO,
+    all keypoints teach, even in an instance where some have no label.
     """
 
     def __init__(self) -> None:

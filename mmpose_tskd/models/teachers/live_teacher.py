@@ -15,18 +15,19 @@ from .teacher import Teacher
 
 
 class LiveTeacher(Teacher):
-    """A network that is asked in every step.
+    """A network that is asked in every training step.
 
-    A subclass fills in :meth:`make`, where weights come later :meth:`load`, and :meth:`_read`.
+    A subclass implements :meth:`make` and :meth:`_read`, and :meth:`load` if :meth:`make` does not load the weights.
 
     Args:
-        metainfo: Its keypoints, a dataset class's name or a metainfo dict, where it does not say them itself or names
-            them otherwise than the student's data set does.
+        metainfo: Its keypoints, as a dataset class's name or a metainfo dict. Needed where the network does not say
+            them itself, or names them otherwise than the student's data set does.
         flip_test: Average its answers for the image and the mirrored image, at twice the cost.
-        confidence_power: A keypoint teaches with its confidence (:attr:`PoseOutputs.confidence`) to this power.
+        confidence_power: The losses weigh each keypoint by its confidence (:attr:`PoseOutputs.confidence`) to this
+            power; 0 weighs all alike.
     """
 
-    model: Optional[nn.Module] = None  # what :meth:`apply` moves, where it has some
+    model: Optional[nn.Module] = None  # the module that :meth:`apply` moves, if there is one
     reader: Union[HeadReader, KeypointReader]  # of its own outputs
     preprocessor: PoseDataPreprocessor  # how its images are normalized
     num_keypoints: int
@@ -129,7 +130,7 @@ class LiveTeacher(Teacher):
 
     @torch.no_grad()
     def answer(self, inputs: Tensor) -> PoseOutputs:
-        """N×3×H×W as it takes them to its outputs in its own frame, of the flip test where that is asked for."""
+        """Its outputs in its own frame, averaged by the flip test if set, for N×3×H×W images as it takes them."""
         outputs = self._read(inputs)
         if self.flip_indices is not None:
             outputs = self.reader.merge_flipped(outputs, self._read(inputs.flip(-1)), self.flip_indices)

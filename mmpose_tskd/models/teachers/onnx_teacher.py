@@ -20,7 +20,7 @@ class OnnxTeacher(ForeignTeacher):
     A file of this package says itself which keypoints it has and how its images are normalized.
 
     Args:
-        file: The file; its one input is N×3×H×W, fp32. A fixed N is kept to.
+        file: The file; its one input is N×3×H×W, fp32. With a fixed N of 1, crops run one by one; others are refused.
         kwargs: Of :class:`ForeignTeacher`.
 
     Raises:
@@ -47,7 +47,7 @@ class OnnxTeacher(ForeignTeacher):
         """Opens the file, for a GPU where onnxruntime can use one.
 
         Raises:
-            UserError: It is none.
+            UserError: It is no ONNX file, has another input, or takes crops of an impossible size.
         """
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -98,7 +98,7 @@ class OnnxTeacher(ForeignTeacher):
         return output[0] if len(output) == 1 else output
 
     def digest(self) -> str:
-        """The file's."""
+        """The first 12 hexadecimal digits of the file's SHA-256."""
         return hashlib.sha256(Path(self.name).read_bytes()).hexdigest()[:12]
 
     @property

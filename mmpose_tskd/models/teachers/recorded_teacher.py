@@ -18,18 +18,18 @@ MISSING = ('error', 'untaught')
 
 @MODELS.register_module()
 class RecordedTeacher(Teacher):
-    """A teacher that was asked once: no network runs, and its poses are those of a file.
+    """A teacher whose poses were recorded in a file beforehand, so that no network runs.
 
-    They go through the geometry of each sample (crop, flip, turn, half body), as the labels do, and reach the losses
-    as coordinates and scores alone. :class:`RecordedTeacherHook` prepares the training data for it. Keypoints are
-    matched by name with the student's.
+    The poses follow the geometry of each sample (crop, flip, rotation, half body), as the labels do. The losses get
+    coordinates and scores alone. :class:`RecordedTeacherHook` prepares the training data for it. Keypoints are matched
+    by name with the student's.
 
     Args:
-        file: What ``tools/record_teacher.py`` wrote; or several such files, of several label files.
-        missing: What becomes of an instance of the training data that has no recorded pose, or one for another box:
-            ``'error'`` stops the run before its first step, ``'untaught'`` leaves it to the labels.
-        metainfo, flip_test: Belong to the recording, and are refused.
-        confidence_power: A keypoint teaches with its recorded confidence to this power.
+        file: What ``tools/record_teacher.py`` wrote; or several such files, one for each label file.
+        missing: What to do with an instance of the training data that has no recorded pose, or one for another box or
+            image: ``'error'`` stops the run before its first step, ``'untaught'`` trains it on the labels alone.
+        metainfo, flip_test: Options of the recording, which are refused here.
+        confidence_power: The losses weigh each keypoint by its recorded confidence to this power; 0 weighs all alike.
 
     Raises:
         UserError: An option is wrong.
@@ -61,7 +61,7 @@ class RecordedTeacher(Teacher):
         """Reads the record.
 
         Raises:
-            UserError: There is none, or it has an instance twice.
+            UserError: There is no such file, it is no record, or an instance is recorded twice.
         """
         try:
             self.records = [load_record(file) for file in self.files]
@@ -92,7 +92,7 @@ class RecordedTeacher(Teacher):
         self.flip_indices = list(student.flip_indices)
 
     def digest(self) -> str:
-        """Of its files."""
+        """The first 12 hexadecimal digits of each file's SHA-256, with spaces between."""
         return ' '.join(record.digest[:12] for record in self.records)
 
     def prepare(self, dataset: BaseDataset) -> None:
@@ -102,8 +102,8 @@ class RecordedTeacher(Teacher):
             dataset: A data set of MMPose, or a wrapper of others.
 
         Raises:
-            UserError: Instances are missing, of other images or of other boxes, and ``missing`` is ``'error'``, or
-                they all are.
+            UserError: Instances have no recorded pose, or one for another image or box, and ``missing`` is ``'error'``
+                or this is so for all instances.
         """
         files = [file for record in self.records for file in record.files]
         boxes = np.concatenate([record.boxes for record in self.records])
@@ -137,7 +137,7 @@ class RecordedTeacher(Teacher):
         """See :meth:`Teacher.__call__`.
 
         Raises:
-            UserError: The samples are not prepared for it, or one has no recorded pose that should have one.
+            UserError: The hook has not prepared the samples, or one has no recorded pose with ``missing='error'``.
         """
         frames: List[Any] = [getattr(sample, 'input_frame', None) for sample in data_samples]
         if None in frames:

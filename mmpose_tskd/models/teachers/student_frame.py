@@ -12,9 +12,9 @@ from ...poses import PoseOutputs, PoseReader, RescaledView
 
 
 class StudentFrame(nn.Module):
-    """Makes images that were prepared for the student fit for its teacher, and the teacher's answers the student's.
+    """Converts images prepared for the student to the teacher's input, and the teacher's outputs to the student's.
 
-    The two may differ in input size, normalization, order of the color channels and keypoints; where they do not,
+    The two may differ in input size, normalization, order of the color channels and keypoints. Where they agree,
     nothing is done. Features stay as the teacher's backbone gave them.
 
     Args:
@@ -24,7 +24,7 @@ class StudentFrame(nn.Module):
         teacher_reader: Reads the teacher's head.
 
     Raises:
-        UserError: The two see images of different shapes (aspect ratios).
+        UserError: The aspect ratios of the two input sizes differ by more than 1 %.
     """
 
     order: Tensor
@@ -80,7 +80,7 @@ class StudentFrame(nn.Module):
     def outputs(self, outputs: PoseOutputs) -> PoseOutputs:
         """The teacher's outputs with the student's keypoints, in its order, and coordinates in its pixels.
 
-        A keypoint that the teacher does not know has weight 0; its values are some other keypoint's.
+        A keypoint that the teacher does not know has weight 0; its values are those of the teacher's first keypoint.
         """
         if self.joints is not None:
             known = (self.joints >= 0).float()[None]

@@ -8,11 +8,12 @@ from ...poses import PoseOutputs, Skeleton
 
 
 class Teacher(ABC):
-    """Whatever says a pose: what a distiller asks of it.
+    """What a distiller asks of its teacher, which may be a network, a file or a function.
 
-    It is no :class:`nn.Module`: held by a distiller it adds nothing to its parameters, its ``state_dict`` or its copies
-    (EMA), and ``train()`` does not reach it. It is built by :meth:`build` when training starts, so that a model made
-    for testing needs none of the teacher's files, and answers in the student's keypoints after :meth:`match`.
+    A teacher is no :class:`nn.Module`. It therefore adds nothing to the parameters, the ``state_dict`` or the copies
+    (EMA) of the distiller that holds it, and ``train()`` does not reach it. :meth:`build` makes it when training
+    starts, so a model made for testing needs none of the teacher's files. After :meth:`match` it answers in the
+    student's keypoints.
     """
 
     name: str  # of the file or function that answers, for messages
@@ -25,7 +26,7 @@ class Teacher(ABC):
         """The file, URL or name that :meth:`build` reads.
 
         Raises:
-            UserError: There is none; with what makes one.
+            UserError: There is none. The message says how to get one.
         """
         return self.name
 
@@ -55,7 +56,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """What tells it from another teacher: hexadecimal digits of the SHA-256 of its weights, files or code."""
+        """Hexadecimal digits of the SHA-256 of its weights, files or code, which identify it."""
 
     @abstractmethod
     def __call__(self, inputs: Tensor, data_samples: Sequence) -> PoseOutputs:
@@ -68,7 +69,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def example(self, inputs: Tensor) -> PoseOutputs:
-        """Outputs as those of :meth:`__call__`, for images of nobody, by which losses see what it offers."""
+        """Outputs like those of :meth:`__call__`, but without samples; each loss checks on them what it offers."""
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follows the student's ``.to()``, ``.cuda()`` and changes of dtype and memory format."""

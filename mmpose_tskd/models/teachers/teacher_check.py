@@ -7,14 +7,14 @@ from ...poses import PoseOutputs
 
 
 class TeacherCheck:
-    """Compares a teacher with the labels of the first batches of training, once there are enough instances in them.
+    """Compares a teacher with the labels of the first training batches, as soon as they have enough instances.
 
-    A keypoint counts as found where the teacher is, in the median, a fifth nearer to the label than a guess that has
-    not seen the image: the mean of the other instances' labels.
+    A keypoint counts as found if the teacher's median distance to the labels is at least a fifth smaller than that of a
+    guess without the image: the mean of the other instances' labels.
 
     Args:
-        people: To wait for.
-        labels: That a keypoint needs among them to be judged.
+        people: The number of instances to wait for.
+        labels: The number of labels that a keypoint needs among them to be judged.
     """
 
     def __init__(self, people: int = 32, labels: int = 8):
@@ -27,16 +27,16 @@ class TeacherCheck:
     def __call__(
         self, label: PoseOutputs, mask: Tensor, teacher: PoseOutputs, names: Optional[Sequence[str]]
     ) -> Optional[str]:
-        """Takes up a batch.
+        """Adds a batch.
 
         Args:
-            label: The targets, as if the student had put them out.
-            mask: N×K, which of them there are.
+            label: The targets, in the form of the student's outputs.
+            mask: N×K, bool: which keypoints have a target.
             teacher: The teacher's outputs.
-            names: The keypoints', where they are known.
+            names: The keypoints' names, where they are known.
 
         Returns:
-            What is wrong with the teacher, None while that is not known or nothing is.
+            What is wrong with the teacher; None if nothing is, or as long as there are too few instances.
         """
         if teacher.weights is not None:
             mask = mask & (teacher.weights > 0)

@@ -185,7 +185,7 @@ def set_start(checkpoint):
         (lambda c: c.update(param_schedulers=['x', 'y']), 'that this run cannot go on from'),
         (lambda c: c['meta'].update(seed='x'), 'that this run cannot go on from'),
         (lambda c: c['distill'].update(adapters=5), 'that this run cannot go on from'),
-        (lambda c: c['distill'].update(gamma='x'), 'that this run cannot go on from'),
+        (lambda c: c['distill'].update(gamma='x'), 'has γ = x, no number in .0, 1.'),
         (lambda c: c['meta'].update(settings=dict(model=shared())), 'a run without ReliableRunHook has written'),
         (set_gamma, 'γ = nan'),
         (set_moment, 'optimizer.state.0.exp_avg'),

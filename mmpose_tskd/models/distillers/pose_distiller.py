@@ -400,7 +400,7 @@ class PoseDistiller(TopdownPoseEstimator):
         """
         source = 'the checkpoint\'s "distill" entry'
         if not (isinstance(state['gamma'], (int, float)) and 0 <= state['gamma'] <= 1):
-            raise UserError(f'{source} has γ = {state["gamma"]}, which is in [0, 1]: it is damaged, take another')
+            raise UserError(f'{source} has γ = {state["gamma"]}, no number in [0, 1]: it is damaged, take another')
         load_strictly(self.distill_losses, state['adapters'], source, 'model.distill_losses')
         self.set_gamma(state['gamma'])
         self.categories.load_state_dict(state.get('categories', {}))

@@ -738,6 +738,22 @@ def test_the_report_says_what_the_runs_do_not_have_in_common(finished, copied):
     assert said in write_report(plan, FAMILY, 'dev', resamples=10)['warnings']
 
 
+def test_few_labels_are_not_expected_to_show_the_same_images(finished, copied, tmp_path):
+    path = tmp_path / 'spec.yaml'
+    schemes = dict(few=dict(config='student', images=4), more=dict(config='student', options={'load_from': 'a.pth'}))
+    path.write_text(yaml.safe_dump(dict(_base_=str(SMOKE), schemes=schemes)))
+    made = make_plan(path, budget=0.2, work_dir=str(finished / 'work'), results=str(copied))
+    runs = {(run.scheme, run.seed): run for run in made.runs.values()}
+    for scheme in schemes:
+        record = read_record(made.record(runs['baseline', 0].name))
+        record.update(scheme=scheme, hash=runs[scheme, 0].hash)
+        record['start'].update(batches=scheme)
+        write_record(record, made.record(runs[scheme, 0].name))
+        summary = write_report(made, FAMILY, 'dev', resamples=10)
+        said = [warning for warning in summary['warnings'] if 'the same images in their order' in warning]
+        assert scheme in summary['rows'] and len(said) == (scheme == 'more')
+
+
 def labels_of(plan, part):
     return plan.families[FAMILY].sets[part].digest()
 

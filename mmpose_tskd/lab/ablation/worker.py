@@ -206,23 +206,29 @@ def _train(cfg: Config, run: Run, folder: Path) -> None:
         needed = str(last_checkpoint(folder.parent / name))
         if role == TEACHER and run.teacher_epoch is not None:
             needed = str(folder.parent / name / f'epoch_{run.teacher_epoch}.pth')
+        known[role] = weights_digest(load_weights(needed))
         if role == RECORD_OF:
-            place_record(cfg, _ask(run, Path(needed)))
+            place_record(cfg, _ask(run, Path(needed), known[role]))
         else:
             set_checkpoint(cfg, role, needed)
-        known[role] = weights_digest(load_weights(needed))
     options: Dict[str, Any] = {}
     if any(folder.glob('epoch_*.pth')):
         options = dict(load_from=str(last_checkpoint(folder)), resume=True)
     _runner(cfg, known, **options).train()
 
 
-def _ask(run: Run, checkpoint: Path) -> Labels:
-    """The record of poses that a run learns from, beside the checkpoint of the network that is asked."""
+def _ask(run: Run, checkpoint: Path, weights: str) -> Labels:
+    """The record of poses that a run learns from; it lies beside the checkpoint that is asked, and is made once.
+
+    Args:
+        run: The run.
+        checkpoint: Of the network that is asked.
+        weights: The digest of its weights.
+    """
     assert run.recording is not None
     network, labels, flip_test = run.recording
     folder = checkpoint.parent
-    file = folder / f'record{"_flip" if flip_test else ""}_{labels.digest()}.json'
+    file = folder / f'record{"_flip" if flip_test else ""}_{weights}_{labels.digest()}.json'
     with _alone(folder):
         if not file.is_file():
             config = folder / 'asked.py'

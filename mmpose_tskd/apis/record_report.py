@@ -38,10 +38,12 @@ def examine_record(
     Returns:
         ``instances`` and, for ten bins of confidence, ``joints``: how many keypoints each has. With labels also
         ``right``, each bin's share of right keypoints (None for an empty bin), ``compared``, how many each share is of,
-        ``calibration_error``, and ``ap`` in [0, 1].
+        ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas, or 0.53 times those
+        of the boxes, since some labels have none.
 
     Raises:
-        UserError: A file cannot be read, or they have no annotation or no keypoint in common.
+        UserError: A file cannot be read, they have no annotation or no keypoint in common, or the labels have another
+            number of keypoints than ``metainfo``.
     """
     record = load_record(file)
     confidence = record.keypoints[..., 2]
@@ -66,7 +68,8 @@ def print_record(result: Dict[str, Any]) -> None:
     console.print(f'{result["instances"]:,} instances')
     console.print(table)
     if labeled:
-        console.print(f'AP {100 * result["ap"]:.1f}, calibration error {result["calibration_error"]:.3f}')
+        areas = "the labels' areas" if result['by_area'] else '0.53 times the area of the boxes, as in CrowdPose'
+        console.print(f'AP {100 * result["ap"]:.1f}, by {areas}; calibration error {result["calibration_error"]:.3f}')
 
 
 def _histogram(confidence: np.ndarray) -> np.ndarray:
@@ -93,8 +96,15 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
         raise UserError(f'{record.file} has no annotation of {labels}: compare it with the labels that it was made for')
     found = record.keypoints[rows][:, columns]
     told = [people[record.keys[place][1]] for place in rows]
+    other = {len(person['keypoints']) // 3 for person in told} - {skeleton.num_keypoints}
+    if other:
+        raise UserError(
+            f"{labels} has instances of {min(other)} keypoints, and {metainfo or 'CocoDataset'} {skeleton.num_keypoints}: "
+            "name the labels' data set by --metainfo"
+        )
     truth = np.array([person['keypoints'] for person in told], float).reshape(len(rows), -1, 3)
-    areas = np.array([person['area'] for person in told], float)
+    by_area = all(person.get('area') for person in told)
+    areas = np.array([person['area'] if by_area else 0.53 * np.prod(person['bbox'][2:]) for person in told], float)
     squares = ((found[..., :2] - truth[..., :2]) ** 2).sum(-1)
     oks = np.exp(-squares / (2 * areas[:, None] * (2 * np.array(skeleton.sigmas)) ** 2))
     mask = (truth[..., 2] > 0) & (np.array(columns) >= 0)
@@ -106,13 +116,16 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
         compared=counts.tolist(),
         right=[float(hit / count) if count else None for hit, count in zip(hits, counts)],
         calibration_error=float(np.abs(hits - sums).sum() / max(len(confidence), 1)),
-        ap=_average_precision(found, told, labels, skeleton.sigmas),
+        ap=_average_precision(found, told, labels, skeleton.sigmas, by_area),
+        by_area=by_area,
     )
 
 
-def _average_precision(found: np.ndarray, told: List[dict], labels: str, sigmas: Any) -> float:
+def _average_precision(found: np.ndarray, told: List[dict], labels: str, sigmas: Any, by_area: bool) -> float:
     with redirect_stdout(StringIO()):
         truth = COCO(labels)
+        for person in truth.dataset['annotations']:
+            person.setdefault('area', 0)  # COCO's evaluation wants the key, where it does not use the area
         answers = [
             dict(
                 image_id=person['image_id'],
@@ -122,7 +135,7 @@ def _average_precision(found: np.ndarray, told: List[dict], labels: str, sigmas:
             )
             for pose, person in zip(found, told)
         ]
-        evaluation = COCOeval(truth, truth.loadRes(answers), 'keypoints', np.array(sigmas))
+        evaluation = COCOeval(truth, truth.loadRes(answers), 'keypoints', np.array(sigmas), by_area)
         evaluation.params.imgIds = sorted({person['image_id'] for person in told})
         evaluation.evaluate()
         evaluation.accumulate()

@@ -49,6 +49,15 @@ def test_what_is_wrong_is_found_where_the_confidence_is_low(record, toy_data):
     assert found['calibration_error'] == pytest.approx((0.05 + 0.25) / 2, abs=1e-6)
 
 
+def test_labels_without_areas_are_compared_by_their_boxes(record, toy_data, tmp_path):
+    content = json.loads((toy_data / 'labels.json').read_text())
+    for annotation in content['annotations']:
+        del annotation['area']
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    found = examine_record(record(), str(tmp_path / 'labels.json'))
+    assert not found['by_area'] and found['ap'] == pytest.approx(1)
+
+
 def test_labels_of_others_are_refused(record, toy_data, tmp_path):
     content = json.loads((toy_data / 'labels.json').read_text())
     for annotation in content['annotations']:
@@ -58,8 +67,13 @@ def test_labels_of_others_are_refused(record, toy_data, tmp_path):
         examine_record(record(), str(tmp_path / 'labels.json'))
 
 
+def test_labels_of_other_keypoints_are_refused(record, toy_data):
+    with pytest.raises(UserError, match='has instances of 17 keypoints, and CrowdPoseDataset 14: name the .* --metainfo'):
+        examine_record(record(), str(toy_data / 'labels.json'), 'CrowdPoseDataset')
+
+
 def test_the_doctor_shows_it(record, toy_data, monkeypatch, capsys):
     command = f'doctor.py --record {record()} --labels {toy_data}/labels.json'
     monkeypatch.setattr(sys, 'argv', command.split())
     run_path(str(REPO / 'tools/doctor.py'), run_name='__main__')
-    assert 'AP 100.0, calibration error 0.400' in capsys.readouterr().out
+    assert "AP 100.0, by the labels' areas; calibration error 0.400" in capsys.readouterr().out

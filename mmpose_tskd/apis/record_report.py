@@ -38,8 +38,8 @@ def examine_record(
     Returns:
         ``instances`` and, for ten bins of confidence, ``joints``: how many keypoints each has. With labels also
         ``right``, each bin's share of right keypoints (None for an empty bin), ``compared``, how many each share is of,
-        ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas, or 0.53 times those
-        of the boxes, since some labels have none.
+        ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas, or 0.53 times
+            those of the boxes, since some labels have none.
 
     Raises:
         UserError: A file cannot be read, they have no annotation or no keypoint in common, or the labels have another
@@ -98,9 +98,9 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
     told = [people[record.keys[place][1]] for place in rows]
     other = {len(person['keypoints']) // 3 for person in told} - {skeleton.num_keypoints}
     if other:
+        expected = f'{metainfo or "CocoDataset"} {skeleton.num_keypoints}'
         raise UserError(
-            f"{labels} has instances of {min(other)} keypoints, and {metainfo or 'CocoDataset'} {skeleton.num_keypoints}: "
-            "name the labels' data set by --metainfo"
+            f"{labels} has instances of {min(other)} keypoints, and {expected}: name the labels' data set by --metainfo"
         )
     truth = np.array([person['keypoints'] for person in told], float).reshape(len(rows), -1, 3)
     by_area = all(person.get('area') for person in told)

@@ -68,7 +68,9 @@ def test_labels_of_others_are_refused(record, toy_data, tmp_path):
 
 
 def test_labels_of_other_keypoints_are_refused(record, toy_data):
-    with pytest.raises(UserError, match='has instances of 17 keypoints, and CrowdPoseDataset 14: name the .* --metainfo'):
+    with pytest.raises(
+        UserError, match='has instances of 17 keypoints, and CrowdPoseDataset 14: name the .* --metainfo'
+    ):
         examine_record(record(), str(toy_data / 'labels.json'), 'CrowdPoseDataset')
 
 

@@ -26,6 +26,7 @@ PAGES = [
     'docs/results.md',
     'docs/stage2.md',
     'docs/research/performance.md',
+    'docs/research/records.md',
     'docs/research/short_budget.md',
     'docs/research/table4_lspet.md',
 ]
@@ -267,6 +268,51 @@ def long_photographs():
         if difference
     ]
     return table(['', 'compared with', 'seeds', 'AP, difference'], body)
+
+
+def compared(rows, base):
+    """Rows of name and scheme of LSPET's ablation with the trained-out teacher, with the difference to ``base``."""
+    body = []
+    for name, row in rows:
+        entry = RECIPE['rows'][row]['AP']
+        difference = '' if row == base else interval(RECIPE['differences']['AP'][row][base])
+        body.append((name, str(entry['n']), number(entry['mean']), difference))
+    return body
+
+
+def recorded_stage2():
+    rows = [
+        ('plain student', 'baseline'),
+        ('stage 2, live teacher', 'scheme5'),
+        ('stage 2, record', 'scheme5_record'),
+        ('stage 2, record with flip test', 'scheme5_record_flip'),
+    ]
+    return table(['', 'seeds', 'AP', 'difference to the live teacher'], compared(rows, 'scheme5'))
+
+
+def few_labels():
+    rows = [
+        ('1,000 labels alone', 'few'),
+        ('and poses of a teacher that learned from these 1,000', 'few_record'),
+        ('and poses of the teacher that learned from all', 'few_record_finished'),
+        ('all 7,000 labels', 'baseline'),
+        ('the teacher that learned from the 1,000', 'few_teacher'),
+    ]
+    return table(['', 'seeds', 'AP', 'difference to 1,000 labels alone'], compared(rows, 'few'))
+
+
+def record_confidence():
+    """How often the teachers' poses of the 6,000 images are right, by confidence."""
+    found = load('few_records.json')['records']
+    rows = []
+    for low in range(10):
+        cells = []
+        for record in found.values():
+            share, right = record['joints'][low] / sum(record['joints']), record['right'][low]
+            cells += [f'{100 * share:.0f} %', f'{100 * right:.0f} %']
+        rows.append((f'{low / 10:.1f} to {(low + 1) / 10:.1f}', *cells))
+    head = [f'{name}: {what}' for name in found for what in ('share of the keypoints', 'right')]
+    return table(['confidence', *head], rows)
 
 
 def quickstart():

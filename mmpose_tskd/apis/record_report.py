@@ -39,7 +39,7 @@ def examine_record(
         ``instances`` and, for ten bins of confidence, ``joints``: how many keypoints each has. With labels also
         ``right``, each bin's share of right keypoints (None for an empty bin), ``compared``, how many each share is of,
         ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas, or 0.53 times
-            those of the boxes, since some labels have none.
+        those of the boxes, since some labels have none.
 
     Raises:
         UserError: A file cannot be read, they have no annotation or no keypoint in common, or the labels have another

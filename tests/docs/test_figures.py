@@ -839,7 +839,7 @@ def sentences():
         'docs/losses.md': [
             f'both stages gained {occluded_gain}',
             f'they cost {ap(-finished["scheme2"])} on photographs and made no clear difference',
-            f'in 40 epochs they gained {number(ahead("long_scheme2", "long_baseline"))} on',
+            f'in 40 epochs they gained {number(ahead("long_scheme2", "long_baseline"))} AP on',
             f'cost {ap(-finished["dwpose"])} on photographs',
             f'was {ap(ahead("recipe", "long_baseline"))} behind',
             f'gained {span}, and {span1} on one of stage 1',

@@ -34,7 +34,7 @@ FAMILY = 'synthetic-crowd-96x64'
 COMMITTED = dict(
     lspet=('827f8d7398e8', 23),
     lspet_ikd=('827f8d7398e8', 11),
-    recipe_lspet=('827f8d7398e8', 27),
+    recipe_lspet=('827f8d7398e8', 43),
     synthetic_crowd_finished=('57a09e8aebb8', 38),
     synthetic_crowd_occluded=('b349ef70596c', 8),
 )

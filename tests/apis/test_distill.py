@@ -220,6 +220,15 @@ def test_skeletons_may_count_from_0(own, tmp_path):
     assert data.skeleton.links == ((0, 1), (4, 5))
 
 
+@pytest.mark.parametrize('index', [None, 0.1, 0.5])
+def test_crowded_images_are_reported_where_there_are_some(own, tmp_path, index):
+    content = json.loads(own.read_text())
+    for image in content['images'] if index is not None else []:
+        image['crowdIndex'] = index
+    own.write_text(json.dumps(content))
+    assert prepare_data([str(own)], [str(tmp_path / 'images')], tmp_path / 'out').has_crowd == (index == 0.5)
+
+
 @pytest.mark.parametrize('name', [name for name in PRESETS if not name.startswith('rtmpose')])
 def test_each_preset_gives_its_teacher_the_weights_that_it_starts_from(name, options, tmp_path, monkeypatch):
     monkeypatch.setattr(configs, '_drop_missing_weights', lambda model: model.backbone.update(init_cfg=None) or [])

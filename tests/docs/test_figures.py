@@ -19,6 +19,7 @@ RESULTS = REPO / 'docs' / 'results'
 PAGES = [
     'README.md',
     'docs/deploy.md',
+    'docs/distill_your_own.md',
     'docs/ikd.md',
     'docs/losses.md',
     'docs/own_config.md',
@@ -299,6 +300,22 @@ def few_labels():
         ('the teacher that learned from the 1,000', 'few_teacher'),
     ]
     return table(['', 'seeds', 'AP', 'difference to 1,000 labels alone'], compared(rows, 'few'))
+
+
+def distilled_gains():
+    """What the refined student has over the plain one, by seed."""
+    return [
+        next(one for one in run['gains'] if (one['of'], one['over']) == ('stage2', 'plain_student'))
+        for run in load('distill_few_labels.json')['runs']
+    ]
+
+
+def few_labels_distilled():
+    names = dict(plain_student='plain student', stage1='distilled', stage2='and refined', teacher='teacher')
+    runs = load('distill_few_labels.json')['runs']
+    rows = [(name, *(number(run['rows'][row]['AP']) for run in runs)) for row, name in names.items()]
+    rows.append(('refined over plain', *map(interval, distilled_gains())))
+    return table(['', *(f'seed {run["seed"]}' for run in runs)], rows)
 
 
 def record_confidence():
@@ -772,6 +789,7 @@ def records_in_words():
     ]
     teacher = number(RECIPE['teacher']['AP']['mean'])
     plain, refined = (number(RECIPE['rows'][row]['AP']['mean']) for row in ('baseline', 'scheme5_record_flip'))
+    distilled = [one['delta'] for one in distilled_gains()]
     errors = ' and '.join(number(one['calibration_error'], 2) for one in records)
     return [
         f'With flip test the difference is {gain("scheme5_record_flip", "scheme5")}',
@@ -785,6 +803,7 @@ def records_in_words():
         f'{kept[0]} % are at least as confident as 0.3, and {right[0]} % of these are right',
         f"of the other's {kept[1]} %, and {right[1]} %",
         f'(calibration error {errors})',
+        f'gained {number(min(distilled))} to {ap(max(distilled))} over the plain student',
     ]
 
 

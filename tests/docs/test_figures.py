@@ -19,7 +19,6 @@ RESULTS = REPO / 'docs' / 'results'
 PAGES = [
     'README.md',
     'docs/deploy.md',
-    'docs/distill_your_own.md',
     'docs/ikd.md',
     'docs/losses.md',
     'docs/own_config.md',

@@ -868,6 +868,8 @@ def sentences():
             f'All three together gain {terms["ikd"]}: over the heatmaps alone they gain {on_top}',
         ],
         'README.md': [
+            f'6,000 more add {gain("few_record_finished", "few").removeprefix("+")}',
+            f'knows only these labels {gain("few_record", "few").removeprefix("+")}',
             f"the teacher's heatmaps gain {terms['logit']} on photographs",
             f'its teacher (photographs; generated images: {ap_interval(crowd_recipe)})',
             f'both stages gain {occluded_gain}, and {hidden_gain} on hidden',

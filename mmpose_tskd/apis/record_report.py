@@ -38,8 +38,8 @@ def examine_record(
     Returns:
         ``instances`` and, for ten bins of confidence, ``joints``: how many keypoints each has. With labels also
         ``right``, each bin's share of right keypoints (None for an empty bin), ``compared``, how many each share is of,
-        ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas, or 0.53 times
-        those of the boxes, since some labels have none.
+        ``calibration_error``, ``ap`` in [0, 1], and ``by_area``: whether OKS takes the labels' areas. Where a
+        label that is compared has none, it takes 0.53 times the area of the box for all.
 
     Raises:
         UserError: A file cannot be read, they have no annotation or no keypoint in common, or the labels have another
@@ -90,17 +90,21 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
         )
     if not Path(labels).is_file():
         raise UserError(f'there is no {labels}')
-    people = {person['id']: person for person in json.loads(Path(labels).read_text())['annotations']}
+    annotations = json.loads(Path(labels).read_text())['annotations']
+    people = {person['id']: person for person in annotations if person.get('keypoints')}
     rows = [place for place, key in enumerate(record.keys) if key[1] in people]
     if not rows:
-        raise UserError(f'{record.file} has no annotation of {labels}: compare it with the labels that it was made for')
+        raise UserError(
+            f'{record.file} has no annotation of {labels} that has keypoints: compare it with the labels that it was '
+            'made for'
+        )
     found = record.keypoints[rows][:, columns]
     told = [people[record.keys[place][1]] for place in rows]
-    other = {len(person['keypoints']) // 3 for person in told} - {skeleton.num_keypoints}
+    other = {len(person['keypoints']) for person in told} - {3 * skeleton.num_keypoints}
     if other:
-        expected = f'{metainfo or "CocoDataset"} {skeleton.num_keypoints}'
         raise UserError(
-            f"{labels} has instances of {min(other)} keypoints, and {expected}: name the labels' data set by --metainfo"
+            f'{labels} has instances with {min(other) / 3:g} keypoints, but {skeleton.dataset} has '
+            f"{skeleton.num_keypoints}: name the labels' data set by --metainfo"
         )
     truth = np.array([person['keypoints'] for person in told], float).reshape(len(rows), -1, 3)
     by_area = all(person.get('area') for person in told)
@@ -125,7 +129,9 @@ def _average_precision(found: np.ndarray, told: List[dict], labels: str, sigmas:
     with redirect_stdout(StringIO()):
         truth = COCO(labels)
         for person in truth.dataset['annotations']:
-            person.setdefault('area', 0)  # COCO's evaluation wants the key, where it does not use the area
+            # those that are not compared may have none
+            person.update(area=person.get('area') or 0, iscrowd=person.get('iscrowd', 0))
+            person.setdefault('keypoints', [0] * 3 * len(sigmas))
         answers = [
             dict(
                 image_id=person['image_id'],

@@ -52,7 +52,9 @@ def test_what_is_wrong_is_found_where_the_confidence_is_low(record, toy_data):
 def test_labels_without_areas_are_compared_by_their_boxes(record, toy_data, tmp_path):
     content = json.loads((toy_data / 'labels.json').read_text())
     for annotation in content['annotations']:
-        del annotation['area']
+        del annotation['area'], annotation['iscrowd']
+    content['annotations'].append(dict(content['annotations'][0], id=99))
+    del content['annotations'][-1]['keypoints']  # not compared
     (tmp_path / 'labels.json').write_text(json.dumps(content))
     found = examine_record(record(), str(tmp_path / 'labels.json'))
     assert not found['by_area'] and found['ap'] == pytest.approx(1)
@@ -63,13 +65,13 @@ def test_labels_of_others_are_refused(record, toy_data, tmp_path):
     for annotation in content['annotations']:
         annotation['id'] += 100
     (tmp_path / 'labels.json').write_text(json.dumps(content))
-    with pytest.raises(UserError, match='has no annotation of'):
+    with pytest.raises(UserError, match='has no annotation of .* that has keypoints'):
         examine_record(record(), str(tmp_path / 'labels.json'))
 
 
 def test_labels_of_other_keypoints_are_refused(record, toy_data):
     with pytest.raises(
-        UserError, match='has instances of 17 keypoints, and CrowdPoseDataset 14: name the .* --metainfo'
+        UserError, match='has instances with 17 keypoints, but crowdpose has 14: name the .* --metainfo'
     ):
         examine_record(record(), str(toy_data / 'labels.json'), 'CrowdPoseDataset')
 

@@ -791,16 +791,16 @@ def records_in_words():
     distilled = [one['delta'] for one in distilled_gains()]
     errors = ' and '.join(number(one['calibration_error'], 2) for one in records)
     return [
-        f'With flip test the difference is {gain("scheme5_record_flip", "scheme5")}',
+        f'with it, the record gains {gain("scheme5_record_flip", "scheme5_record")}',
         f'The teacher has {teacher} AP, and the refiner brings the student from {plain} to {refined}',
-        f'is better on them ({number(100 * records[1]["ap"])} AP) than on new ones ({teacher})',
+        f'learned from these very images ({number(100 * records[1]["ap"])} AP on them)',
         f"a step of it takes {number(load('benchmark_step.json')['record_to_live'], 2)} of the live step's time",
-        f'Its poses gain {gain("few_record_finished", "few")}',
-        f'({gain("few_record_finished", "baseline")} over them)',
-        f'adds little: {gain("few_record", "few")}',
-        f'gain no more than {gain("baseline", "few")}',
+        f'They gain {gain("few_record_finished", "few")}',
+        f'Over training on all labels that is {gain("few_record_finished", "baseline")}',
+        f'gives no clear gain: {gain("few_record", "few")}',
+        f'labels of the other images gain {gain("baseline", "few")}',
         f'{kept[0]} % are at least as confident as 0.3, and {right[0]} % of these are right',
-        f"of the other's {kept[1]} %, and {right[1]} %",
+        f"other teacher's keypoints it is {kept[1]} %, and {right[1]} %",
         f'(calibration error {errors})',
         f'gained {number(min(distilled))} to {ap(max(distilled))} over the plain student',
     ]
@@ -861,15 +861,16 @@ def sentences():
         'docs/research/records.md': records_in_words(),
         'docs/teachers.md': [
             f'images beside 1,000 labels gained {gain("few_record_finished", "few")}',
-            f'from the same 1,000 labels gained {gain("few_record", "few")}',
+            f'images gained {gain("baseline", "few")}',
+            f'the same 1,000 labels made no clear difference: {gain("few_record", "few")}',
         ],
         'docs/ikd.md': [
             f"The teacher's heatmaps gain {terms['logit']}",
             f'All three together gain {terms["ikd"]}: over the heatmaps alone they gain {on_top}',
         ],
         'README.md': [
-            f'6,000 more add {gain("few_record_finished", "few").removeprefix("+")}',
-            f'knows only these labels {gain("few_record", "few").removeprefix("+")}',
+            f"a teacher's poses for 6,000 more add {gain('few_record_finished', 'few').removeprefix('+')}",
+            f'make no clear difference: {gain("few_record", "few").removeprefix("+")}',
             f"the teacher's heatmaps gain {terms['logit']} on photographs",
             f'its teacher (photographs; generated images: {ap_interval(crowd_recipe)})',
             f'both stages gain {occluded_gain}, and {hidden_gain} on hidden',

@@ -3,7 +3,7 @@
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -26,6 +26,14 @@ def read_scalars(folder: Path) -> List[dict]:
             if isinstance(entry, dict) and isinstance(entry.get('step'), int):
                 entries['loss' in entry, entry['step']] = entry
     return [entries[key] for key in sorted(entries)]
+
+
+def training_seconds(folder: Path) -> Optional[float]:
+    """Of a run's training steps, those before a stop included; without starts and validation. None of no log."""
+    entries = [entry for entry in read_scalars(folder) if 'loss' in entry and 'time' in entry]
+    steps = [0, *(entry['step'] for entry in entries)]
+    each = [entry['time'] * (step - before) for entry, step, before in zip(entries, steps[1:], steps)]
+    return round(sum(each), 1) if each else None
 
 
 def last_checkpoint(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Commands that depend on one another, with tiny tools in place of the real ones."""
 
 import functools
+import json
 import os
 import random
 import subprocess
@@ -13,7 +14,7 @@ from processes import finish, start
 from mmpose_tskd.apis.distill import steps
 from mmpose_tskd.apis.distill.steps import Step, run_steps
 from mmpose_tskd.apis.records import write_record
-from mmpose_tskd.apis.report import read_scalars
+from mmpose_tskd.apis.report import read_scalars, training_seconds
 from mmpose_tskd.errors import UserError
 
 TOOL = """
@@ -44,6 +45,19 @@ def test_lines_of_a_log_that_are_none_are_passed_over(tmp_path):
     log.parent.mkdir(parents=True)
     log.write_bytes(b'[1]\n3\n{"a": 1}\n{"step": "a"}\n\xff\n' + 100_000 * b'[' + b'\n{"step": 2}\n{"st')
     assert read_scalars(tmp_path) == [dict(step=2)]
+
+
+def test_the_time_of_a_training_counts_what_was_done_before_a_stop(tmp_path):
+    assert training_seconds(tmp_path) is None
+    pieces = [
+        [dict(loss=1, time=2, step=10), dict(loss=1, time=1, step=20)],
+        [dict(loss=1, time=3, step=20), dict(step=2)],
+    ]
+    for name, entries in zip('ab', pieces):  # the second one goes on from step 10
+        log = tmp_path / name / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text('\n'.join(map(json.dumps, entries)))
+    assert training_seconds(tmp_path) == 2 * 10 + 3 * 10
 
 
 def make(out, name, *more, needs=(), seconds=0.0):

@@ -19,7 +19,7 @@ from ..compare import compare_models
 from ..complexity import errors_only, model_complexity
 from ..environment import machine, versions, write_json
 from ..export import latency_ms
-from ..report import draw_curves
+from ..report import draw_curves, training_seconds
 from . import configs
 from .packing import pack_step
 from .teacher import measure_record
@@ -62,7 +62,7 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
     settings = plan.settings
     out = settings.out
     with errors_only(), redirect_stdout(StringIO()):  # COCO's tools print
-        rows, people = _measure(plan, outcomes)
+        rows, people = _measure(plan)
     comparison = Comparison({name: {settings.seed: record} for name, record in people.items()})
     for name, row in rows.items():
         values = comparison.values[name][settings.seed]['AP']
@@ -97,7 +97,7 @@ def write_report(plan: Any, outcomes: Dict[str, Any], options: Dict[str, Any]) -
     return results
 
 
-def _measure(plan: Any, outcomes: Dict[str, Any]) -> Any:
+def _measure(plan: Any) -> Any:
     """The row of each model, and how each of its instances was found."""
     settings, rows, people = plan.settings, {}, {}
     tests = settings.out / 'tests'
@@ -119,7 +119,7 @@ def _measure(plan: Any, outcomes: Dict[str, Any]) -> Any:
         size = None if model is None else model_complexity(model, configs.decoder(model['head'])['input_size'])
         row.update(params_m=None if size is None else round(size.params_m, 3))
         row.update(gmacs=None if size is None else round(size.gmacs, 3))
-        row.update(train_s=outcomes[name].seconds if name in outcomes else None)
+        row.update(train_s=training_seconds(settings.out / 'runs' / name))
         rows[name] = row
     return rows, people
 
@@ -273,7 +273,8 @@ def _page(results: Dict[str, Any], out: Path) -> str:
         '<h2>Measured on the validation set</h2>',
         _table(*_rows(results)),
         '<p>AP and AR of COCO in 0 to 100, from the boxes of the labels, with flip test, of the last epoch. Intervals: '
-        'bootstrap over the images; they do not tell how another seed would have come out.</p>',
+        'bootstrap over the images; they do not tell how another seed would have come out. Train s: the training '
+        'steps, without starts and validation.</p>',
         '<h2>What helped</h2>',
         _table(['', 'AP', '95 % interval'], gains),
         '<h2>What ships</h2>',

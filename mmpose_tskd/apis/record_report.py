@@ -1,9 +1,7 @@
 """How confident a recorded teacher is, and, where there are labels, how right."""
 
-import json
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
@@ -13,6 +11,7 @@ from rich.table import Table
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
+from ..datasets.label_checks import read_json
 from ..errors import UserError
 from ..poses import load_skeleton, match_joints
 from ..poses.record import PoseRecord, load_record
@@ -88,10 +87,7 @@ def _compare(record: PoseRecord, labels: str, metainfo: Union[str, dict, None]) 
         raise UserError(
             f"{record.file} and {metainfo} have no keypoint in common: name the labels' data set by --metainfo"
         )
-    if not Path(labels).is_file():
-        raise UserError(f'there is no {labels}')
-    annotations = json.loads(Path(labels).read_text())['annotations']
-    people = {person['id']: person for person in annotations if person.get('keypoints')}
+    people = {person['id']: person for person in read_json(labels)['annotations'] if person.get('keypoints')}
     rows = [place for place, key in enumerate(record.keys) if key[1] in people]
     if not rows:
         raise UserError(

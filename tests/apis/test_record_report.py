@@ -69,6 +69,14 @@ def test_labels_of_others_are_refused(record, toy_data, tmp_path):
         examine_record(record(), str(tmp_path / 'labels.json'))
 
 
+@pytest.mark.parametrize('content', ['{', None], ids=['damaged', 'missing'])
+def test_labels_that_cannot_be_read_are_named(record, tmp_path, content):
+    if content is not None:
+        (tmp_path / 'labels.json').write_text(content)
+    with pytest.raises(UserError, match='labels.json'):
+        examine_record(record(), str(tmp_path / 'labels.json'))
+
+
 def test_labels_of_other_keypoints_are_refused(record, toy_data):
     with pytest.raises(
         UserError, match='has instances with 17 keypoints, but crowdpose has 14: name the .* --metainfo'

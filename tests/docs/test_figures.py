@@ -856,6 +856,7 @@ def sentences():
     occluded_gain, hidden_gain, refiner_gain = where_occluded()
     ikd = load('ablation_lspet_ikd.json')
     terms = {name: ap_interval(row['AP']) for name, row in ikd['rows'].items() if name != 'baseline'}
+    distilled = [one['delta'] for one in distilled_gains()]
     on_top = ap_interval(ikd['differences']['AP']['ikd']['logit'])
     return {
         'docs/research/records.md': records_in_words(),
@@ -863,6 +864,8 @@ def sentences():
             f'images beside 1,000 labels gained {gain("few_record_finished", "few")}',
             f'images gained {gain("baseline", "few")}',
             f'the same 1,000 labels made no clear difference: {gain("few_record", "few")}',
+            f'A step took {number(load("benchmark_step.json")["record_to_live"], 2)} of the time',
+            f'gained {number(min(distilled))} to {ap(max(distilled))} over the plain student',
         ],
         'docs/ikd.md': [
             f"The teacher's heatmaps gain {terms['logit']}",

@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What is known of a step that is done: its command and how many seconds it took."""
+    """What is known of a step that is done: its command, and how many seconds it took since its last start."""
 
     command: str
     seconds: float

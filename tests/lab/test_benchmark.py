@@ -13,7 +13,7 @@ from mmpose.registry import MODELS
 
 from mmpose_tskd.errors import UserError
 from mmpose_tskd.lab import benchmark
-from mmpose_tskd.lab.benchmark import Setting
+from mmpose_tskd.lab.benchmark import Setting, checkouts
 from mmpose_tskd.lab.benchmark.measuring import peak_memory, ratio, take_turns
 
 CPU = torch.device('cpu')
@@ -193,3 +193,27 @@ def test_configs_that_cannot_be_compared_are_named(config, message):
 def test_drawn_images_have_cocos_joints_alone():
     with pytest.raises(UserError, match='--own-data'):
         benchmark.benchmark_data(str(REPO / 'configs/simcc/crowdpose/simcc_hrnet-w32_4xb32-210e_crowdpose-256x192.py'))
+
+
+def test_commands_of_two_checkouts_take_turns(tmp_path, capsys):
+    """``python fake.py LETTER PART SECONDS --json FILE`` adds its letter to a list and says that it took so long."""
+    fake = tmp_path / 'fake.py'
+    fake.write_text(
+        'import json, sys\n'
+        'letter, part, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])\n'
+        f'open({str(tmp_path / "order")!r}, "a").write(letter)\n'
+        "times = dict(step=[seconds, 9.0, 1.0]) if part == 'seconds' else dict(read=dict(b1=seconds))\n"
+        "open(sys.argv[5], 'w').write(json.dumps({part: times}))\n"
+    )
+    own = f'{sys.executable} {fake}'
+    commands = [f'old={own} a seconds 4', f'new={own} b seconds 2', f'new={own} c transforms_ms 3']
+    result = checkouts.compare_commands(commands, 2, str(tmp_path / 'out.json'))
+    assert json.loads((tmp_path / 'out.json').read_text()) == result
+    assert (tmp_path / 'order').read_text() == 'abc' + 'bca'
+    assert result['times'] == dict(old=dict(step=[4.0, 4.0]), new={'step': [2.0, 2.0], 'read b1': [3.0, 3.0]})
+    assert result['ratios'] == dict(new=dict(step=dict(median=0.5, q1=0.5, q3=0.5)))
+    assert 'new / old' in capsys.readouterr().out
+    with pytest.raises(UserError, match="NAME=COMMAND, not 'python x'"):
+        checkouts.compare_commands(['python x'], 1, 'out.json')
+    with pytest.raises(UserError, match='(?s)status 1:.*ValueError'):
+        checkouts.compare_commands([f'old={own} a seconds much'], 1, 'out.json')

@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # toy networks are slower on several
 # Most of a toy run's time goes into the layout of the config, which MMEngine writes into its log and each checkpoint,
-# into MMPose's 74 metafiles and all installed packages, which are read for each config, and into collections of garbage.
+# into MMPose's 74 metafiles and the installed packages, read for each config, and into collections of garbage.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 mmengine.config.utils.load = functools.lru_cache(None)(mmengine.config.utils.load)
 mmengine.config.config.is_installed = functools.lru_cache(None)(mmengine.config.config.is_installed)

@@ -103,7 +103,9 @@ def test_steps_are_timed_in_bf16_and_with_a_folded_teacher(stages, run_tool):
 
 
 def test_a_profile_writes_traces_and_counts_operators(stages, tmp_path):
-    tables = benchmark.profile_steps(Setting(CPU, 2), str(tmp_path / 'traces'), top=3, **stages)
+    out = tmp_path / 'out.json'
+    tables = benchmark.profile_steps(Setting(CPU, 2), str(tmp_path / 'traces'), top=3, out=str(out), **stages)
+    assert json.loads(out.read_text())['operators'] == tables
     assert {path.name for path in (tmp_path / 'traces').iterdir()} >= {'stage1_step.json', 'stage2_step.json'}
     for rows in tables.values():
         assert len(rows) == 4 and rows[-1]['operator'] == 'all'
@@ -118,6 +120,8 @@ def test_inference_of_a_student_and_of_its_refined_form(config_file, run_tool):
         times = result['seconds'][batch]
         expected = statistics.median(a / b for a, b in zip(times['refined'], times['student']))
         assert result[f'refined_over_student_{batch}'] == pytest.approx(expected)
+        parts = result['parts_ms'][batch]
+        assert list(parts)[-1] == 'all' and sum(parts.values()) < 2 * parts['all'] and min(parts.values()) > 0
     assert result['refined_params_m'] > result['student_params_m']
 
 
@@ -137,6 +141,8 @@ def test_evaluation_of_every_metric(tmp_path):
     assert json.loads((tmp_path / 'out.json').read_text()) == result
     assert (result['detections'], result['images'], result['people']) == (200, 10, 20)
     assert min(seconds for metric in result['seconds'].values() for seconds in metric.values()) > 0
+    assert list(result['profile'])[-1] == 'all' and len(result['profile']) == 7
+    assert sum(result['profile'].values()) < 2 * result['profile']['all']
 
 
 def test_exported_files_are_set_beside_pytorch_and_the_first_model(config_file, tmp_path, tracing):

@@ -54,9 +54,8 @@ def main() -> None:
         metavar='FILE',
         help='of "coords", "coords, flip test", "rtmlib", "fp16" and "int8"; default: all',
     )
-    for kind in (step, scaling, infer, data, evaluation, deploy):
-        kind.add_argument('--json', metavar='OUT', help='write the result as well')
     for kind in kinds.choices.values():
+        kind.add_argument('--json', metavar='OUT', help='write the result as well')
         kind.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
 
@@ -91,7 +90,7 @@ def main() -> None:
         if args.kind == 'step':
             benchmark.benchmark_step(setting, out=args.json, **options)
         elif args.kind == 'profile':
-            benchmark.profile_steps(setting, args.folder, **options)
+            benchmark.profile_steps(setting, args.folder, out=args.json, **options)
         elif args.kind == 'scaling':
             benchmark.benchmark_scaling(setting, out=args.json, **options)
         else:

@@ -11,7 +11,8 @@ from mmpose.registry import MODELS
 from ...apis.complexity import errors_only, plain_student
 from ...apis.environment import write_json
 from ...paths import config_folder
-from .measuring import Setting, circumstances, print_rows, quartiles, ratio, take_turns
+from .measuring import Call, Setting, circumstances, print_rows, quartiles, ratio, take_turns
+from .measuring import seconds as seconds_of
 from .networks import load_plain, noise_batch
 
 STUDENT = str(config_folder() / 'simcc' / 'coco' / 'simcc_hrnet-w32_4xb32-210e_coco-256x192.py')
@@ -40,7 +41,8 @@ def benchmark_infer(
     Returns:
         What the file holds: ``refined_over_student_b1`` and ``refined_over_student_b32``, the median over the rounds of
         the refined model's time divided by the student's; ``light_over_student_…``, the same without feature adaption;
-        every round's seconds; and what it was measured with.
+        every round's seconds; ``parts_ms``, the refined model's parts, median milliseconds in calls of their own; and what
+        it was measured with.
 
     Raises:
         UserError: A config is missing or has no model.
@@ -54,6 +56,7 @@ def benchmark_infer(
     rows: List[Dict[str, Any]] = []
     seconds: Dict[str, Any] = {}
     ratios: Dict[str, Any] = {}
+    parts: Dict[str, Any] = {}
     for batch_size in batch_sizes:
         batch = noise_batch(configs['student'], batch_size, setting.seed)
         calls = {name: partial(_predict, model, batch, setting) for name, model in models.items()}
@@ -61,6 +64,7 @@ def benchmark_infer(
         times = seconds[f'b{batch_size}'] = take_turns(calls, count, setting.device)
         for name in ('refined', 'light'):
             ratios[f'{name}_over_student_b{batch_size}'] = ratio(times, name, ['student'])
+        parts[f'b{batch_size}'] = _time_parts(models['refined'], calls['refined'], count, setting.device)
         for name in models:
             spread = quartiles(times[name])
             rows.append(
@@ -74,10 +78,13 @@ def benchmark_infer(
                 }
             )
     print_rows(f'predict, {"compiled" if compiled else "eager"}, {setting.precision}', rows)
+    columns = {part: {batch: by[part] for batch, by in parts.items()} for part in next(iter(parts.values()))}
+    print_rows('parts of the refined model, ms', [{'part': part, **by} for part, by in columns.items()])
     result = dict(
         **{name: value['median'] for name, value in ratios.items()},
         ratios=ratios,
         seconds=seconds,
+        parts_ms=parts,
         **circumstances(
             setting,
             batch_size=list(batch_sizes),
@@ -104,6 +111,33 @@ def _build(cfg: Config, setting: Setting, compiled: bool) -> Any:
         if head is not model.head:
             model.head.refine = torch.compile(model.head.refine)
     return model
+
+
+def _time_parts(model: Any, call: Call, rounds: int, device: torch.device) -> Dict[str, float]:
+    """Median milliseconds of a refined model's parts. From here on, the model times them in each call."""
+    head = model.head
+    methods = {
+        'data preprocessor': (model.data_preprocessor, 'forward'),
+        'backbone': (model.backbone, 'forward'),
+        'base head': (head.base_head, 'forward'),
+        'feature adaption': (head.feature_adaption, 'forward'),
+        'graph network': (head, 'refine'),  # adapts the features, too
+    }
+    times: Dict[str, List[float]] = {part: [] for part, (owner, _) in methods.items() if owner is not None}
+    for part in times:
+        owner, method = methods[part]
+        setattr(owner, method, partial(_timed, getattr(owner, method), times[part], device))
+    times['all'] = [1000 * seconds_of(call, device) for _ in range(rounds)]
+    if head.feature_adaption is not None:
+        pairs = zip(times['graph network'], times['feature adaption'])
+        times['graph network'] = [whole - adaption for whole, adaption in pairs]
+    return {part: quartiles(values)['median'] for part, values in times.items()}
+
+
+def _timed(function: Call, times: List[float], device: torch.device, *args: Any, **kwargs: Any) -> Any:
+    answers: List[Any] = []
+    times.append(1000 * seconds_of(lambda: answers.append(function(*args, **kwargs)), device))
+    return answers[0]
 
 
 @torch.no_grad()

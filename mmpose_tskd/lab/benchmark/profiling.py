@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from torch.profiler import ProfilerActivity, profile
 
 from ...apis.complexity import errors_only
-from .measuring import Call, Setting, print_rows
+from ...apis.environment import write_json
+from .measuring import Call, Setting, circumstances, print_rows
 from .networks import STAGE1, STAGE2, build_subjects, load_stage
 from .step import LIMITS
 
@@ -15,7 +16,12 @@ Operators = Dict[str, Tuple[int, float]]  # by name: calls, and milliseconds wit
 
 
 def profile_steps(
-    setting: Setting, folder: str, stage1: str = STAGE1, stage2: str = STAGE2, top: int = 12
+    setting: Setting,
+    folder: str,
+    stage1: str = STAGE1,
+    stage2: str = STAGE2,
+    top: int = 12,
+    out: Optional[str] = None,
 ) -> Dict[str, List[Dict[str, Any]]]:
     """Writes a trace of a step of either stage, and prints its operators beside those of its limit.
 
@@ -24,9 +30,10 @@ def profile_steps(
         folder: Where the traces go, for ``chrome://tracing`` or https://ui.perfetto.dev.
         stage1, stage2: Configs.
         top: Operators to print, by their time.
+        out: A JSON file to write as well.
 
     Returns:
-        By stage, the rows that it prints.
+        By stage, the rows that it prints; the file holds also what it was measured with.
 
     Raises:
         UserError: A config is missing, or no distiller's between SimCC heads.
@@ -66,6 +73,7 @@ def profile_steps(
         }
         tables[name].append(total)
         print_rows(f'{name}: operators of a step, and of its limit', tables[name])
+    write_json(dict(operators=tables, **circumstances(setting)), out)
     return tables
 
 

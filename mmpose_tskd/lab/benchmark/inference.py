@@ -41,8 +41,8 @@ def benchmark_infer(
     Returns:
         What the file holds: ``refined_over_student_b1`` and ``refined_over_student_b32``, the median over the rounds of
         the refined model's time divided by the student's; ``light_over_student_…``, the same without feature adaption;
-        every round's seconds; ``parts_ms``, the refined model's parts, median milliseconds in calls of their own; and what
-        it was measured with.
+        every round's seconds; ``parts_ms``, the refined model's parts, median milliseconds in calls of their own; and
+        what it was measured with.
 
     Raises:
         UserError: A config is missing or has no model.

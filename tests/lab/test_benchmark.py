@@ -216,8 +216,9 @@ def test_commands_of_two_checkouts_take_turns(tmp_path, capsys):
     result = checkouts.compare_commands(commands, 2, str(tmp_path / 'out.json'))
     assert json.loads((tmp_path / 'out.json').read_text()) == result
     assert (tmp_path / 'order').read_text() == 'abc' + 'bca'
-    assert result['times'] == dict(old=dict(step=[4.0, 4.0]), new={'step': [2.0, 2.0], 'read b1': [3.0, 3.0]})
-    assert result['ratios'] == dict(new=dict(step=dict(median=0.5, q1=0.5, q3=0.5)))
+    new = {'seconds step': [2.0, 2.0], 'transforms_ms read b1': [3.0, 3.0]}
+    assert result['times'] == dict(old={'seconds step': [4.0, 4.0]}, new=new)
+    assert result['ratios'] == dict(new={'seconds step': dict(median=0.5, q1=0.5, q3=0.5)})
     assert 'new / old' in capsys.readouterr().out
     with pytest.raises(UserError, match="NAME=COMMAND, not 'python x'"):
         checkouts.compare_commands(['python x'], 1, 'out.json')

@@ -70,7 +70,7 @@ def _run(command: str) -> Iterator[Tuple[str, float]]:
             raise UserError(f'{command} ended with status {done.returncode}:\n{done.stderr[-2000:]}')
         result = json.loads(file.read_text())
     for part in MEASURED:
-        yield from _leaves(result.get(part, {}), '')
+        yield from _leaves(result.get(part, {}), f'{part} ')
 
 
 def _leaves(times: Mapping[str, Any], above: str) -> Iterator[Tuple[str, float]]:

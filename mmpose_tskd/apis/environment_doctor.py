@@ -36,7 +36,8 @@ MENDS = {
     r"No module named 'mmcv'": LITE,
     r'mmcv.*_ext|_ext\.\S*so': f'mmcv was built for another torch: {BUILD_MMCV}',
     r'MMCV==\S+ is used but incompatible': f'pip uninstall mmcv mmcv-lite, then {LITE}',
-    r"No module named 'pkg_resources'": 'pip install "setuptools<81"',
+    # without it from 81 on; the one that openmim brings along does not run on Python 3.12
+    r"No module named 'pkg_resources'|ImpImporter": 'pip install "setuptools>=77,<81"',
     r'numpy\.dtype size changed|_ARRAY_API|numpy\.core\.multiarray': f'built for another numpy: {BUILD_XTCOCOTOOLS}',
     r"No module named '(cv2)'": 'pip install opencv-python',
     r"No module named '(\w+)": 'pip install {0}',

@@ -38,7 +38,7 @@ def test_a_broken_environment_is_examined_to_its_end(tmp_path):
     errors = [line for line in done.stdout.splitlines() if line.startswith('error')]
     subjects = [line.split()[1] for line in errors]
     assert subjects == ['setuptools', 'xtcocotools', 'this'], done.stdout
-    assert 'pip install "setuptools<81"' in errors[0]
+    assert 'pip install "setuptools>=77,<81"' in errors[0]
     for line in errors[1:]:
         assert SIZE_CHANGED in line and '--no-binary xtcocotools' in line
     assert 'mmpose_tskd needs a working MMPose' in errors[2]
@@ -85,6 +85,7 @@ def test_versions_against_those_that_were_tried(version, level, monkeypatch):
         ('MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.', 'pip uninstall mmcv'),
         ("No module named 'json_tricks'", 'pip install json_tricks'),
         ('libGL.so.1: cannot open shared object file', 'opencv-python-headless'),
+        ("module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?", '"setuptools>=77,<81"'),
         ('something else', 'doctor'),
     ],
 )

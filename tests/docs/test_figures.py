@@ -524,7 +524,7 @@ def onnx_heads():
 
 
 def step():
-    found, before = load('benchmark_step.json'), load('benchmark_step_before.json')
+    found = load('benchmark_step.json')
     rows = []
     names = dict(
         student_step='student, a step',
@@ -534,15 +534,73 @@ def step():
         dwpose_step="MMPose's `DWPoseDistiller`, a step",
         stage2_step='**stage 2, a step**',
         record_step='**stage 2 from a record, a step**',
+        record_light_step='the same, `feature_adaption=False`',
     )
     for key, name in names.items():
         row = [name, number(median(found['seconds'][key]), 2)]
         stage = key.removesuffix('_step')
         row.append(number(found['ratios'][stage]['median'], 2) if stage in found['ratios'] else '')
-        row.append(number(before['ratios'][stage]['median'], 2) if stage in before['ratios'] else '')
         row.append(f'{found["memory_mib"][key]["peak"]:,.0f}')
         rows.append(row)
-    return table(['', 'seconds', '× limit', '× limit before tuning', 'peak memory, MiB'], rows)
+    return table(['', 'seconds', '× limit', 'peak memory, MiB'], rows)
+
+
+def per_round(name, *keys):
+    """The sum of some times of one checkout, a round each."""
+    times = load('benchmark_before_after.json')['times'][name]
+    return [sum(values) for values in zip(*(times[key] for key in keys))]
+
+
+def transforms(name):
+    return [key for key in load('benchmark_before_after.json')['times'][name] if key.startswith('transforms_ms ')]
+
+
+def before_after():
+    rows = []
+
+    def add(title, before, now, digits=2):
+        change = median(b / a for a, b in zip(before, now))
+        rows.append((title, number(median(before), digits), number(median(now), digits), number(change, 2)))
+
+    for key, title in dict(stage1_step='stage 1, a step', stage2_step='stage 2, a step').items():
+        for name, how in dict(now='', folded=", `teacher_pass='folded'`").items():
+            add(f'{title}{how}', *(per_round(checkout, f'seconds {key}') for checkout in ('before', name)))
+    for batch in ('1', '32'):
+        keys = f'seconds b{batch} refined', f'seconds b{batch} student'
+        ratios = ([a / b for a, b in zip(*(per_round(name, key) for key in keys))] for name in ('before', 'now'))
+        add(f'student with IGP-GCN ÷ student, batch {batch}', *ratios)
+    for before, now in dict(
+        CocoMetric='FastCocoMetric', CrowdPoseMetric='CrowdPoseMetric', HiddenJointCocoMetric='HiddenJointCocoMetric'
+    ).items():
+        title = f'`{before}`' if before == now else f'`{before}`, now `{now}`'
+        times = (per_round(name, f'seconds {m} evaluate') for name, m in (('before', before), ('now', now)))
+        add(f'{title}, 100,000 detections', *times, digits=1)
+    add('training pipeline, ms an instance', *(per_round(name, *transforms(name)) for name in ('before', 'now')))
+    return table(['', 'before', 'now', 'now ÷ before'], rows)
+
+
+def profiles():
+    """By stage, the operators with more than 3 % of a step's time."""
+    rows = []
+    for stage, operators in load('benchmark_profile.json')['operators'].items():
+        *operators, everything = operators
+        for row in operators:
+            if row['ms'] > 0.03 * everything['ms']:
+                shares = (number(100 * row[key] / everything['ms'], 0) + ' %' for key in ('ms', 'ms, limit'))
+                rows.append((f'stage {stage[-1]}', f'`{row["operator"]}`', *shares))
+    return table(['a step of', 'operator', 'of the time', "its limit's"], rows)
+
+
+def parts():
+    found = load('benchmark_infer.json')['parts_ms']
+    rows = [(part, *(number(by[part], 1) for by in found.values())) for part in found['b1']]
+    return table(['part', *(f'batch {batch[1:]}, ms' for batch in found)], rows)
+
+
+def functions():
+    *rows, (_, everything) = load('benchmark_eval.json')['profile'].items()
+    rows = [(f'`{name}`', number(100 * spent / everything, 0) + ' %') for name, spent in rows]
+    return table(['function', 'of the time'], rows)
 
 
 def infer():

@@ -7,4 +7,4 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(
     backbone=dict(type='MultiBranchHRNet', branches=(2, 1, 0), init_cfg=None),
-    head=dict(_delete_=True, type='IGPGCNHead', base_head=_base_.model.head))
+    head=dict(_delete_=True, type='IGPGCNHead', base_head=_base_.model.head, feature_adaption=True))

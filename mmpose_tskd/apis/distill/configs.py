@@ -432,7 +432,7 @@ def refined_config(cfg: Config, data: Data) -> Config:
     else:
         channels = cfg.model.head.in_channels
         head.update(in_channels=(channels,) * 3, in_indices=(-1, -1, -1))
-    head.update(feat_channels=(128, 64, 64), feature_adaption=False)
+    head.update(feat_channels=(128, 64, 64))
     cfg.model.head = head
     pipeline = list(cfg.train_dataloader.dataset.pipeline)
     pipeline[-1] = dict(pipeline[-1], pack_transformed=True)  # the labels in input pixels, for the refiner

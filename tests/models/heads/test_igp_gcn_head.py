@@ -27,6 +27,7 @@ def make_head(**options):
         in_channels=STEPS,
         feat_channels=(16, 8, 8),
         hidden_channels=16,
+        feature_adaption=True,
     )
     head = MODELS.build({**cfg, **options})
     head.init_weights()

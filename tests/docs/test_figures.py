@@ -545,14 +545,10 @@ def step():
     return table(['', 'seconds', '× limit', 'peak memory, MiB'], rows)
 
 
-def per_round(name, *keys):
+def per_round(kind, name, *keys):
     """The sum of some times of one checkout, a round each."""
-    times = load('benchmark_before_after.json')['times'][name]
+    times = load(f'benchmark_before_after{kind}.json')['times'][name]
     return [sum(values) for values in zip(*(times[key] for key in keys))]
-
-
-def transforms(name):
-    return [key for key in load('benchmark_before_after.json')['times'][name] if key.startswith('transforms_ms ')]
 
 
 def before_after():
@@ -562,21 +558,43 @@ def before_after():
         change = median(b / a for a, b in zip(before, now))
         rows.append((title, number(median(before), digits), number(median(now), digits), number(change, 2)))
 
-    for key, title in dict(stage1_step='stage 1, a step', stage2_step='stage 2, a step').items():
+    for stage in ('stage1', 'stage2'):
         for name, how in dict(now='', folded=", `teacher_pass='folded'`").items():
-            add(f'{title}{how}', *(per_round(checkout, f'seconds {key}') for checkout in ('before', name)))
+            steps = (per_round('', checkout, f'seconds {stage}_step') for checkout in ('before', name))
+            add(f'stage {stage[-1]}, a step{how}, s', *steps)
+    for before, now in dict(CocoMetric='FastCocoMetric', CrowdPoseMetric='', HiddenJointCocoMetric='').items():
+        times = (
+            per_round('', c, f'seconds {name} evaluate') for c, name in (('before', before), ('now', now or before))
+        )
+        title = f'`{before}`, now `{now}`' if now else f'`{before}`'
+        add(f'{title}, 100,000 detections, s', *times, digits=1)
+    found = load('benchmark_before_after_data.json')['times']
+    pipelines = (per_round('_data', name, *(k for k in found[name] if k[:3] == 'tra')) for name in ('before', 'now'))
+    add('training pipeline, ms an instance', *pipelines)
     for batch in ('1', '32'):
-        keys = f'seconds b{batch} refined', f'seconds b{batch} student'
-        ratios = ([a / b for a, b in zip(*(per_round(name, key) for key in keys))] for name in ('before', 'now'))
-        add(f'student with IGP-GCN ÷ student, batch {batch}', *ratios)
-    for before, now in dict(
-        CocoMetric='FastCocoMetric', CrowdPoseMetric='CrowdPoseMetric', HiddenJointCocoMetric='HiddenJointCocoMetric'
-    ).items():
-        title = f'`{before}`' if before == now else f'`{before}`, now `{now}`'
-        times = (per_round(name, f'seconds {m} evaluate') for name, m in (('before', before), ('now', now)))
-        add(f'{title}, 100,000 detections', *times, digits=1)
-    add('training pipeline, ms an instance', *(per_round(name, *transforms(name)) for name in ('before', 'now')))
+        times = [per_round('_infer', c, f'seconds b{batch} {k}') for c, k in REFINERS]
+        ratios = [[a / b for a, b in zip(*pair)] for pair in (times[:2], times[2:])]
+        add(f'student with the default refiner, batch {batch}, × student', *ratios)
     return table(['', 'before', 'now', 'now ÷ before'], rows)
+
+
+def in_mmposes_format():
+    """Steps of today divided by the passes that they consist of in MMPose's own memory format."""
+    shares = {}
+    for stage, student in (('stage1', 'student_step'), ('stage2', 'student_forward')):
+        parts = per_round('', 'nchw', f'seconds {student}', 'seconds teacher_forward')
+        for name in ('now', 'folded'):
+            steps = per_round('', name, f'seconds {stage}_step')
+            shares[stage, name] = number(median(a / b for a, b in zip(steps, parts)), 2)
+    return (
+        f'stage 1 takes {shares["stage1", "now"]} times as long as its parts take in the format that MMPose trains in, '
+        f'with a folded teacher {shares["stage1", "folded"]}; stage 2 takes {shares["stage2", "now"]} and '
+        f'{shares["stage2", "folded"]}'
+    )
+
+
+# with feature adaption, and without
+REFINERS = (('before', 'refined'), ('before', 'student'), ('now', 'light'), ('now', 'student'))
 
 
 def profiles():
@@ -599,14 +617,14 @@ def parts():
 
 def functions():
     *rows, (_, everything) = load('benchmark_eval.json')['profile'].items()
-    rows = [(f'`{name}`', number(100 * spent / everything, 0) + ' %') for name, spent in rows]
+    rows = [(f'`{name.removeprefix("~: ")}`', number(100 * spent / everything, 0) + ' %') for name, spent in rows]
     return table(['function', 'of the time'], rows)
 
 
 def infer():
     found, rows = load('benchmark_infer.json'), []
     for batch in ('b1', 'b32'):
-        kinds = {'student': 'student', 'refined': 'with IGP-GCN', 'light': 'with IGP-GCN, `feature_adaption=False`'}
+        kinds = {'student': 'student', 'light': 'with IGP-GCN', 'refined': 'with IGP-GCN, `feature_adaption=True`'}
         for kind, name in kinds.items():
             seconds = number(median(found['seconds'][batch][kind]), 3 if batch == 'b1' else 2)
             ratio = number(found[f'{kind}_over_student_{batch}'], 3) if kind != 'student' else ''
@@ -893,12 +911,14 @@ def sentences():
     grows = {key: number(with_refiner[key] - plain[key], 2) for key in ('params_m', 'gmacs')}
     added = f'{grows["params_m"]} M parameters and {grows["gmacs"]} GMACs'
     inference = load('benchmark_infer.json')
-    full, fast, slow = (
-        number(100 * inference[f'{key}_b{batch}'] - 100, 0).removeprefix('−')
-        for key, batch in (('refined_over_student', 1), ('light_over_student', 32), ('light_over_student', 1))
+    heavy, light = (
+        [
+            number(value, 0)
+            for value in sorted(100 * inference[f'{key}_over_student_b{batch}'] - 100 for batch in (1, 32))
+        ]
+        for key in ('refined', 'light')
     )
     ratios = {key: ratio['median'] for key, ratio in load('benchmark_step.json')['ratios'].items()}
-    before = {key: ratio['median'] for key, ratio in load('benchmark_step_before.json')['ratios'].items()}
     large = load('deploy_hrnet_w32.json')
     exported = load('deploy.json')['models']['plain']['over_first']
     scores = {name: number(100 * row['lspet/AP']) for name, row in load('node_score.json')['rows'].items()}
@@ -954,7 +974,7 @@ def sentences():
             f'(of {ap(ahead("recipe"))} on dev, seed 0, a plain student gets {number(ahead("long_baseline"))} by',
             f'and {ap(start)} with the early-stopped one',
             f'(stage 2) gained {span}, and {span1} on one of stage 1',
-            f'{full} % of inference time, or {fast} to {slow} % without',
+            f'costs {light[0]} to {light[1]} % of inference time, or {heavy[0]} to {heavy[1]} % with feature adaption',
         ],
         'docs/losses.md': [
             f'both stages gained {occluded_gain}',
@@ -970,7 +990,7 @@ def sentences():
             f'{ap_interval(refined["scheme6"])} to one of stage 1',
             f'it added {ap(trained_out["scheme5"])} to a plain student on generated images',
             f'and {ap(finished["scheme5"])} on photographs',
-            f'{full} % of inference time, or {fast} to {slow} % with',
+            f'costs {light[0]} to {light[1]} % of inference time, or {heavy[0]} to {heavy[1]} % with',
             added,
             f'gained less: {labels_alone} AP',
         ],
@@ -997,10 +1017,7 @@ def sentences():
             f'on generated images and {photos["long_scheme2"]} on photographs',
             f'and {photos["recipe"]} on photographs',
         ],
-        'docs/research/performance.md': [
-            f'stage 1 took {number(before["stage1"], 2)} times its limit',
-            f'and stage 2 {number(before["stage2"], 2)} times',
-        ],
+        'docs/research/performance.md': [in_mmposes_format()],
         'docs/research/decisions.md': [
             f'{scores["probability"]} AP with probabilities, {scores["confidence"]} with confidences'
         ],

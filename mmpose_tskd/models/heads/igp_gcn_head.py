@@ -51,8 +51,8 @@ class IGPGCNHead(BaseHead):
         in_indices: Indices of these maps among the backbone's (or neck's); steps may share a map, as in (-1, -1, -1).
         feat_channels: Channels of the image feature that each step adds to its keypoints.
         hidden_channels: Width of the input layer; half of it lies between a block's two convolutions.
-        feature_adaption: Adapt the maps with :class:`FeatureAdaption`, as OPEC-Net does and the paper's sizes imply. False
-            projects only the features read at the keypoints, by one linear layer a step, which is far lighter.
+        feature_adaption: Adapt the maps with :class:`FeatureAdaption`, as OPEC-Net does and the paper's sizes imply.
+            False projects only the features read at the keypoints, by one linear layer a step, which is far lighter.
         output: ``'offset'``: each step puts out an offset from P_init, which is 0 before training. ``'absolute'``: each
             step puts out coordinates, as in OPEC-Net.
         resample: Read each step's features at the pose of the step before, instead of at P_init.

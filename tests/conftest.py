@@ -6,10 +6,12 @@ import json
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import mmengine.config.config
 import mmengine.config.utils
+import mmengine.dataset.base_dataset
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,7 @@ torch.set_num_threads(1)  # toy networks are slower on several
 # into MMPose's 74 metafiles and the installed packages, read for each config, and into collections of garbage.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 mmengine.config.utils.load = functools.lru_cache(None)(mmengine.config.utils.load)
+mmengine.dataset.base_dataset.gc = SimpleNamespace(collect=lambda: 0)
 mmengine.config.config.is_installed = functools.lru_cache(None)(mmengine.config.config.is_installed)
 
 pytest_plugins = ['gpu_report']

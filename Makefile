@@ -31,9 +31,8 @@ quickstart: env
 ablation-smoke: env
 	$(RUN) tools/lab/ablation.py configs/ablation/synthetic_crowd_smoke.yaml --budget 0.1 --jobs 2 --test
 
-# one worker more than cores, since some tests wait for processes that they start
 test: env
-	$(RUN) -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-legacy:
 	$(MAKE) test VERSION=3.10

@@ -41,9 +41,9 @@ def student(make_config, tmp_path):
 def test_train_resume_and_test_of_a_plain_student(run_tool, student, tmp_path):
     config, _ = student
     assert run_tool('train', config, '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=1') is None
-    options = ['--resume', '--cfg-options', 'experiment_name=again', 'allow_changes=True']
+    options = ['--resume', '--cfg-options', 'experiment_name=student_again', 'allow_changes=True']
     assert run_tool('train', config, '--work-dir', 'run', *options) is None
-    options = ['--cfg-options', 'experiment_name=test']
+    options = ['--cfg-options', 'experiment_name=student_test']
     assert run_tool('test', config, 'run/epoch_2.pth', '--work-dir', 'test', '--out', 'out.json', *options) is None
     assert 'coco/AP' in (tmp_path / 'out.json').read_text()
 
@@ -55,8 +55,8 @@ def test_a_run_of_plain_mmpose_is_resumed_and_tested(run_tool, make_config, tmp_
     cfg.dump(tmp_path / 'plain.py')
     options = ['plain.py', '--work-dir', 'run', '--cfg-options']
     assert run_tool('train', *options, 'train_cfg.max_epochs=1') is None
-    assert run_tool('train', *options, 'experiment_name=again', 'resume=True') is None
-    assert run_tool('test', 'plain.py', 'run/epoch_2.pth', '--cfg-options', 'experiment_name=test') is None
+    assert run_tool('train', *options, 'experiment_name=plain_again', 'resume=True') is None
+    assert run_tool('test', 'plain.py', 'run/epoch_2.pth', '--cfg-options', 'experiment_name=plain_test') is None
 
 
 def test_a_missing_config_and_missing_data_are_named(run_tool, student):
@@ -117,7 +117,7 @@ def test_a_checkpoint_with_code_is_refused_with_the_option_to_trust_it(run_tool,
     config, model = student
     torch.save(dict(state_dict=model.state_dict(), extra=pickle.Pickler), tmp_path / 'foreign.pth')
     assert '--trust-checkpoint' in run_tool('test', config, 'foreign.pth')
-    options = ['--trust-checkpoint', '--cfg-options', 'experiment_name=trusting']
+    options = ['--trust-checkpoint', '--cfg-options', 'experiment_name=trusting_tool']
     assert run_tool('test', config, 'foreign.pth', '--work-dir', 'test', *options) is None
     (log,) = tmp_path.glob('test/*/*.log')
     assert 'foreign.pth is loaded in full, with the code that it may hold' in log.read_text()

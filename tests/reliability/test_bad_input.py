@@ -246,7 +246,7 @@ def test_a_config_within_a_checkpoint_is_not_run_when_it_is_resumed(short, survi
     checkpoint = torch.load(path, weights_only=True)
     checkpoint['meta']['config'] = f'open({str(tmp_path / "was_run")!r}, "w")'
     torch.save(checkpoint, path)
-    cfg.update(resume=True, load_from=str(path), experiment_name='again', allow_changes=True)
+    cfg.update(resume=True, load_from=str(path), experiment_name='again_from_a_file', allow_changes=True)
     cfg.train_cfg.max_epochs = 2
     assert train(cfg).epoch == 2
     assert not (tmp_path / 'was_run').exists()
@@ -937,7 +937,7 @@ def test_paths_with_spaces_and_other_letters(own_data, run_tool, survived, tmp_p
     cfg.dump(odd / 'mein config.py')
     assert run_tool('train', odd / 'mein config.py', '--work-dir', odd / 'läufe') == ''
     checkpoint = (odd / 'läufe' / 'epoch_1.pth').rename(odd / 'gewichte nº 1.pth')
-    options = ['--work-dir', odd / 'prüfung', '--cfg-options', 'experiment_name=test']
+    options = ['--work-dir', odd / 'prüfung', '--cfg-options', 'experiment_name=odd_test']
     assert run_tool('test', odd / 'mein config.py', checkpoint, *options) == ''
     assert 'coco/AP' in next((odd / 'prüfung').glob('*/*.json')).read_text()
     init_model(str(odd / 'mein config.py'), str(checkpoint), device='cpu')
@@ -989,7 +989,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(short, refuses):
     folder = Path(cfg.work_dir)
     before = (folder / 'epoch_1.pth').read_bytes()
     cfg.train_cfg.max_epochs = 2
-    cfg.update(resume=True, experiment_name='again', allow_changes=True)
+    cfg.update(resume=True, experiment_name='again_changed', allow_changes=True)
 
     def go_on():
         with no_file_larger_than(len(before) // 2):

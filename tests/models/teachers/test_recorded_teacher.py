@@ -189,7 +189,7 @@ def test_stage2_trains_from_a_record_and_goes_on_with_the_same_alone(stage2, ask
     content['annotations'][0]['keypoints'][0] += 1
     Path(file).write_text(json.dumps(content))
     again = recorded(stage2(), file)
-    again.update(work_dir=cfg.work_dir, resume=True, experiment_name='again')
+    again.update(work_dir=cfg.work_dir, resume=True, experiment_name='again_from_a_record')
     again.train_cfg.max_epochs = 3
     with pytest.raises(UserError, match='model.teacher is another than in the run that .* or its record'):
         train(again)

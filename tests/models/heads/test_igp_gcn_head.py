@@ -55,6 +55,15 @@ def test_the_untrained_offset_head_leaves_the_pose_where_it_is(feature_adaption)
         assert torch.allclose(pose, peaks, atol=1e-4)
 
 
+def test_the_default_refiner_reads_the_maps_as_they_are():
+    option = dict(type='IGPGCNHead', base_head=BASE, in_channels=STEPS, feat_channels=(16, 8, 8))
+    light, heavy = MODELS.build(option), MODELS.build(dict(option, feature_adaption=True))
+    assert light.feature_adaption is None and heavy.projections is None
+    coords = torch.rand(2, 17, 2) * 10
+    for head in (light, heavy):
+        assert len(head.eval().refine(make_feats()[:3], coords, torch.rand(2, 17))) == 3
+
+
 def test_absolute_output_does_not_start_at_the_pose():
     head, feats = make_head(output='absolute'), make_feats()
     output = head(feats)
